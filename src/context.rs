@@ -1,0 +1,136 @@
+//! Who does it, when, and from where.
+
+use std::net::IpAddr;
+
+use crate::id::Subject;
+use crate::policy::Actor;
+use crate::timestamp::Timestamp;
+
+/// The circumstances of one operation, as the application knows them.
+///
+/// What is optional here ends up in the audit log only. Texts are capped in length, and control
+/// characters in them replaced, when they are taken in.
+///
+/// ```
+/// use backup_codes::{Context, Subject, Timestamp, UserId};
+///
+/// let now = Timestamp::from_unix_millis(1_790_000_000_000)?;
+/// let alice = Subject::new(UserId::new("42")?, ["staff"]);
+/// let cx = Context::new(now).by(&alice).from_address([203, 0, 113, 7]).with_user_agent("curl/8");
+/// assert_eq!(cx.now(), now);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    now: Timestamp,
+    actor: Actor,
+    address: Option<IpAddr>,
+    user_agent: Option<String>,
+    correlation: Option<String>,
+}
+
+impl Context {
+    /// User agents are cut to this many bytes.
+    pub const MAX_USER_AGENT_LEN: usize = 256;
+    /// Correlation ids are cut to this many bytes.
+    pub const MAX_CORRELATION_LEN: usize = 128;
+
+    /// An operation at this time, by nobody yet: name the actor with [`Context::by`].
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self { now, actor: Actor::Nobody, address: None, user_agent: None, correlation: None }
+    }
+
+    /// An operation of the application itself: a scheduled task, an operator's console.
+    #[must_use]
+    pub fn system(now: Timestamp) -> Self {
+        Self { actor: Actor::System, ..Self::new(now) }
+    }
+
+    /// Who does it. For a redeem this is the user the first factor has identified.
+    #[must_use]
+    pub fn by(mut self, actor: &Subject) -> Self {
+        self.actor = Actor::User(actor.clone());
+        self
+    }
+
+    /// The client's address. Take it from a proxy's header only if the proxy is yours.
+    #[must_use]
+    pub fn from_address(mut self, address: impl Into<IpAddr>) -> Self {
+        self.address = Some(address.into());
+        self
+    }
+
+    /// The client's user agent.
+    #[must_use]
+    pub fn with_user_agent(mut self, user_agent: &str) -> Self {
+        self.user_agent = Some(one_line(user_agent, Self::MAX_USER_AGENT_LEN));
+        self
+    }
+
+    /// An id that joins this event to the application's own logs, such as a request id.
+    #[must_use]
+    pub fn with_correlation(mut self, id: &str) -> Self {
+        self.correlation = Some(one_line(id, Self::MAX_CORRELATION_LEN));
+        self
+    }
+
+    /// The time of the operation.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Who does it.
+    #[must_use]
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// The client's address.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// The client's user agent, capped and on one line.
+    #[must_use]
+    pub fn user_agent(&self) -> Option<&str> {
+        self.user_agent.as_deref()
+    }
+
+    /// The correlation id, capped and on one line.
+    #[must_use]
+    pub fn correlation(&self) -> Option<&str> {
+        self.correlation.as_deref()
+    }
+}
+
+/// A text of at most `max` bytes whose control characters, line and paragraph separators and
+/// direction marks are replaced: no sink can be made to write a forged line (ASVS 5.0, 16.4.1).
+fn one_line(text: &str, max: usize) -> String {
+    let mut line = String::new();
+    for c in text.chars() {
+        let forging = c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let c = if forging { '\u{fffd}' } else { c };
+        if line.len() + c.len_utf8() > max {
+            break;
+        }
+        line.push(c);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_capped_at_a_character_and_kept_on_one_line() {
+        let cx = Context::new(Timestamp::MIN).with_user_agent(&"ä".repeat(200));
+        assert_eq!(cx.user_agent().unwrap().len(), 256);
+        let cx = cx.with_correlation("a\r\nb\u{2028}c\u{202e}d");
+        assert_eq!(cx.correlation(), Some("a\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}d"));
+    }
+}

@@ -1,0 +1,545 @@
+//! The written form of codes: alphabets, lengths, check symbols.
+//!
+//! Everything in this file that touches the value of a payload symbol is free of branches and
+//! table look-ups on that value.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// How codes are written: an alphabet and a number of payload symbols.
+///
+/// A code is its slot number, then the payload, then one check symbol, shown in groups of three
+/// or four. The payload alone is the secret.
+///
+/// | format | symbols | shown as | payload bits |
+/// |---|---|---|---|
+/// | [`Format::CROCKFORD`] (default) | 16 | `XXXX-XXXX-XXXX-XXXX` | 70 |
+/// | [`Format::DIGITS`] | 24 | `9999-9999-9999-9999-9999-9999` | 69 |
+/// | [`Format::HIGH_ENTROPY`] | 28 | seven groups of four | 130 |
+///
+/// Every format that can be constructed has at least 64 bits of payload (NIST SP 800-63B-4,
+/// 4.2.1.1).
+///
+/// ```
+/// use backup_codes::Format;
+///
+/// assert_eq!(Format::CROCKFORD.payload_bits(), 70);
+/// assert!(Format::crockford(12).is_err()); // 60 bits
+/// assert!(Format::crockford(13).is_ok()); // 65 bits
+/// # Ok::<(), backup_codes::FormatError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Format {
+    alphabet: Alphabet,
+    payload_len: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Alphabet {
+    /// Crockford base32: digits and capital letters without I, L, O and U.
+    Crockford,
+    /// Decimal digits, for keyboards without Latin letters.
+    Digits,
+}
+
+/// A format, or a list of formats, that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The payload would be outside the bounds of its alphabet.
+    #[error(
+        "a crockford payload has 13 to 29 symbols and a digits payload 20 to 36: fewer carry less \
+         than 64 bits, more outgrow the check symbol"
+    )]
+    PayloadLength,
+    /// Two accepted formats have codes of the same length, so an input could be either.
+    #[error("two accepted formats have codes of the same length: give one another payload length")]
+    SameLength,
+    /// A stored format id is not one of this crate's.
+    #[error("unknown code format id: it was written by a newer version or altered")]
+    UnknownId,
+}
+
+/// The most symbols any format has: a two-digit slot, 36 digits and the check digit.
+pub(crate) const MAX_SYMBOLS: usize = 39;
+
+/// The highest slot number: the greatest value of one Crockford symbol.
+pub(crate) const MAX_SLOT: u8 = 31;
+
+/// What the symbols of an input come to. The only value derived from payload symbols that the
+/// parser branches on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    Right,
+    WrongCheck,
+    WrongAlphabet,
+}
+
+impl Format {
+    /// 16 Crockford symbols, 70 payload bits.
+    pub const CROCKFORD: Self = Self { alphabet: Alphabet::Crockford, payload_len: 14 };
+    /// 24 decimal digits, 69 payload bits, for keyboards without Latin letters.
+    pub const DIGITS: Self = Self { alphabet: Alphabet::Digits, payload_len: 21 };
+    /// 28 Crockford symbols, 130 payload bits: enough for a cheap hash (NIST SP 800-63B-4,
+    /// 3.1.2.2 draws that line at 112).
+    pub const HIGH_ENTROPY: Self = Self { alphabet: Alphabet::Crockford, payload_len: 26 };
+
+    /// Crockford base32 with 13 to 29 payload symbols of five bits each.
+    ///
+    /// # Errors
+    /// [`FormatError::PayloadLength`] outside these bounds. The upper one comes from the check
+    /// symbol, whose weights repeat after 31 symbols.
+    pub const fn crockford(payload_len: u8) -> Result<Self, FormatError> {
+        if payload_len < 13 || payload_len > 29 {
+            return Err(FormatError::PayloadLength);
+        }
+        Ok(Self { alphabet: Alphabet::Crockford, payload_len })
+    }
+
+    /// Decimal digits with 20 to 36 payload digits of 3.32 bits each.
+    ///
+    /// # Errors
+    /// [`FormatError::PayloadLength`] outside these bounds.
+    pub const fn digits(payload_len: u8) -> Result<Self, FormatError> {
+        if payload_len < 20 || payload_len > 36 {
+            return Err(FormatError::PayloadLength);
+        }
+        Ok(Self { alphabet: Alphabet::Digits, payload_len })
+    }
+
+    /// Whole bits of randomness in the payload; slot and check symbol are not counted.
+    #[must_use]
+    pub const fn payload_bits(self) -> u32 {
+        match self.alphabet {
+            Alphabet::Crockford => 5 * self.payload_len as u32,
+            // log2(10) = 3.321928…; rounded down, so never more than there is.
+            Alphabet::Digits => self.payload_len as u32 * 3_321_928 / 1_000_000,
+        }
+    }
+
+    /// Symbols of a whole code, without separators.
+    #[must_use]
+    pub const fn symbols(self) -> usize {
+        self.slot_len() + self.payload_len() + 1
+    }
+
+    pub(crate) const fn slot_len(self) -> usize {
+        match self.alphabet {
+            Alphabet::Crockford => 1,
+            Alphabet::Digits => 2,
+        }
+    }
+
+    pub(crate) const fn payload_len(self) -> usize {
+        self.payload_len as usize
+    }
+
+    /// The number of symbols in the alphabet.
+    pub(crate) const fn radix(self) -> u8 {
+        match self.alphabet {
+            Alphabet::Crockford => 32,
+            Alphabet::Digits => 10,
+        }
+    }
+
+    /// The symbol of a value below the radix, by arithmetic alone.
+    pub(crate) fn symbol(self, value: u8) -> u8 {
+        let letter = |from: u8| ge_mask(value, from);
+        // After the ten digits the letters begin seven places on; I, L, O and U are skipped.
+        b'0' + value
+            + (letter(10) & 7)
+            + (letter(18) & 1)
+            + (letter(20) & 1)
+            + (letter(22) & 1)
+            + (letter(27) & 1)
+    }
+
+    /// The value of one typed symbol, and 0xFF where it belongs to the alphabet.
+    ///
+    /// Case is folded, `O` is zero, `I` and `L` are one.
+    fn value(self, typed: u8) -> (u8, u8) {
+        let upper = typed - (range_mask(typed, b'a', b'z') & 32);
+        let mut value = 0;
+        let mut valid = 0;
+        let mut accept = |low: u8, high: u8, first: u8| {
+            let mask = range_mask(upper, low, high);
+            value |= mask & upper.wrapping_sub(low).wrapping_add(first);
+            valid |= mask;
+        };
+        accept(b'0', b'9', 0);
+        accept(b'O', b'O', 0);
+        accept(b'I', b'I', 1);
+        accept(b'L', b'L', 1);
+        if self.alphabet == Alphabet::Crockford {
+            accept(b'A', b'H', 10);
+            accept(b'J', b'K', 18);
+            accept(b'M', b'N', 20);
+            accept(b'P', b'T', 22);
+            accept(b'V', b'Z', 27);
+        }
+        (value, valid)
+    }
+
+    /// The check symbol's value after these symbol values.
+    pub(crate) fn check(self, values: &[u8]) -> u8 {
+        match self.alphabet {
+            Alphabet::Crockford => times_two(values.iter().fold(0, |sum, v| times_two(sum) ^ v)),
+            Alphabet::Digits => values.iter().fold(0, |sum, v| damm(sum, *v)),
+        }
+    }
+
+    /// Turns the typed symbols of one code into its canonical symbols, in place, and says whether
+    /// they can be a code of this format. Also the slot number where they can.
+    ///
+    /// `typed` has [`Format::symbols`] bytes, each an ASCII letter or digit.
+    pub(crate) fn canonicalize(self, typed: &mut [u8]) -> (Verdict, u8) {
+        let mut values = zeroize::Zeroizing::new([0; MAX_SYMBOLS]);
+        let values = &mut values[..typed.len()];
+        let mut all_valid = 0xFF;
+        for (typed, value) in typed.iter_mut().zip(values.iter_mut()) {
+            let valid;
+            (*value, valid) = self.value(*typed);
+            *typed = self.symbol(*value);
+            all_valid &= valid;
+        }
+        let (check, body) = match values.split_last() {
+            Some((check, body)) => (*check, body),
+            None => return (Verdict::WrongAlphabet, 0),
+        };
+        let wrong_check = !ge_mask(0, self.check(body) ^ check);
+        // 0 right, 1 wrong check, 3 outside the alphabet.
+        let mut verdict = [(wrong_check & 1) | (!all_valid & 3)];
+        declassify(&mut verdict);
+        let slot = body[..self.slot_len()].iter().fold(0, |slot, v| slot * self.radix() + v);
+        match verdict[0] {
+            0 if slot <= MAX_SLOT => (Verdict::Right, slot),
+            // A two-digit slot beyond 31 was never printed.
+            0 => (Verdict::WrongAlphabet, 0),
+            1 => (Verdict::WrongCheck, 0),
+            _ => (Verdict::WrongAlphabet, 0),
+        }
+    }
+
+    /// The symbol values of a slot number.
+    pub(crate) fn slot_values(self, slot: u8) -> impl Iterator<Item = u8> {
+        let two = [slot / 10, slot % 10];
+        let one = [slot];
+        match self.alphabet {
+            Alphabet::Crockford => one.into_iter().chain(None),
+            Alphabet::Digits => [two[0]].into_iter().chain(Some(two[1])),
+        }
+    }
+
+    /// Lengths of the groups a code is shown in: fours, then threes.
+    ///
+    /// Groups of three to four are remembered and copied with fewest errors (G11 in
+    /// `docs/standards.md`). Every length from 15 on divides so.
+    pub(crate) fn groups(self) -> impl Iterator<Item = usize> {
+        let len = self.symbols();
+        let groups = len.div_ceil(4);
+        let threes = groups * 4 - len;
+        (0..groups).map(move |i| if i < groups - threes { 4 } else { 3 })
+    }
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Self::CROCKFORD
+    }
+}
+
+/// The format's id, as it is stored and hashed: `crockford-14` or `digits-21`, the number being
+/// that of payload symbols.
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let alphabet = match self.alphabet {
+            Alphabet::Crockford => "crockford",
+            Alphabet::Digits => "digits",
+        };
+        write!(f, "{alphabet}-{}", self.payload_len)
+    }
+}
+
+impl fmt::Debug for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Format({self})")
+    }
+}
+
+impl FromStr for Format {
+    type Err = FormatError;
+
+    fn from_str(id: &str) -> Result<Self, FormatError> {
+        let (alphabet, len) = id.split_once('-').ok_or(FormatError::UnknownId)?;
+        let payload_len = len.parse().map_err(|_| FormatError::UnknownId)?;
+        let format = match alphabet {
+            "crockford" => Self::crockford(payload_len)?,
+            "digits" => Self::digits(payload_len)?,
+            _ => return Err(FormatError::UnknownId),
+        };
+        // `+14` and `014` parse as numbers; an id has one spelling.
+        if format.to_string() == id { Ok(format) } else { Err(FormatError::UnknownId) }
+    }
+}
+
+impl Serialize for Format {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Format {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        id.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The format new codes are issued in, and the older ones that printed codes may still have.
+///
+/// No two have the same length, so an input belongs to at most one of them.
+///
+/// ```
+/// use backup_codes::{Format, Formats};
+///
+/// let formats = Formats::new(Format::CROCKFORD).accepting(Format::DIGITS)?;
+/// assert_eq!(formats.issued(), Format::CROCKFORD);
+/// # Ok::<(), backup_codes::FormatError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Formats(Vec<Format>);
+
+impl Formats {
+    /// One format, for issuing and for redeeming.
+    #[must_use]
+    pub fn new(issued: Format) -> Self {
+        Self(vec![issued])
+    }
+
+    /// Accepts codes of one more format, as they were printed before a change.
+    ///
+    /// # Errors
+    /// [`FormatError::SameLength`] when a format in the list has codes of the same length.
+    pub fn accepting(mut self, older: Format) -> Result<Self, FormatError> {
+        if self.0.iter().any(|format| format.symbols() == older.symbols()) {
+            return Err(FormatError::SameLength);
+        }
+        self.0.push(older);
+        Ok(self)
+    }
+
+    /// The format new codes are issued in.
+    #[must_use]
+    pub fn issued(&self) -> Format {
+        self.0[0]
+    }
+
+    pub(crate) fn with_symbols(&self, len: usize) -> Option<Format> {
+        self.0.iter().copied().find(|format| format.symbols() == len)
+    }
+}
+
+impl Default for Formats {
+    fn default() -> Self {
+        Self::new(Format::default())
+    }
+}
+
+/// 0xFF where `low <= byte <= high`, else 0.
+fn range_mask(byte: u8, low: u8, high: u8) -> u8 {
+    ge_mask(byte, low) & ge_mask(high, byte)
+}
+
+/// 0xFF where `a >= b`, else 0: the borrow of a 16-bit subtraction, spread over a byte.
+fn ge_mask(a: u8, b: u8) -> u8 {
+    let borrow = u16::from(a).wrapping_sub(u16::from(b)).to_be_bytes()[0];
+    !borrow
+}
+
+/// Multiplication by the primitive element 2 in GF(32) = GF(2)\[x\]/(x⁵ + x² + 1).
+///
+/// Reading a code from the right, symbol i has the weight 2^i. The weights of 31 places differ,
+/// and so do those of neighbours and of next neighbours, by a factor other than 1: a single
+/// substitution, an adjacent swap and a jump swap each change the sum.
+fn times_two(a: u8) -> u8 {
+    ((a << 1) ^ (0u8.wrapping_sub(a >> 4) & 0b10_0101)) & 31
+}
+
+/// One step of Damm's check digit: H. M. Damm, "Total anti-symmetrische Quasigruppen" (2004).
+///
+/// The whole table is read at every step, as which entry is wanted depends on the secret.
+fn damm(interim: u8, digit: u8) -> u8 {
+    const TABLE: [[u8; 10]; 10] = [
+        [0, 3, 1, 7, 5, 9, 8, 6, 4, 2],
+        [7, 0, 9, 2, 1, 5, 4, 8, 6, 3],
+        [4, 2, 0, 6, 8, 7, 1, 3, 5, 9],
+        [1, 7, 5, 0, 9, 8, 3, 4, 2, 6],
+        [6, 1, 2, 3, 0, 4, 5, 9, 7, 8],
+        [3, 6, 7, 4, 2, 0, 9, 5, 8, 1],
+        [5, 8, 6, 9, 7, 2, 0, 1, 3, 4],
+        [8, 9, 4, 5, 3, 6, 2, 0, 1, 7],
+        [9, 4, 3, 8, 6, 1, 7, 2, 0, 5],
+        [2, 5, 8, 1, 4, 3, 6, 7, 9, 0],
+    ];
+    let mut found = 0;
+    for (row, entries) in (0u8..).zip(TABLE) {
+        for (column, entry) in (0u8..).zip(entries) {
+            found |= ge_mask(0, row ^ interim) & ge_mask(0, column ^ digit) & entry;
+        }
+    }
+    found
+}
+
+/// Marks bytes as secret for the memory checker: payload symbols as typed, and computed tags.
+///
+/// In a build with `--cfg memcheck` it tells the checker of `tests/memcheck` so; else it is
+/// nothing.
+pub(crate) fn classify(bytes: &mut [u8]) {
+    #[cfg(memcheck)]
+    crate::memcheck::classify(bytes);
+    #[cfg(not(memcheck))]
+    let _ = bytes;
+}
+
+/// Marks a value as public although it was computed from secrets.
+///
+/// Called in two places only: on the verdict over an input's symbols, and on the final equality
+/// of two tags.
+pub(crate) fn declassify(bytes: &mut [u8]) {
+    #[cfg(memcheck)]
+    crate::memcheck::declassify(bytes);
+    #[cfg(not(memcheck))]
+    let _ = bytes;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_format() -> impl Iterator<Item = Format> {
+        let crockford = (0..=u8::MAX).filter_map(|n| Format::crockford(n).ok());
+        crockford.chain((0..=u8::MAX).filter_map(|n| Format::digits(n).ok()))
+    }
+
+    #[test]
+    fn every_constructible_format_has_64_bits_and_groups_of_3_to_4() {
+        assert_eq!(every_format().count(), 17 + 17);
+        for format in every_format() {
+            assert!(format.payload_bits() >= 64, "{format}");
+            assert!(format.symbols() <= MAX_SYMBOLS);
+            assert_eq!(format.groups().sum::<usize>(), format.symbols());
+            assert!(format.groups().all(|group| group == 3 || group == 4), "{format}");
+            assert_eq!(format.to_string().parse(), Ok(format));
+        }
+    }
+
+    #[test]
+    fn twelve_symbols_are_refused_and_thirteen_accepted() {
+        assert_eq!(Format::crockford(12), Err(FormatError::PayloadLength));
+        assert_eq!(Format::crockford(13).unwrap().payload_bits(), 65);
+        assert_eq!(Format::digits(19), Err(FormatError::PayloadLength));
+        assert_eq!(Format::digits(20).unwrap().payload_bits(), 66);
+        assert!(Format::HIGH_ENTROPY.payload_bits() >= 128);
+    }
+
+    #[test]
+    fn ids_have_one_spelling() {
+        for id in ["crockford-014", "crockford-+14", "crockford", "hex-14", "digits-99", ""] {
+            assert!(id.parse::<Format>().is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn symbols_are_crockfords_and_fold_back() {
+        let alphabet: Vec<u8> = (0..32).map(|v| Format::CROCKFORD.symbol(v)).collect();
+        assert_eq!(alphabet, b"0123456789ABCDEFGHJKMNPQRSTVWXYZ");
+        for typed in 0..=u8::MAX {
+            let upper = typed.to_ascii_uppercase();
+            let folded = match upper {
+                b'O' => b'0',
+                b'I' | b'L' => b'1',
+                other => other,
+            };
+            let expected = alphabet.iter().position(|symbol| *symbol == folded);
+            let (value, valid) = Format::CROCKFORD.value(typed);
+            assert_eq!(valid == 0xFF, expected.is_some(), "{typed}");
+            assert_eq!(usize::from(value), expected.unwrap_or(0));
+            let (value, valid) = Format::DIGITS.value(typed);
+            let expected = expected.filter(|v| *v < 10);
+            assert_eq!(valid == 0xFF, expected.is_some(), "{typed}");
+            assert_eq!(usize::from(value), expected.unwrap_or(0));
+        }
+    }
+
+    /// Every substitution, adjacent swap and (in GF(32)) jump swap of a set of sample codes.
+    #[test]
+    fn the_check_symbol_catches_every_single_typing_error_of_its_class() {
+        for format in every_format() {
+            let radix = format.radix();
+            for seed in 0..8u8 {
+                let mut code: Vec<u8> = (0u8..)
+                    .map(|i| i.wrapping_mul(7).wrapping_mul(seed + 1).wrapping_add(seed) % radix)
+                    .take(format.symbols() - 1)
+                    .collect();
+                code.push(format.check(&code));
+                let wrong = |code: &[u8]| {
+                    let (check, body) = code.split_last().unwrap();
+                    format.check(body) != *check
+                };
+                assert!(!wrong(&code));
+                for at in 0..code.len() {
+                    for value in (0..radix).filter(|value| *value != code[at]) {
+                        let mut typo = code.clone();
+                        typo[at] = value;
+                        assert!(wrong(&typo), "{format} substitution");
+                    }
+                    let swaps: &[usize] =
+                        if format.alphabet == Alphabet::Crockford { &[1, 2] } else { &[1] };
+                    for distance in swaps {
+                        if at + distance < code.len() && code[at] != code[at + distance] {
+                            let mut typo = code.clone();
+                            typo.swap(at, at + distance);
+                            assert!(wrong(&typo), "{format} swap over {distance}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_check_weights_tell_every_pair_of_swapped_values_apart() {
+        // The weights decide alone: a swap over d places of values a and b changes the sum by
+        // (a ^ b) * (1 ^ 2^d) * weight, which is zero only for a = b.
+        for distance in 1..=2 {
+            let factor = (0..distance).fold(1, |power, _| times_two(power)) ^ 1;
+            assert_ne!(factor, 0);
+        }
+        let mut power = 1;
+        for _ in 1..31 {
+            power = times_two(power);
+            assert_ne!(power, 1);
+        }
+        assert_eq!(times_two(power), 1);
+    }
+
+    #[test]
+    fn damm_matches_its_published_example() {
+        // The example of the literature: 572 has the check digit 4.
+        assert_eq!([5, 7, 2].into_iter().fold(0, damm), 4);
+        assert_eq!([5, 7, 2, 4].into_iter().fold(0, damm), 0);
+    }
+
+    #[test]
+    fn formats_of_one_length_cannot_stand_side_by_side() {
+        let formats = Formats::new(Format::CROCKFORD).accepting(Format::DIGITS).unwrap();
+        assert_eq!(
+            formats.clone().accepting(Format::crockford(22).unwrap()),
+            Err(FormatError::SameLength)
+        );
+        assert_eq!(formats.with_symbols(24), Some(Format::DIGITS));
+        assert_eq!(formats.with_symbols(25), None);
+    }
+}

@@ -1,0 +1,686 @@
+//! Hashing: Argon2id over a framed code, and the constant-time comparison.
+//!
+//! The bytes that are hashed are written down in `docs/framing.md`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use argon2::password_hash::phc::{Ident, Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, AssociatedData, Block, ParamsBuilder, Version};
+use rand_core::TryCryptoRng;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::code::{Attempt, Code};
+use crate::format::{Format, classify, declassify};
+use crate::id::{AttemptId, RandomError, SetId, UserId};
+use crate::keyring::{KeyId, Keyring};
+
+const SALT_LEN: usize = 16;
+const TAG_LEN: usize = 32;
+const DOMAIN: &[u8] = b"backup-codes";
+const FRAMING_VERSION: u8 = 1;
+const ARGON2_VERSION: u32 = 19;
+
+/// Payload bits from which a code may be hashed cheaply: NIST SP 800-63B-4, 3.1.2.2.
+const HIGH_ENTROPY_BITS: u32 = 112;
+
+/// What one Argon2id evaluation costs: memory in KiB and passes, always one lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cost {
+    memory_kib: u32,
+    passes: u32,
+}
+
+/// A cost outside its bounds, or below the floor for the codes it is meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CostError {
+    /// Less memory or fewer passes than Argon2 takes, or more than this crate does.
+    #[error("argon2 takes 8 to 1048576 KiB of memory and, here, 1 to 16 passes")]
+    OutOfBounds,
+    /// Below the floor for codes of less than 112 bits.
+    #[error(
+        "codes under 112 bits need m>=47104 t>=1, m>=19456 t>=2 or m>=12288 t>=3 (owasp asvs 5.0, \
+         11.4.2)"
+    )]
+    BelowFloor,
+}
+
+impl Cost {
+    /// 19 MiB, two passes: the default.
+    pub const MIB_19: Self = Self { memory_kib: 19_456, passes: 2 };
+    /// 46 MiB, one pass.
+    pub const MIB_46: Self = Self { memory_kib: 47_104, passes: 1 };
+    /// 12 MiB, three passes.
+    pub const MIB_12: Self = Self { memory_kib: 12_288, passes: 3 };
+    /// The least Argon2 takes: 8 KiB, one pass. For formats of at least 112 bits only.
+    pub const LEAST: Self = Self { memory_kib: 8, passes: 1 };
+
+    /// A cost of this many KiB and passes.
+    ///
+    /// # Errors
+    /// [`CostError::OutOfBounds`] outside 8 to 1 048 576 KiB (1 GiB) and 1 to 16 passes.
+    pub const fn new(memory_kib: u32, passes: u32) -> Result<Self, CostError> {
+        if memory_kib < 8 || memory_kib > 1 << 20 || passes < 1 || passes > 16 {
+            return Err(CostError::OutOfBounds);
+        }
+        Ok(Self { memory_kib, passes })
+    }
+
+    /// Memory of one evaluation in KiB.
+    #[must_use]
+    pub const fn memory_kib(self) -> u32 {
+        self.memory_kib
+    }
+
+    /// Passes over the memory.
+    #[must_use]
+    pub const fn passes(self) -> u32 {
+        self.passes
+    }
+
+    /// Whether codes of this format may be hashed at this cost (OWASP ASVS 5.0, 11.4.2).
+    const fn suffices(self, format: Format) -> bool {
+        let Self { memory_kib: m, passes: t } = self;
+        format.payload_bits() >= HIGH_ENTROPY_BITS
+            || (m >= 47_104 || (m >= 19_456 && t >= 2) || (m >= 12_288 && t >= 3))
+    }
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self::MIB_19
+    }
+}
+
+/// What is stored of one code: an Argon2id hash and the id of the pepper in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredHash {
+    cost: Cost,
+    salt: [u8; SALT_LEN],
+    tag: [u8; TAG_LEN],
+    key: Option<KeyId>,
+}
+
+/// A stored text is not a hash that this crate could have written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an argon2id phc string of this crate: the stored text was altered")]
+pub struct StoredHashError;
+
+impl StoredHash {
+    /// Reads a PHC string, with the id of its pepper, if any.
+    ///
+    /// Only the one spelling that [`StoredHash::to_phc`] writes is read: Argon2id, version 19,
+    /// one lane, 16 bytes of salt, 32 of tag, cost within the bounds of [`Cost::new`].
+    ///
+    /// # Errors
+    /// [`StoredHashError`] for anything else.
+    pub fn from_phc(phc: &str, key: Option<KeyId>) -> Result<Self, StoredHashError> {
+        // The longest text this crate writes has 101 bytes.
+        if phc.len() > 128 {
+            return Err(StoredHashError);
+        }
+        let parsed = PasswordHash::new(phc).map_err(|_| StoredHashError)?;
+        let number = |name: &str| parsed.params.get_decimal(name).ok_or(StoredHashError);
+        let cost = Cost::new(number("m")?, number("t")?).map_err(|_| StoredHashError)?;
+        let salt = parsed.salt.as_ref().ok_or(StoredHashError)?;
+        let tag = parsed.hash.as_ref().ok_or(StoredHashError)?;
+        let stored = Self {
+            cost,
+            salt: salt.as_ref().try_into().map_err(|_| StoredHashError)?,
+            tag: tag.as_bytes().try_into().map_err(|_| StoredHashError)?,
+            key,
+        };
+        // Algorithm, version, lanes, order and extra parameters: what is not written back to the
+        // letter was not written by this crate.
+        if stored.to_phc().as_deref() == Some(phc) { Ok(stored) } else { Err(StoredHashError) }
+    }
+
+    /// The PHC string, or `None` if the encoder refuses, which no valid value makes it do.
+    fn to_phc(&self) -> Option<String> {
+        let mut params = ParamsString::new();
+        for (name, value) in [("m", self.cost.memory_kib), ("t", self.cost.passes), ("p", 1)] {
+            params.add_decimal(name, value).ok()?;
+        }
+        let hash = PasswordHash {
+            algorithm: Ident::new("argon2id").ok()?,
+            version: Some(ARGON2_VERSION),
+            params,
+            salt: Some(Salt::new(&self.salt).ok()?),
+            hash: Some(Output::new(&self.tag).ok()?),
+        };
+        Some(hash.to_string())
+    }
+
+    /// The hash as a PHC string; the id of its pepper is [`StoredHash::key`].
+    ///
+    /// # Security
+    /// For storage only. Whoever reads it can guess offline, where there is no pepper.
+    #[must_use]
+    pub fn expose_phc(&self) -> String {
+        self.to_phc().unwrap_or_default()
+    }
+
+    /// The id of the pepper in this hash.
+    #[must_use]
+    pub fn key(&self) -> Option<&KeyId> {
+        self.key.as_ref()
+    }
+
+    /// The cost this hash was computed at.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        self.cost
+    }
+}
+
+impl fmt::Debug for StoredHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredHash")
+            .field("cost", &self.cost)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FromStr for StoredHash {
+    type Err = StoredHashError;
+
+    /// A PHC string without a pepper.
+    fn from_str(phc: &str) -> Result<Self, StoredHashError> {
+        Self::from_phc(phc, None)
+    }
+}
+
+/// A salt for each code of a set: 128 random bits each.
+#[derive(Debug, Clone, Copy)]
+pub struct HashSalt([u8; SALT_LEN]);
+
+impl HashSalt {
+    /// Draws a salt.
+    ///
+    /// # Errors
+    /// [`RandomError`] when the generator fails.
+    pub fn random<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, RandomError> {
+        let mut salt = [0; SALT_LEN];
+        rng.try_fill_bytes(&mut salt).map_err(RandomError::new)?;
+        Ok(Self(salt))
+    }
+}
+
+/// Argon2's working memory, kept between evaluations and wiped after each.
+///
+/// A warm one saves the page faults of a fresh one (`fresh_over_warm_46mib` of the benchmark).
+/// It grows to the largest cost it meets, which [`Hasher`] bounds.
+#[derive(Default)]
+pub struct Matrix {
+    blocks: Vec<Block>,
+    dirty: usize,
+}
+
+impl Matrix {
+    /// An empty one; memory comes with the first evaluation.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Memory held, in KiB.
+    #[must_use]
+    pub fn memory_kib(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn blocks(&mut self, cost: Cost) -> Result<&mut [Block], HashError> {
+        let wanted = cost.memory_kib as usize;
+        if self.blocks.len() < wanted {
+            self.wipe();
+            // Dropped before the larger one is made: the two never exist side by side.
+            self.blocks = Vec::new();
+            self.blocks.try_reserve_exact(wanted).map_err(|_| HashError)?;
+            self.blocks.resize(wanted, Block::new());
+        }
+        self.dirty = self.dirty.max(wanted);
+        Ok(&mut self.blocks[..wanted])
+    }
+
+    /// Overwrites with zeros what the last evaluation left behind.
+    pub fn wipe(&mut self) {
+        for block in &mut self.blocks[..self.dirty] {
+            block.as_mut().zeroize();
+        }
+        self.dirty = 0;
+    }
+}
+
+impl Drop for Matrix {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
+impl fmt::Debug for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Matrix").field("memory_kib", &self.memory_kib()).finish_non_exhaustive()
+    }
+}
+
+/// There was no memory for an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no memory for an argon2 evaluation: use fewer workers or a smaller cost")]
+pub struct HashError;
+
+/// How codes are hashed: keyring, cost of new hashes, and the bounds of stored ones.
+#[derive(Debug)]
+pub struct Hasher {
+    keyring: Keyring,
+    cost: Cost,
+    high_entropy_cost: Cost,
+    max_memory_kib: u32,
+}
+
+impl Hasher {
+    /// Hashes at [`Cost::MIB_19`] with the keyring's current key.
+    #[must_use]
+    pub fn new(keyring: Keyring) -> Self {
+        Self {
+            keyring,
+            cost: Cost::MIB_19,
+            high_entropy_cost: Cost::MIB_19,
+            max_memory_kib: Cost::MIB_46.memory_kib,
+        }
+    }
+
+    /// Hashes new codes at this cost.
+    ///
+    /// # Errors
+    /// [`CostError::BelowFloor`] below what codes under 112 bits need.
+    pub fn with_cost(mut self, cost: Cost) -> Result<Self, CostError> {
+        if !cost.suffices(Format::CROCKFORD) {
+            return Err(CostError::BelowFloor);
+        }
+        self.cost = cost;
+        self.high_entropy_cost = cost;
+        self.max_memory_kib = self.max_memory_kib.max(cost.memory_kib);
+        Ok(self)
+    }
+
+    /// Hashes new codes of at least 112 payload bits at this cost, whatever it is.
+    ///
+    /// Their randomness alone is beyond guessing, so a fast hash is enough (NIST SP 800-63B-4,
+    /// 3.1.2.2). Other codes are not affected.
+    #[must_use]
+    pub fn with_high_entropy_cost(mut self, cost: Cost) -> Self {
+        self.high_entropy_cost = cost;
+        self.max_memory_kib = self.max_memory_kib.max(cost.memory_kib);
+        self
+    }
+
+    /// The cost of new hashes of codes in this format.
+    #[must_use]
+    pub fn cost(&self, format: Format) -> Cost {
+        if format.payload_bits() >= HIGH_ENTROPY_BITS { self.high_entropy_cost } else { self.cost }
+    }
+
+    /// The most memory a stored hash may ask for, in KiB: 46 MiB, or the configured cost where
+    /// that is more. A row that asks for more is not evaluated.
+    #[must_use]
+    pub fn max_memory_kib(&self) -> u32 {
+        self.max_memory_kib
+    }
+
+    /// Cost and key of a stored hash, if it may be evaluated for a code of this format.
+    fn check<'a>(
+        &'a self,
+        stored: &StoredHash,
+        format: Format,
+    ) -> Result<(Cost, &'a [u8]), Unverifiable> {
+        if stored.cost.memory_kib > self.max_memory_kib {
+            return Err(Unverifiable::CostAboveCeiling);
+        }
+        if !stored.cost.suffices(format) {
+            return Err(Unverifiable::CostBelowFloor);
+        }
+        match self.keyring.secret(stored.key.as_ref()) {
+            Ok(secret) => Ok((stored.cost, secret)),
+            Err(_) => Err(Unverifiable::UnknownKey),
+        }
+    }
+}
+
+/// Hashes one code for its user and set.
+///
+/// One Argon2id evaluation over the message described in [`framing`](crate::framing). The matrix
+/// keeps traces of it until it is wiped, which the caller does once the answer is out.
+///
+/// # Errors
+/// [`HashError`] when there is no memory for the evaluation.
+pub fn hash(
+    hasher: &Hasher,
+    matrix: &mut Matrix,
+    user: &UserId,
+    set: SetId,
+    code: &Code,
+    salt: HashSalt,
+) -> Result<StoredHash, HashError> {
+    let cost = hasher.cost(code.format());
+    let message = frame(code.format(), user, set, code.slot(), code.payload());
+    let mut tag = [0; TAG_LEN];
+    let secret = hasher.keyring.current_secret();
+    argon2id(matrix, cost.into(), secret, &[], &salt.0, &message, &mut tag)?;
+    Ok(StoredHash { cost, salt: salt.0, tag, key: hasher.keyring.current().cloned() })
+}
+
+/// Why a stored hash could not be evaluated; a fault of the store or of the configuration, never
+/// the user's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unverifiable {
+    /// Its pepper is not in the keyring, or it has none and must have one.
+    UnknownKey,
+    /// It asks for more memory than is allowed.
+    CostAboveCeiling,
+    /// It is cheaper than its format allows.
+    CostBelowFloor,
+    /// The stored text is no hash at all.
+    Malformed,
+}
+
+/// The stored hash that an attempt is to be compared with; [`consume`](crate::consume) names it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The hash in the attempt's slot, of this set.
+    Hash(SetId, StoredHash),
+    /// A slot that has a text, but no hash.
+    Malformed(SetId),
+    /// Nothing to compare with: the same work is done all the same.
+    Nothing,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hash(set, hash) => f.debug_tuple("Hash").field(set).field(hash).finish(),
+            Self::Malformed(set) => f.debug_tuple("Malformed").field(set).finish(),
+            Self::Nothing => f.write_str("Nothing"),
+        }
+    }
+}
+
+/// The result of comparing one attempt with one target. Only [`verify`] makes it, and
+/// [`consume`](crate::consume) takes it only for the attempt and the target it was made for.
+#[must_use = "a verification decides nothing by itself: hand it to `consume`"]
+#[derive(Debug, Clone)]
+pub struct Verified {
+    pub(crate) attempt: AttemptId,
+    pub(crate) target: Target,
+    pub(crate) equality: Equality,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Equality {
+    Equal,
+    Different,
+    Unknown(Unverifiable),
+}
+
+/// Compares an attempt with what is stored: exactly one Argon2id evaluation, whatever the target.
+///
+/// Tags are compared in constant time. Where there is nothing to compare with, or the stored
+/// hash may not be evaluated, an evaluation at the current cost is done and its result thrown
+/// away, so that all of these take the same time (OWASP ASVS 5.0, 6.3.8). The matrix keeps traces
+/// of it until it is wiped, which the caller does once the answer is out.
+///
+/// # Errors
+/// [`HashError`] when there is no memory for the evaluation.
+pub fn verify(
+    hasher: &Hasher,
+    matrix: &mut Matrix,
+    user: &UserId,
+    attempt: &Attempt,
+    target: &Target,
+) -> Result<Verified, HashError> {
+    let format = attempt.format();
+    let nothing = || (hasher.cost(format), hasher.keyring.current_secret());
+    let no_set = SetId::from_bytes([0; 16]);
+    let (set, salt, stored_tag, (cost, secret), unverifiable) = match target {
+        Target::Hash(set, stored) => match hasher.check(stored, format) {
+            Ok(checked) => (*set, stored.salt, stored.tag, checked, None),
+            Err(why) => (*set, stored.salt, [0; TAG_LEN], nothing(), Some(why)),
+        },
+        Target::Malformed(set) => {
+            (*set, [0; SALT_LEN], [0; TAG_LEN], nothing(), Some(Unverifiable::Malformed))
+        }
+        Target::Nothing => (no_set, [0; SALT_LEN], [0; TAG_LEN], nothing(), None),
+    };
+    let message = frame(format, user, set, attempt.slot(), attempt.payload());
+    let mut tag = Zeroizing::new([0; TAG_LEN]);
+    argon2id(matrix, cost.into(), secret, &[], &salt, &message, tag.as_mut_slice())?;
+    let equal = tags_equal(&mut tag, &stored_tag);
+    let equality = match (target, unverifiable) {
+        (_, Some(why)) => Equality::Unknown(why),
+        (Target::Hash(..), None) if equal => Equality::Equal,
+        _ => Equality::Different,
+    };
+    Ok(Verified { attempt: attempt.id(), target: target.clone(), equality })
+}
+
+fn tags_equal(computed: &mut [u8; TAG_LEN], stored: &[u8; TAG_LEN]) -> bool {
+    classify(computed);
+    let mut equal = [computed.ct_eq(stored).unwrap_u8()];
+    declassify(&mut equal);
+    equal[0] == 1
+}
+
+/// The message that is hashed; see `docs/framing.md`.
+fn frame(
+    format: Format,
+    user: &UserId,
+    set: SetId,
+    slot: u8,
+    payload: &[u8],
+) -> Zeroizing<Vec<u8>> {
+    let format = format.to_string();
+    let set = set.to_bytes();
+    let fields: [&[u8]; 7] = [
+        DOMAIN,
+        &[FRAMING_VERSION],
+        format.as_bytes(),
+        user.as_bytes(),
+        &set,
+        &[slot],
+        payload,
+    ];
+    let len = fields.iter().map(|field| 2 + field.len()).sum();
+    let mut message = Zeroizing::new(Vec::with_capacity(len));
+    for field in fields {
+        // The longest field is a user id of 255 bytes.
+        let [.., high, low] = field.len().to_be_bytes();
+        message.extend_from_slice(&[high, low]);
+        message.extend_from_slice(field);
+    }
+    message
+}
+
+/// Argon2's own numbers; the crate itself only ever has one lane.
+#[derive(Clone, Copy)]
+struct Numbers {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+impl From<Cost> for Numbers {
+    fn from(cost: Cost) -> Self {
+        Self { memory_kib: cost.memory_kib, passes: cost.passes, lanes: 1 }
+    }
+}
+
+/// The one place that calls Argon2.
+fn argon2id(
+    matrix: &mut Matrix,
+    numbers: Numbers,
+    secret: &[u8],
+    associated: &[u8],
+    salt: &[u8],
+    message: &[u8],
+    tag: &mut [u8],
+) -> Result<(), HashError> {
+    let Numbers { memory_kib, passes, lanes } = numbers;
+    let mut params = ParamsBuilder::new();
+    params.m_cost(memory_kib).t_cost(passes).p_cost(lanes).output_len(tag.len());
+    params.data(AssociatedData::new(associated).map_err(|_| HashError)?);
+    let params = params.build().map_err(|_| HashError)?;
+    let blocks = matrix.blocks(Cost { memory_kib, passes })?;
+    let argon2 = if secret.is_empty() {
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+    } else {
+        Argon2::new_with_secret(secret, Algorithm::Argon2id, Version::V0x13, params)
+            .map_err(|_| HashError)?
+    };
+    argon2.hash_password_into_with_memory(message, salt, tag, blocks).map_err(|_| HashError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9106, 5.3: Argon2id with secret and associated data.
+    #[test]
+    fn rfc_9106_vector() {
+        let mut tag = [0; 32];
+        let numbers = Numbers { memory_kib: 32, passes: 3, lanes: 4 };
+        argon2id(&mut Matrix::new(), numbers, &[3; 8], &[4; 12], &[2; 16], &[1; 32], &mut tag)
+            .unwrap();
+        let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659");
+    }
+
+    #[test]
+    fn the_documented_example_is_what_is_computed() {
+        let set = SetId::from_bytes(std::array::from_fn(|i| u8::try_from(i).unwrap()));
+        let user = UserId::new("42").unwrap();
+        let message = frame(Format::CROCKFORD, &user, set, 3, b"0123456789ABCD");
+        let document = include_str!("../docs/framing.md");
+        let hex = |text: &str| text.chars().filter(char::is_ascii_hexdigit).collect::<String>();
+        let documented: String = document
+            .lines()
+            .skip_while(|line| !line.starts_with("000c 6261"))
+            .take(3)
+            .map(hex)
+            .collect();
+        let actual: String = message.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(actual, documented);
+
+        let mut tag = [0; TAG_LEN];
+        let cost = Cost::MIB_19;
+        argon2id(&mut Matrix::new(), cost.into(), &[], &[], &[0x5a; 16], &message, &mut tag)
+            .unwrap();
+        let phc = StoredHash { cost, salt: [0x5a; 16], tag, key: None }.expose_phc();
+        assert!(document.contains(&format!("{phc}\n")), "{phc}");
+    }
+
+    #[test]
+    fn the_cost_floor_has_its_three_steps() {
+        let suffices = |m, t| Cost::new(m, t).unwrap().suffices(Format::CROCKFORD);
+        for (m, t, expected) in [
+            (47_104, 1, true),
+            (47_103, 1, false),
+            (19_456, 2, true),
+            (19_455, 2, false),
+            (12_288, 3, true),
+            (12_287, 3, false),
+            (12_287, 16, false),
+            (8, 1, false),
+        ] {
+            assert_eq!(suffices(m, t), expected, "m={m} t={t}");
+            assert_eq!(
+                Hasher::new(Keyring::without_pepper()).with_cost(Cost::new(m, t).unwrap()).is_ok(),
+                expected
+            );
+        }
+        for (m, t) in [(7, 1), (8, 0), ((1 << 20) + 1, 1), (8, 17)] {
+            assert_eq!(Cost::new(m, t), Err(CostError::OutOfBounds));
+        }
+    }
+
+    #[test]
+    fn cheap_hashing_begins_at_112_bits() {
+        let at_110 = Format::crockford(22).unwrap();
+        let at_115 = Format::crockford(23).unwrap();
+        assert!(!Cost::LEAST.suffices(at_110));
+        assert!(Cost::LEAST.suffices(at_115));
+        let hasher =
+            Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+        assert_eq!(hasher.cost(at_110), Cost::MIB_19);
+        assert_eq!(hasher.cost(at_115), Cost::LEAST);
+    }
+
+    #[test]
+    fn a_row_that_asks_for_four_gibibytes_is_refused_without_allocating() {
+        let phc = |m: u64| {
+            format!(
+                "$argon2id$v=19$m={m},t=1,p=1$WlpaWlpaWlpaWlpaWlpaWg$\
+                 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+            )
+        };
+        assert!(phc(4 << 20).parse::<StoredHash>().is_err());
+        let stored: StoredHash = phc(1 << 20).parse().unwrap();
+        let hasher = Hasher::new(Keyring::without_pepper());
+        assert_eq!(
+            hasher.check(&stored, Format::CROCKFORD),
+            Err(Unverifiable::CostAboveCeiling)
+        );
+    }
+
+    #[test]
+    fn only_the_spelling_this_crate_writes_is_read() {
+        let good = "$argon2id$v=19$m=19456,t=2,p=1$WlpaWlpaWlpaWlpaWlpaWg$\
+                    AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        assert_eq!(good.parse::<StoredHash>().unwrap().expose_phc(), good);
+        for bad in [
+            "",
+            "$",
+            "plain",
+            &good.replace("argon2id", "argon2i"),
+            &good.replace("v=19", "v=16"),
+            &good.replace("$v=19", ""),
+            &good.replace("p=1", "p=2"),
+            &good.replace("m=19456,t=2", "t=2,m=19456"),
+            &good.replace("m=19456", "m=019456"),
+            &good.replace("p=1", "p=1,keyid=Zm8"),
+            &good.replace("p=1", "p=1,data=Zm8"),
+            &good.replace("WlpaWlpaWlpaWlpaWlpaWg", "WlpaWlpaWlpaWlpaWlpa"),
+            &good.replace("WlpaWlpaWlpaWlpaWlpaWg", "WlpaWlpaWlpaWlpaWlpaWh"),
+            &good[..good.len() - 4],
+            &format!("{good}="),
+            &format!("{good}$"),
+            &format!(" {good}"),
+        ] {
+            assert_eq!(bad.parse::<StoredHash>(), Err(StoredHashError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_matrix_is_wiped_after_a_hash_and_by_hand() {
+        let mut matrix = Matrix::new();
+        let mut tag = [0; 32];
+        argon2id(&mut matrix, Cost::LEAST.into(), &[], &[], &[2; 16], b"x", &mut tag).unwrap();
+        let zero = |matrix: &Matrix| {
+            matrix.blocks.iter().all(|block| block.as_ref().iter().all(|word| *word == 0))
+        };
+        assert!(!zero(&matrix));
+        matrix.wipe();
+        assert!(zero(&matrix));
+    }
+
+    #[test]
+    fn debug_shows_no_hash() {
+        let text = format!(
+            "{:?}",
+            StoredHash { cost: Cost::LEAST, salt: [0xab; 16], tag: [0xcd; 32], key: None }
+        );
+        assert!(!text.contains("171") && !text.contains("205"), "{text}");
+    }
+}

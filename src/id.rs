@@ -1,0 +1,335 @@
+//! Who, and which: the identifiers of users, sets, events, attempts and revisions.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rand_core::TryCryptoRng;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The random number generator failed or repeats itself; nothing was issued and nothing stored.
+#[derive(Debug, thiserror::Error)]
+#[error("the random number generator failed, nothing was stored: try again")]
+pub struct RandomError {
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl RandomError {
+    // The generator's own error need not be `'static`, so its text is what is kept.
+    pub(crate) fn new(error: impl fmt::Display) -> Self {
+        Self { source: error.to_string().into() }
+    }
+}
+
+/// The application's key for a user: 1 to 255 bytes, compared byte for byte.
+///
+/// There is no collation, case folding or normalisation anywhere: `Alice` and `alice` are two
+/// users. Use the primary key of the user's row, never a login name that can be edited.
+///
+/// ```
+/// use backup_codes::UserId;
+///
+/// assert!(UserId::new("").is_err());
+/// assert_ne!(UserId::new("Alice")?, UserId::new("alice")?);
+/// # Ok::<(), backup_codes::UserIdError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(Arc<[u8]>);
+
+/// A user id was empty or longer than 255 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a user id has 1 to 255 bytes, this one has {0}: pass the key of the user's account")]
+pub struct UserIdError(usize);
+
+impl UserId {
+    /// The greatest length in bytes.
+    pub const MAX_LEN: usize = 255;
+
+    /// Takes the bytes of a user's key.
+    ///
+    /// # Errors
+    /// [`UserIdError`] when there are no bytes, or more than 255.
+    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, UserIdError> {
+        let bytes = bytes.as_ref();
+        if bytes.is_empty() || bytes.len() > Self::MAX_LEN {
+            return Err(UserIdError(bytes.len()));
+        }
+        Ok(Self(bytes.into()))
+    }
+
+    /// The bytes of the key.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    /// UTF-8 with control characters escaped; what is not UTF-8 as `\xNN`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\\') {
+                    write!(f, "{}", c.escape_default())?;
+                } else {
+                    write!(f, "{c}")?;
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UserId({self})")
+    }
+}
+
+/// JSON of a user id: a string where the bytes are UTF-8, else `{"hex": "…"}`; nothing is lost.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum UserIdText {
+    Utf8(String),
+    Hex { hex: String },
+}
+
+impl Serialize for UserId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => UserIdText::Hex { hex: hex(&self.0) }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for UserId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = match UserIdText::deserialize(deserializer)? {
+            UserIdText::Utf8(text) => text.into_bytes(),
+            UserIdText::Hex { hex } => unhex(&hex)
+                .ok_or_else(|| serde::de::Error::custom("a user id in hex has pairs of digits"))?,
+        };
+        Self::new(bytes).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A role, by the name the application gives it; compared exactly.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Role(String);
+
+impl Role {
+    /// The role's name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Role {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+impl From<String> for Role {
+    fn from(name: String) -> Self {
+        Self(name)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A user with the roles that the application says it has at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    id: UserId,
+    roles: BTreeSet<Role>,
+}
+
+impl Subject {
+    /// A user whom the application has identified, with that user's roles.
+    pub fn new<R: Into<Role>>(id: UserId, roles: impl IntoIterator<Item = R>) -> Self {
+        Self { id, roles: roles.into_iter().map(Into::into).collect() }
+    }
+
+    /// The user's key.
+    #[must_use]
+    pub fn id(&self) -> &UserId {
+        &self.id
+    }
+
+    /// The user's roles.
+    #[must_use]
+    pub fn roles(&self) -> &BTreeSet<Role> {
+        &self.roles
+    }
+}
+
+/// A text was not 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id of this kind is written as 32 hexadecimal digits")]
+pub struct IdError;
+
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|v| u8::try_from(v).ok());
+    if digits.len() % 2 != 0 {
+        return None;
+    }
+    digits.chunks_exact(2).map(|pair| Some(value(pair[0])? << 4 | value(pair[1])?)).collect()
+}
+
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 16]);
+
+        impl $name {
+            /// Draws an id of 128 random bits (ASVS 5.0, 11.5.1).
+            ///
+            /// # Errors
+            /// [`RandomError`] when the generator fails.
+            pub fn random<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, RandomError> {
+                let mut bytes = [0; 16];
+                rng.try_fill_bytes(&mut bytes).map_err(RandomError::new)?;
+                Ok(Self(bytes))
+            }
+
+            /// The id's bytes.
+            #[must_use]
+            pub const fn to_bytes(self) -> [u8; 16] {
+                self.0
+            }
+
+            /// The id with these bytes, as they were stored.
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(bytes)
+            }
+        }
+
+        impl fmt::Display for $name {
+            /// 32 lower-case hexadecimal digits.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex(&self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let bytes = unhex(text).ok_or(IdError)?;
+                Ok(Self(bytes.try_into().map_err(|_| IdError)?))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+random_id! {
+    /// One issue of codes, or one override code. Public: a sheet's label comes from it.
+    SetId
+}
+random_id! {
+    /// One event, so that a receiver can drop a repeated delivery.
+    EventId
+}
+random_id! {
+    /// One operation on a record, so that it can tell whether its own write was applied.
+    AttemptId
+}
+random_id! {
+    /// One state of a stored record. Never used twice, so a late write cannot meet the state it
+    /// expects by chance (no ABA).
+    Revision
+}
+
+impl SetId {
+    /// A short name for people to tell sheets apart, for example `7F3A-09C1`; not unique.
+    #[must_use]
+    pub fn label(self) -> String {
+        let digits = hex(&self.0[..4]).to_uppercase();
+        format!("{}-{}", &digits[..4], &digits[4..])
+    }
+}
+
+impl Revision {
+    /// The id of the `index`th event written together with this revision.
+    ///
+    /// Derived, not drawn, so that the pure rules need no generator. The revision is random and
+    /// used once; the event ids of one write differ in the last byte.
+    pub(crate) fn event(self, index: u8) -> EventId {
+        let mut bytes = self.0;
+        bytes[15] = bytes[15].wrapping_add(index);
+        EventId(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_ids_survive_json_whatever_their_bytes() {
+        for bytes in [b"alice".as_slice(), b"\xff\xfe", "\u{212b}".as_bytes(), b"{\"hex\":\"00\"}"] {
+            let id = UserId::new(bytes).unwrap();
+            let json = serde_json::to_string(&id).unwrap();
+            assert_eq!(serde_json::from_str::<UserId>(&json).unwrap(), id);
+        }
+        assert!(serde_json::from_str::<UserId>("\"\"").is_err());
+        assert!(serde_json::from_str::<UserId>("{\"hex\":\"0\"}").is_err());
+    }
+
+    #[test]
+    fn display_of_a_user_id_stays_on_one_line() {
+        let id = UserId::new(b"a\r\nb\xff\\").unwrap();
+        assert_eq!(id.to_string(), "a\\r\\nb\\xff\\\\");
+    }
+
+    #[test]
+    fn ids_round_trip_and_refuse_other_text() {
+        let id = SetId::from_bytes([0xa5; 16]);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.label(), "A5A5-A5A5");
+        assert_eq!("a5".parse::<SetId>(), Err(IdError));
+        assert_eq!("+5".repeat(16).parse::<SetId>(), Err(IdError));
+    }
+}

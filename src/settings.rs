@@ -1,0 +1,264 @@
+//! The ready role policy: what an administrator can set for a whole site.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::SetSize;
+use crate::id::Role;
+use crate::policy::{Action, Actor, Decision, Denial, Request, RolePolicy};
+
+/// What an administrator sets for the whole site. Plain data, and a [`RolePolicy`].
+///
+/// By default codes are switched on, every role may have them, the role `administrator`
+/// administers, and a user with three codes left is low.
+///
+/// ```
+/// use backup_codes::{PermittedRoles, Settings, Switch};
+///
+/// let mut settings = Settings::default();
+/// settings.permit_roles(["staff", "editor"]);
+/// settings.set_switch(Switch::Off);
+/// let json = serde_json::to_string(&settings)?;
+/// assert_eq!(serde_json::from_str::<Settings>(&json)?, settings);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, try_from = "SettingsText")]
+pub struct Settings {
+    switch: Switch,
+    permitted: PermittedRoles,
+    administrators: BTreeSet<Role>,
+    low_threshold: u8,
+    on_role_loss: OnRoleLoss,
+}
+
+/// The same fields, not yet checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingsText {
+    switch: Switch,
+    permitted: PermittedRoles,
+    administrators: BTreeSet<Role>,
+    low_threshold: u8,
+    on_role_loss: OnRoleLoss,
+}
+
+impl TryFrom<SettingsText> for Settings {
+    type Error = SettingsError;
+
+    fn try_from(text: SettingsText) -> Result<Self, SettingsError> {
+        let mut settings = Self {
+            switch: text.switch,
+            permitted: text.permitted,
+            on_role_loss: text.on_role_loss,
+            ..Self::default()
+        };
+        settings.set_administrators(text.administrators)?;
+        settings.set_low_threshold(text.low_threshold)?;
+        Ok(settings)
+    }
+}
+
+/// The master switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    /// Codes can be made and redeemed.
+    On,
+    /// Nobody makes codes and nobody redeems one; what is stored stays as it is.
+    Off,
+}
+
+/// Which roles may have codes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PermittedRoles {
+    /// Every role, those added later included.
+    All,
+    /// These and no others; may be none.
+    Chosen(BTreeSet<Role>),
+}
+
+/// What happens to the codes of a user who no longer has a permitted role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRoleLoss {
+    /// The codes in hand still work; new ones cannot be made.
+    KeepRedeeming,
+    /// The codes stop working until the role comes back.
+    StopRedeeming,
+}
+
+/// Settings that would shut everybody out, or make no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// No role would be left that can change the settings again.
+    #[error("at least one role has to administer backup codes, or nobody could change this again")]
+    NoAdministrators,
+    /// The low threshold is more than the codes of the largest set.
+    #[error("the low threshold is at most 31, the codes of the largest set")]
+    Threshold,
+}
+
+impl Settings {
+    /// The master switch.
+    #[must_use]
+    pub fn switch(&self) -> Switch {
+        self.switch
+    }
+
+    /// Which roles may have codes.
+    #[must_use]
+    pub fn permitted(&self) -> &PermittedRoles {
+        &self.permitted
+    }
+
+    /// Roles that administer other users' codes, the settings and the reports.
+    #[must_use]
+    pub fn administrators(&self) -> &BTreeSet<Role> {
+        &self.administrators
+    }
+
+    /// What happens when a user loses every permitted role.
+    #[must_use]
+    pub fn on_role_loss(&self) -> OnRoleLoss {
+        self.on_role_loss
+    }
+
+    /// Turns codes on or off for the whole site.
+    pub fn set_switch(&mut self, switch: Switch) {
+        self.switch = switch;
+    }
+
+    /// Lets every role have codes, those added later included ("select all").
+    pub fn permit_all_roles(&mut self) {
+        self.permitted = PermittedRoles::All;
+    }
+
+    /// Lets no role have codes ("remove all").
+    pub fn permit_no_roles(&mut self) {
+        self.permitted = PermittedRoles::Chosen(BTreeSet::new());
+    }
+
+    /// Lets exactly these roles have codes.
+    pub fn permit_roles<R: Into<Role>>(&mut self, roles: impl IntoIterator<Item = R>) {
+        self.permitted = PermittedRoles::Chosen(roles.into_iter().map(Into::into).collect());
+    }
+
+    /// Makes exactly these roles administrators of backup codes.
+    ///
+    /// # Errors
+    /// [`SettingsError::NoAdministrators`] for an empty list.
+    pub fn set_administrators<R: Into<Role>>(
+        &mut self,
+        roles: impl IntoIterator<Item = R>,
+    ) -> Result<(), SettingsError> {
+        let roles: BTreeSet<Role> = roles.into_iter().map(Into::into).collect();
+        if roles.is_empty() {
+            return Err(SettingsError::NoAdministrators);
+        }
+        self.administrators = roles;
+        Ok(())
+    }
+
+    /// A user with this many codes left, or fewer, is low on codes: 0 to 31.
+    ///
+    /// # Errors
+    /// [`SettingsError::Threshold`] above 31.
+    pub fn set_low_threshold(&mut self, codes: u8) -> Result<(), SettingsError> {
+        if codes > SetSize::MAX {
+            return Err(SettingsError::Threshold);
+        }
+        self.low_threshold = codes;
+        Ok(())
+    }
+
+    /// What happens when a user loses every permitted role.
+    pub fn set_on_role_loss(&mut self, on_role_loss: OnRoleLoss) {
+        self.on_role_loss = on_role_loss;
+    }
+
+    fn permits(&self, roles: &BTreeSet<Role>) -> bool {
+        match &self.permitted {
+            PermittedRoles::All => true,
+            PermittedRoles::Chosen(chosen) => !chosen.is_disjoint(roles),
+        }
+    }
+
+    /// The master switch and the subject's roles.
+    fn may_hold(&self, request: &Request<'_>) -> Result<(), Denial> {
+        if self.switch == Switch::Off {
+            return Err(Denial::SwitchedOff);
+        }
+        match request.subject {
+            Some(subject) if self.permits(subject.roles()) => Ok(()),
+            _ => Err(Denial::RoleNotPermitted),
+        }
+    }
+
+    fn may_redeem(&self, request: &Request<'_>) -> Result<(), Denial> {
+        match (self.may_hold(request), self.on_role_loss) {
+            (Err(Denial::RoleNotPermitted), OnRoleLoss::KeepRedeeming) => Ok(()),
+            (decided, _) => decided,
+        }
+    }
+
+    fn administers(&self, request: &Request<'_>) -> Result<(), Denial> {
+        match request.actor {
+            Actor::System => Ok(()),
+            Actor::User(actor) if !self.administrators.is_disjoint(actor.roles()) => Ok(()),
+            _ => Err(Denial::NotAdministrator),
+        }
+    }
+
+    fn judge(&self, request: &Request<'_>) -> Result<(), Denial> {
+        let own = || if request.is_own() { Ok(()) } else { Err(Denial::OnlyOwn) };
+        let somebody_else = || if request.is_own() { Err(Denial::NotOneself) } else { Ok(()) };
+        let own_or_administered =
+            || if request.is_own() { Ok(()) } else { self.administers(request) };
+        if *request.actor == Actor::Nobody {
+            return Err(Denial::NoActor);
+        }
+        match request.action {
+            Action::Prepare | Action::Activate => own().and_then(|()| self.may_hold(request)),
+            Action::Redeem | Action::Check => own().and_then(|()| self.may_redeem(request)),
+            // Voiding and looking stay possible while codes are switched off.
+            Action::Burn => own(),
+            Action::Revoke | Action::RevokeOverride | Action::Erase | Action::ReadStatus => {
+                own_or_administered()
+            }
+            Action::IssueOverride => somebody_else()
+                .and_then(|()| self.administers(request))
+                .and_then(|()| self.may_redeem(request)),
+            Action::Unlock => somebody_else().and_then(|()| self.administers(request)),
+            Action::ReadReports | Action::SaveSettings => self.administers(request),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            switch: Switch::On,
+            permitted: PermittedRoles::All,
+            administrators: BTreeSet::from([Role::from("administrator")]),
+            low_threshold: 3,
+            on_role_loss: OnRoleLoss::KeepRedeeming,
+        }
+    }
+}
+
+impl RolePolicy for Settings {
+    fn decide(&self, request: Request<'_>) -> Decision {
+        match self.judge(&request) {
+            Ok(()) => Decision::Allow,
+            Err(denial) => Decision::Deny(denial),
+        }
+    }
+
+    fn low_threshold(&self) -> u8 {
+        self.low_threshold
+    }
+}

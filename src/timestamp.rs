@@ -1,0 +1,196 @@
+//! Moments in time, always handed in by the caller.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// A moment in UTC, in whole milliseconds since 1970-01-01T00:00:00Z.
+///
+/// The range ends with the year 9999, so that every value has an RFC 3339 text of fixed width.
+/// Leap seconds are not counted, as in POSIX time.
+///
+/// Nothing in this crate reads a clock: every operation takes the time from its
+/// [`Context`](crate::Context), so that a node has one clock, the application's.
+///
+/// ```
+/// use backup_codes::Timestamp;
+///
+/// let at = Timestamp::from_unix_millis(1_790_000_000_123)?;
+/// assert_eq!(at.to_string(), "2026-09-21T14:13:20.123Z");
+/// # Ok::<(), backup_codes::TimestampError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct Timestamp(i64);
+
+/// The moment lies outside the years 1970 to 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("time is outside the years 1970 to 9999: check the clock it was read from")]
+pub struct TimestampError;
+
+impl Timestamp {
+    /// The last moment of the year 9999.
+    pub const MAX: Self = Self(253_402_300_799_999);
+    /// 1970-01-01T00:00:00Z.
+    pub const MIN: Self = Self(0);
+
+    /// A moment from milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// [`TimestampError`] when the value is negative or after the year 9999.
+    pub const fn from_unix_millis(millis: i64) -> Result<Self, TimestampError> {
+        if millis < Self::MIN.0 || millis > Self::MAX.0 {
+            return Err(TimestampError);
+        }
+        Ok(Self(millis))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn unix_millis(self) -> i64 {
+        self.0
+    }
+
+    /// The moment `duration` later, or [`Timestamp::MAX`].
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(millis).min(Self::MAX.0))
+    }
+
+    /// The moment `duration` earlier, or [`Timestamp::MIN`].
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(millis).max(Self::MIN.0))
+    }
+
+    /// How long after `earlier` this moment is; zero when it is not after it.
+    #[must_use]
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The calendar date in UTC as `YYYY-MM-DD`.
+    #[must_use]
+    pub fn date(self) -> String {
+        let (year, month, day) = civil(self.0.div_euclid(86_400_000));
+        format!("{year:04}-{month:02}-{day:02}")
+    }
+}
+
+/// Year, month and day of a day number since 1970-01-01, in the proleptic Gregorian calendar.
+///
+/// The year starts in March, which puts the leap day last and makes month lengths a linear
+/// function: the method of Hinnant, "chrono-compatible low-level date algorithms" (2013).
+fn civil(day_number: i64) -> (i64, i64, i64) {
+    let shifted = day_number + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC with milliseconds, for example `2026-01-02T03:04:05.678Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = civil(self.0.div_euclid(86_400_000));
+        let of_day = self.0.rem_euclid(86_400_000);
+        let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
+        let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl TryFrom<i64> for Timestamp {
+    type Error = TimestampError;
+
+    fn try_from(millis: i64) -> Result<Self, TimestampError> {
+        Self::from_unix_millis(millis)
+    }
+}
+
+impl From<Timestamp> for i64 {
+    fn from(at: Timestamp) -> Self {
+        at.0
+    }
+}
+
+impl TryFrom<SystemTime> for Timestamp {
+    type Error = TimestampError;
+
+    fn try_from(time: SystemTime) -> Result<Self, TimestampError> {
+        let since = time.duration_since(UNIX_EPOCH).map_err(|_| TimestampError)?;
+        Self::from_unix_millis(i64::try_from(since.as_millis()).map_err(|_| TimestampError)?)
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(at: Timestamp) -> Self {
+        UNIX_EPOCH + at.saturating_since(Timestamp::MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_rfc_3339_at_the_edges_of_the_calendar() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (1_735_689_599_999, "2024-12-31T23:59:59.999Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::from_unix_millis(millis).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn every_day_has_the_date_after_the_day_before() {
+        let length = |year: i64, month: i64| match month {
+            4 | 6 | 9 | 11 => 30,
+            2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+            2 => 28,
+            _ => 31,
+        };
+        let mut expected = (1970, 1, 1);
+        for day in 0..200_000 {
+            assert_eq!(civil(day), expected);
+            let (year, month, of_month) = expected;
+            expected = if of_month < length(year, month) {
+                (year, month, of_month + 1)
+            } else if month < 12 {
+                (year, month + 1, 1)
+            } else {
+                (year + 1, 1, 1)
+            };
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused() {
+        assert_eq!(Timestamp::from_unix_millis(-1), Err(TimestampError));
+        assert_eq!(Timestamp::from_unix_millis(253_402_300_800_000), Err(TimestampError));
+        assert!(serde_json::from_str::<Timestamp>("-1").is_err());
+        assert_eq!(Timestamp::MAX.saturating_add(Duration::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::MIN.saturating_sub(Duration::MAX), Timestamp::MIN);
+    }
+}
