@@ -1,0 +1,281 @@
+//! Audit sinks: where events go once they are stored.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::json;
+
+use crate::event::{Event, EventActor, EventKind, EventOutcome};
+
+/// Whether a sink keeps what it has accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// What it has accepted survives a crash of this process and of the machine.
+    Durable,
+    /// It may be lost. Events handed to such a sink stay in the repository until a durable one
+    /// has had them.
+    Lossy,
+}
+
+/// Receives events.
+///
+/// # Contract
+/// 1. `record` returns `Ok` only when every event of the slice was accepted; a durable sink,
+///    only when they are flushed.
+/// 2. The same event may come more than once, with the same id; drop the repetition or keep it.
+/// 3. A sink that fails changes no outcome: the events stay in the repository and are handed
+///    over again by [`deliver_pending`](crate::BackupCodes::deliver_pending).
+///
+/// Operations wait for the sink, so a slow one slows logins down.
+///
+/// Implementations write `async fn`; the trait is not usable as `dyn`.
+pub trait AuditSink: Send + Sync {
+    /// The sink's own error.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Takes events, in order.
+    ///
+    /// # Errors
+    /// The sink's own.
+    fn record(&self, events: &[Event]) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Whether accepted events survive a crash.
+    fn durability(&self) -> Durability;
+}
+
+impl<A: AuditSink> AuditSink for Arc<A> {
+    type Error = A::Error;
+    async fn record(&self, events: &[Event]) -> Result<(), A::Error> {
+        (**self).record(events).await
+    }
+    fn durability(&self) -> Durability {
+        (**self).durability()
+    }
+}
+
+impl<A: AuditSink> AuditSink for &A {
+    type Error = A::Error;
+    async fn record(&self, events: &[Event]) -> Result<(), A::Error> {
+        (**self).record(events).await
+    }
+    fn durability(&self) -> Durability {
+        (**self).durability()
+    }
+}
+
+/// No audit log at all. Events are acknowledged and gone.
+///
+/// For applications whose repository keeps its events as the audit log itself, and for tests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoAudit;
+
+impl AuditSink for NoAudit {
+    type Error = Infallible;
+
+    async fn record(&self, _: &[Event]) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    // There is nothing to lose, and what nobody wants must not pile up in the repository.
+    fn durability(&self) -> Durability {
+        Durability::Durable
+    }
+}
+
+/// Keeps events in memory, for tests and examples.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryAudit(Arc<Mutex<Vec<Event>>>);
+
+impl MemoryAudit {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What it has received so far, repetitions included.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl AuditSink for MemoryAudit {
+    type Error = Infallible;
+
+    async fn record(&self, events: &[Event]) -> Result<(), Infallible> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(events);
+        Ok(())
+    }
+
+    // Lives and dies with the memory store beside it.
+    fn durability(&self) -> Durability {
+        Durability::Durable
+    }
+}
+
+/// Writes one JSON object a line, with the field names of the Elastic Common Schema (ECS 8).
+///
+/// Writing blocks the calling thread; put a channel between where that matters.
+#[derive(Debug)]
+pub struct JsonLines<W> {
+    writer: Mutex<W>,
+    durability: Durability,
+    sync: fn(&mut W) -> io::Result<()>,
+}
+
+impl<W: Write + Send> JsonLines<W> {
+    /// Lines to any writer, flushed after each call; lossy.
+    pub fn new(writer: W) -> Self {
+        Self { writer: Mutex::new(writer), durability: Durability::Lossy, sync: W::flush }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, W> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer.
+    pub fn into_inner(self) -> W {
+        self.writer.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl JsonLines<File> {
+    /// Lines to a file opened for appending, synchronised to the disk before they are
+    /// acknowledged; durable.
+    #[must_use]
+    pub fn file(file: File) -> Self {
+        let sync = |file: &mut File| file.sync_data();
+        Self { writer: Mutex::new(file), durability: Durability::Durable, sync }
+    }
+}
+
+impl<W: Write + Send> AuditSink for JsonLines<W> {
+    type Error = io::Error;
+
+    async fn record(&self, events: &[Event]) -> Result<(), io::Error> {
+        let mut lines = String::new();
+        for event in events {
+            lines.push_str(&ecs(event).to_string());
+            lines.push('\n');
+        }
+        let mut writer = self.lock();
+        writer.write_all(lines.as_bytes())?;
+        (self.sync)(&mut writer)
+    }
+
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+}
+
+/// An event under the field names of ECS 8. JSON escapes control characters, so a line stays one
+/// line whatever is in it.
+fn ecs(event: &Event) -> serde_json::Value {
+    let outcome = match event.outcome {
+        EventOutcome::Success => "success",
+        EventOutcome::Failure => "failure",
+    };
+    let mut line = json!({
+        "@timestamp": event.at.to_string(),
+        "ecs.version": "8.11.0",
+        "event.id": event.id.to_string(),
+        "event.kind": "event",
+        "event.category": [category(event.kind)],
+        "event.action": event.kind.as_str(),
+        "event.outcome": outcome,
+        "event.code": owasp_word(event.kind, event.outcome),
+        "event.dataset": "backup_codes",
+    });
+    let mut set = |name: &str, value: Option<String>| {
+        if let (Some(fields), Some(value)) = (line.as_object_mut(), value) {
+            fields.insert(name.to_owned(), value.into());
+        }
+    };
+    let actor = match &event.actor {
+        EventActor::Nobody => None,
+        EventActor::System => Some("system".to_owned()),
+        EventActor::User(user) => Some(user.to_string()),
+    };
+    set("user.id", actor);
+    set("user.target.id", event.subject.as_ref().map(ToString::to_string));
+    set("event.reason", event.reason.map(|reason| reason.as_str().to_owned()));
+    set("client.ip", event.address.map(|address| address.to_string()));
+    set("user_agent.original", event.user_agent.clone());
+    set("trace.id", event.correlation.clone());
+    set("backup_codes.set", event.set.map(|set| set.to_string()));
+    if let (Some(fields), Some(remaining)) = (line.as_object_mut(), event.remaining) {
+        fields.insert("backup_codes.remaining".to_owned(), remaining.into());
+    }
+    line
+}
+
+fn category(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Redeem | EventKind::Check | EventKind::Lock | EventKind::Disable => {
+            "authentication"
+        }
+        EventKind::SaveSettings => "configuration",
+        _ => "iam",
+    }
+}
+
+/// The event's word in the OWASP Logging Vocabulary Cheat Sheet.
+fn owasp_word(kind: EventKind, outcome: EventOutcome) -> &'static str {
+    match (kind, outcome) {
+        (EventKind::Redeem, EventOutcome::Success) => "authn_login_success",
+        (EventKind::Redeem | EventKind::Check | EventKind::Burn, EventOutcome::Failure) => {
+            "authn_login_fail"
+        }
+        (EventKind::Lock | EventKind::Disable, _) => "authn_login_lock",
+        (EventKind::Prepare | EventKind::Activate | EventKind::IssueOverride, EventOutcome::Success) => {
+            "authn_token_created"
+        }
+        (
+            EventKind::Revoke
+            | EventKind::RevokeOverride
+            | EventKind::Discard
+            | EventKind::Burn
+            | EventKind::Erase,
+            EventOutcome::Success,
+        ) => "authn_token_revoked",
+        (EventKind::SaveSettings, EventOutcome::Success) => "authz_change",
+        (_, EventOutcome::Failure) => "authz_fail",
+        (EventKind::Unlock | EventKind::ReadStatus | EventKind::ReadReports, _) => "authz_admin",
+        (EventKind::Check | EventKind::Low | EventKind::Exhausted, _) => "user_updated",
+    }
+}
+
+/// Hands events to [`tracing`] at the level `INFO`, or `WARN` for failures, under the target
+/// `backup_codes::audit`; lossy.
+#[cfg(feature = "tracing")]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TracingAudit;
+
+#[cfg(feature = "tracing")]
+impl AuditSink for TracingAudit {
+    type Error = Infallible;
+
+    async fn record(&self, events: &[Event]) -> Result<(), Infallible> {
+        for event in events {
+            // One field, already escaped: a subscriber that prints texts raw cannot be tricked.
+            let line = ecs(event).to_string();
+            match event.outcome {
+                EventOutcome::Success => {
+                    tracing::info!(target: "backup_codes::audit", event = %line);
+                }
+                EventOutcome::Failure => {
+                    tracing::warn!(target: "backup_codes::audit", event = %line);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Lossy
+    }
+}

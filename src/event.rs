@@ -1,0 +1,374 @@
+//! Events: one step of a code's life each, for the audit.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::NotACode;
+use crate::context::Context;
+use crate::hash::Unverifiable;
+use crate::id::{EventId, SetId, UserId};
+use crate::policy::{Actor, Denial};
+use crate::timestamp::Timestamp;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A set was made and shown; not yet in force.
+    Prepare,
+    /// A set came into force, and any older one went out of it.
+    Activate,
+    /// A prepared set was dropped.
+    Discard,
+    /// Somebody tried to get in with a code.
+    Redeem,
+    /// Somebody tried a code without spending it.
+    Check,
+    /// Somebody voided a code by typing it.
+    Burn,
+    /// All codes of a user were voided.
+    Revoke,
+    /// An override code was issued.
+    IssueOverride,
+    /// An override code was voided.
+    RevokeOverride,
+    /// Wrong codes counted against a user were cleared.
+    Unlock,
+    /// Everything kept about a user was removed.
+    Erase,
+    /// Too many wrong codes: the set is locked for half an hour.
+    Lock,
+    /// Too many wrong codes: the set is disabled until a new one is issued or it is unlocked.
+    Disable,
+    /// A user came down to the low threshold.
+    Low,
+    /// A user spent the last code.
+    Exhausted,
+    /// Somebody asked for a user's status and was denied.
+    ReadStatus,
+    /// Somebody asked for figures, lists or logs and was denied.
+    ReadReports,
+    /// The settings of the site were saved.
+    SaveSettings,
+}
+
+impl EventKind {
+    /// The kind's name as it is stored: lower case, words joined by `_`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Activate => "activate",
+            Self::Discard => "discard",
+            Self::Redeem => "redeem",
+            Self::Check => "check",
+            Self::Burn => "burn",
+            Self::Revoke => "revoke",
+            Self::IssueOverride => "issue_override",
+            Self::RevokeOverride => "revoke_override",
+            Self::Unlock => "unlock",
+            Self::Erase => "erase",
+            Self::Lock => "lock",
+            Self::Disable => "disable",
+            Self::Low => "low",
+            Self::Exhausted => "exhausted",
+            Self::ReadStatus => "read_status",
+            Self::ReadReports => "read_reports",
+            Self::SaveSettings => "save_settings",
+        }
+    }
+}
+
+/// Whether it went through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventOutcome {
+    /// It did.
+    Success,
+    /// It did not; the reason says why.
+    Failure,
+}
+
+/// Why codes of a user were voided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RevokeReason {
+    /// The user asked for it.
+    UserRequest,
+    /// The second factor that the codes stand in for was removed.
+    FactorRemoved,
+    /// The codes, or the account, may be in somebody else's hands.
+    Compromised,
+    /// An administrator decided so.
+    Administrative,
+}
+
+/// Why something went the way it did. For logs and administrators only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// The code is not one of the user's.
+    Wrong,
+    /// The code is right, and was used before.
+    Used,
+    /// The code is right, and was voided before.
+    Burned,
+    /// The set is locked for a while.
+    Locked,
+    /// The set is disabled.
+    Disabled,
+    /// The user has no active set.
+    NoCodes,
+    /// The set has expired.
+    Expired,
+    /// The set was prepared before the moment from which sets count.
+    Void,
+    /// The input has not the shape of a code.
+    NotACodeShape,
+    /// The input's check symbol is wrong.
+    NotACodeTypo,
+    /// The stored hash needs a pepper that is not in the keyring.
+    UnknownKey,
+    /// The stored hash asks for too much memory.
+    CostAboveCeiling,
+    /// The stored hash is too cheap.
+    CostBelowFloor,
+    /// The stored hash is damaged.
+    Malformed,
+    /// It was an override code.
+    Override,
+    /// Too many wrong codes in a row.
+    TooManyWrong,
+    /// Backup codes are switched off.
+    SwitchedOff,
+    /// None of the user's roles may have codes.
+    RoleNotPermitted,
+    /// The actor does not administer codes.
+    NotAdministrator,
+    /// Only the user can do this.
+    OnlyOwn,
+    /// Somebody else has to do this.
+    NotOneself,
+    /// No actor was named.
+    NoActor,
+    /// The settings could not be read lately.
+    SettingsUnreadable,
+    /// The hash pool had no room.
+    Busy,
+    /// There is no such prepared set, or it is too old.
+    NoSuchSet,
+    /// A set was replaced by a newer one.
+    Replaced,
+    /// Revoked: the user asked for it.
+    UserRequest,
+    /// Revoked: the second factor was removed.
+    FactorRemoved,
+    /// Revoked: the codes may be in other hands.
+    Compromised,
+    /// Revoked: an administrator decided so.
+    Administrative,
+}
+
+impl Reason {
+    /// The reason's name as it is stored: lower case, words joined by `_`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wrong => "wrong",
+            Self::Used => "used",
+            Self::Burned => "burned",
+            Self::Locked => "locked",
+            Self::Disabled => "disabled",
+            Self::NoCodes => "no_codes",
+            Self::Expired => "expired",
+            Self::Void => "void",
+            Self::NotACodeShape => "not_a_code_shape",
+            Self::NotACodeTypo => "not_a_code_typo",
+            Self::UnknownKey => "unknown_key",
+            Self::CostAboveCeiling => "cost_above_ceiling",
+            Self::CostBelowFloor => "cost_below_floor",
+            Self::Malformed => "malformed",
+            Self::Override => "override",
+            Self::TooManyWrong => "too_many_wrong",
+            Self::SwitchedOff => "switched_off",
+            Self::RoleNotPermitted => "role_not_permitted",
+            Self::NotAdministrator => "not_administrator",
+            Self::OnlyOwn => "only_own",
+            Self::NotOneself => "not_oneself",
+            Self::NoActor => "no_actor",
+            Self::SettingsUnreadable => "settings_unreadable",
+            Self::Busy => "busy",
+            Self::NoSuchSet => "no_such_set",
+            Self::Replaced => "replaced",
+            Self::UserRequest => "user_request",
+            Self::FactorRemoved => "factor_removed",
+            Self::Compromised => "compromised",
+            Self::Administrative => "administrative",
+        }
+    }
+}
+
+impl From<Denial> for Reason {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::SwitchedOff => Self::SwitchedOff,
+            Denial::RoleNotPermitted => Self::RoleNotPermitted,
+            Denial::NotAdministrator => Self::NotAdministrator,
+            Denial::OnlyOwn => Self::OnlyOwn,
+            Denial::NotOneself => Self::NotOneself,
+            Denial::NoActor => Self::NoActor,
+            Denial::SettingsUnreadable => Self::SettingsUnreadable,
+        }
+    }
+}
+
+impl From<Unverifiable> for Reason {
+    fn from(why: Unverifiable) -> Self {
+        match why {
+            Unverifiable::UnknownKey => Self::UnknownKey,
+            Unverifiable::CostAboveCeiling => Self::CostAboveCeiling,
+            Unverifiable::CostBelowFloor => Self::CostBelowFloor,
+            Unverifiable::Malformed => Self::Malformed,
+        }
+    }
+}
+
+impl From<NotACode> for Reason {
+    fn from(not_a_code: NotACode) -> Self {
+        match not_a_code {
+            NotACode::Shape => Self::NotACodeShape,
+            NotACode::Typo => Self::NotACodeTypo,
+        }
+    }
+}
+
+impl From<RevokeReason> for Reason {
+    fn from(reason: RevokeReason) -> Self {
+        match reason {
+            RevokeReason::UserRequest => Self::UserRequest,
+            RevokeReason::FactorRemoved => Self::FactorRemoved,
+            RevokeReason::Compromised => Self::Compromised,
+            RevokeReason::Administrative => Self::Administrative,
+        }
+    }
+}
+
+/// Who did it, as an event keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventActor {
+    /// Nobody was named.
+    Nobody,
+    /// The application itself.
+    System,
+    /// This user.
+    User(UserId),
+}
+
+impl From<&Actor> for EventActor {
+    fn from(actor: &Actor) -> Self {
+        match actor {
+            Actor::Nobody => Self::Nobody,
+            Actor::System => Self::System,
+            Actor::User(subject) => Self::User(subject.id().clone()),
+        }
+    }
+}
+
+/// One step of a code's life. Plain data; never a code, a part of one, or a hash.
+///
+/// Stores keep it as JSON through serde; the field names are part of the record format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Event {
+    /// The event's own id; a receiver that has seen it drops the repetition.
+    pub id: EventId,
+    /// When, in UTC, to the millisecond.
+    pub at: Timestamp,
+    /// What.
+    pub kind: EventKind,
+    /// Whether it went through.
+    pub outcome: EventOutcome,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Whose codes; `None` for settings and reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<UserId>,
+    /// Who did it.
+    pub actor: EventActor,
+    /// The client's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The client's user agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// The application's correlation id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<String>,
+    /// The set it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<SetId>,
+    /// Codes left after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<u8>,
+}
+
+impl Event {
+    pub(crate) fn new(
+        id: EventId,
+        kind: EventKind,
+        outcome: EventOutcome,
+        subject: Option<&UserId>,
+        context: &Context,
+    ) -> Self {
+        Self {
+            id,
+            at: context.now(),
+            kind,
+            outcome,
+            reason: None,
+            subject: subject.cloned(),
+            actor: context.actor().into(),
+            address: context.address(),
+            user_agent: context.user_agent().map(str::to_owned),
+            correlation: context.correlation().map(str::to_owned),
+            set: None,
+            remaining: None,
+        }
+    }
+
+    pub(crate) fn because(mut self, reason: impl Into<Reason>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    pub(crate) fn of_set(mut self, set: SetId) -> Self {
+        self.set = Some(set);
+        self
+    }
+
+    pub(crate) fn leaving(mut self, remaining: u8) -> Self {
+        self.remaining = Some(remaining);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_are_stored() {
+        for kind in [EventKind::IssueOverride, EventKind::ReadReports, EventKind::Low] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+        for reason in [Reason::NotACodeTypo, Reason::CostAboveCeiling, Reason::SwitchedOff] {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A store in memory: for tests, examples, and applications that forget on restart.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::event::Event;
+use crate::id::{EventId, Revision, UserId};
+use crate::repository::{
+    CodeRepository, Directory, Expected, Freshness, Loaded, Put, PutError, PutOutcome,
+    SettingsStore, UsersQuery,
+};
+use crate::settings::Settings;
+use crate::usage::{Summary, Usage, UsageQuery, UserRow, usage};
+
+/// Records, events and settings in this process's memory. Clones share them.
+///
+/// It passes the conformance suite, but nothing outlives the process: spent codes of a sheet
+/// printed before a restart are gone, and so are the unspent ones.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryRepository(Arc<Mutex<Tables>>);
+
+#[derive(Debug, Default)]
+struct Tables {
+    records: BTreeMap<UserId, Row>,
+    undelivered: VecDeque<Event>,
+    settings: Option<(Settings, Revision)>,
+}
+
+#[derive(Debug)]
+struct Row {
+    record: String,
+    revision: Revision,
+    summary: Summary,
+}
+
+impl MemoryRepository {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_expected(current: Option<Revision>, expected: Expected) -> bool {
+    match expected {
+        Expected::Absent => current.is_none(),
+        Expected::At(revision) => current == Some(revision),
+    }
+}
+
+impl CodeRepository for MemoryRepository {
+    type Error = Infallible;
+
+    async fn load(&self, user: &UserId, _: Freshness) -> Result<Option<Loaded>, Infallible> {
+        let tables = self.tables();
+        Ok(tables
+            .records
+            .get(user)
+            .map(|row| Loaded { record: row.record.clone(), revision: row.revision }))
+    }
+
+    async fn put(&self, put: Put<'_>) -> Result<PutOutcome, PutError<Infallible>> {
+        let mut tables = self.tables();
+        let current = tables.records.get(put.user).map(|row| row.revision);
+        if !is_expected(current, put.expected) {
+            return Ok(PutOutcome::Conflict);
+        }
+        let row = Row {
+            record: put.record.to_owned(),
+            revision: put.revision,
+            summary: put.summary.clone(),
+        };
+        tables.records.insert(put.user.clone(), row);
+        tables.undelivered.extend(put.events.iter().cloned());
+        Ok(PutOutcome::Applied)
+    }
+
+    async fn remove(
+        &self,
+        user: &UserId,
+        expected: Revision,
+    ) -> Result<PutOutcome, PutError<Infallible>> {
+        let mut tables = self.tables();
+        let current = tables.records.get(user).map(|row| row.revision);
+        if !is_expected(current, Expected::At(expected)) {
+            return Ok(PutOutcome::Conflict);
+        }
+        tables.records.remove(user);
+        Ok(PutOutcome::Applied)
+    }
+
+    async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Infallible> {
+        Ok(self.tables().undelivered.iter().take(limit).cloned().collect())
+    }
+
+    async fn acknowledge(&self, events: &[EventId]) -> Result<(), Infallible> {
+        self.tables().undelivered.retain(|event| !events.contains(&event.id));
+        Ok(())
+    }
+}
+
+impl Directory for MemoryRepository {
+    type Error = Infallible;
+
+    async fn users(&self, query: &UsersQuery) -> Result<Vec<UserRow>, Infallible> {
+        let tables = self.tables();
+        Ok(query.page(tables.records.iter().map(|(user, row)| (user, &row.summary))))
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Usage, Infallible> {
+        Ok(usage(self.tables().records.values().map(|row| &row.summary), query))
+    }
+}
+
+impl SettingsStore for MemoryRepository {
+    type Error = Infallible;
+
+    async fn load_settings(&self) -> Result<Option<(Settings, Revision)>, Infallible> {
+        Ok(self.tables().settings.clone())
+    }
+
+    async fn save_settings(
+        &self,
+        expected: Expected,
+        revision: Revision,
+        settings: &Settings,
+        events: &[Event],
+    ) -> Result<PutOutcome, PutError<Infallible>> {
+        let mut tables = self.tables();
+        let current = tables.settings.as_ref().map(|(_, revision)| *revision);
+        if !is_expected(current, expected) {
+            return Ok(PutOutcome::Conflict);
+        }
+        tables.settings = Some((settings.clone(), revision));
+        tables.undelivered.extend(events.iter().cloned());
+        Ok(PutOutcome::Applied)
+    }
+}

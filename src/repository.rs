@@ -1,0 +1,439 @@
+//! What an application's storage has to do: the contract of the stores.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::event::Event;
+use crate::id::{EventId, Revision, UserId};
+use crate::settings::Settings;
+use crate::timestamp::Timestamp;
+use crate::usage::{Summary, Usage, UsageQuery, UserRow};
+
+/// How fresh a loaded record has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Any copy will do, a replica's too: the write that follows is conditional.
+    Any,
+    /// The latest applied write must be in it.
+    Latest,
+}
+
+/// A record as it was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The record's JSON, as it was put.
+    pub record: String,
+    /// The revision it was put under.
+    pub revision: Revision,
+}
+
+/// The state a write expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// There is no record for this user.
+    Absent,
+    /// The record has this revision.
+    At(Revision),
+}
+
+/// One conditional write.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Put<'a> {
+    /// The key, compared byte for byte.
+    pub user: &'a UserId,
+    /// The state it expects.
+    pub expected: Expected,
+    /// The revision the record has afterwards.
+    pub revision: Revision,
+    /// The record's JSON: opaque, at most [`Record::MAX_JSON_LEN`](crate::Record::MAX_JSON_LEN)
+    /// bytes.
+    pub record: &'a str,
+    /// What may be indexed of it.
+    pub summary: &'a Summary,
+    /// The events of this step, to be kept by the same write until they are acknowledged.
+    pub events: &'a [Event],
+}
+
+impl<'a> Put<'a> {
+    /// A conditional write.
+    #[must_use]
+    pub fn new(
+        user: &'a UserId,
+        expected: Expected,
+        revision: Revision,
+        record: &'a str,
+        summary: &'a Summary,
+        events: &'a [Event],
+    ) -> Self {
+        Self { user, expected, revision, record, summary, events }
+    }
+}
+
+/// What became of a conditional write whose result is known.
+#[must_use = "a write that met another state was not applied"]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// The state was as expected; the write is applied, durably.
+    Applied,
+    /// The state was another; nothing changed.
+    Conflict,
+}
+
+/// A write that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PutError<E> {
+    /// It is certain that nothing changed, and that nothing will.
+    #[error("the write was not applied")]
+    NotApplied(#[source] E),
+    /// It may have been applied, or may yet be: a timeout, a lost connection, a standby that did
+    /// not answer.
+    #[error("it is not known whether the write was applied")]
+    Unknown(#[source] E),
+}
+
+/// Where records are kept: one per user, replaced by one conditional write.
+///
+/// Implementations write `async fn`. The futures are `Send`; the trait is therefore not usable
+/// as `dyn`, and implemented for `&T` and `Arc<T>` instead.
+///
+/// # Contract
+/// 1. Keys are bytes, compared as bytes. No collation, trimming, case folding, normalisation.
+/// 2. [`put`](Self::put) is atomic: the test of the expected state, the record, its revision and
+///    the events are one write. In SQL one statement or one transaction with no read inside; in
+///    a key-value store one value or one partition.
+/// 3. Of two puts that expect the same state at most one is applied, in any process, on any node.
+/// 4. `Applied` is said only when the write survives whatever the store promises to survive. A
+///    store that cannot tell says [`PutError::Unknown`], never `Applied` and never `NotApplied`.
+/// 5. [`load`](Self::load) with [`Freshness::Latest`] sees every write applied before the call
+///    began. With `Any` it may be old, but never torn: record and revision belong together.
+/// 6. Events stay, and [`undelivered`](Self::undelivered) lists them, until they are
+///    acknowledged, whatever happens to the record.
+/// 7. The store keeps no clock of its own in this: all times are the caller's.
+///
+/// The `conformance` feature turns these clauses into tests for any implementation.
+///
+/// # Cancellation
+/// A future of these methods may be dropped at any await point; the write may then have been
+/// applied or not, but never in part.
+///
+/// # Example
+/// `examples/custom_repository.rs` is a whole implementation in under a hundred lines.
+pub trait CodeRepository: Send + Sync {
+    /// The store's own error.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The record of a user, or `None`.
+    ///
+    /// # Errors
+    /// The store's own: nobody is let in, nothing is counted.
+    fn load(
+        &self,
+        user: &UserId,
+        freshness: Freshness,
+    ) -> impl Future<Output = Result<Option<Loaded>, Self::Error>> + Send;
+
+    /// Replaces the record if its state is as expected; clauses 2 to 4.
+    ///
+    /// # Errors
+    /// [`PutError::NotApplied`] only where that is certain; [`PutError::Unknown`] otherwise.
+    fn put(
+        &self,
+        put: Put<'_>,
+    ) -> impl Future<Output = Result<PutOutcome, PutError<Self::Error>>> + Send;
+
+    /// Removes the record, if it has this revision. Its undelivered events stay.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put).
+    fn remove(
+        &self,
+        user: &UserId,
+        expected: Revision,
+    ) -> impl Future<Output = Result<PutOutcome, PutError<Self::Error>>> + Send;
+
+    /// At most `limit` events that are not yet acknowledged, oldest write first, as far as the
+    /// store knows the order.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn undelivered(
+        &self,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Event>, Self::Error>> + Send;
+
+    /// Marks events as delivered. Unknown ids are none of its business: delivery is at least
+    /// once, and somebody else may have been first.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn acknowledge(
+        &self,
+        events: &[EventId],
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// Which users a page is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UserFilter {
+    /// Users with at least one code that would be accepted.
+    #[default]
+    Holding,
+    /// Users with an activated set, whatever is left of it.
+    WithSet,
+    /// Of these, users at the low threshold or below it.
+    Low,
+    /// Of these, users with none left.
+    Exhausted,
+    /// Every record, tombstones and users without a set included; for purging.
+    Every,
+}
+
+/// The order of a page. Ties are in the order of the user's key bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UserOrder {
+    /// By the user's key bytes.
+    #[default]
+    User,
+    /// Fewest codes left first.
+    FewestLeft,
+    /// Latest set first; users without one last.
+    NewestSet,
+    /// Latest use first; users without one last.
+    LatestUse,
+}
+
+/// A page of users.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct UsersQuery {
+    /// Which users.
+    pub filter: UserFilter,
+    /// In which order.
+    pub order: UserOrder,
+    /// Only users whose key contains these bytes; empty for all.
+    pub containing: Vec<u8>,
+    /// The last row of the page before; `None` for the first page.
+    pub after: Option<UserRow>,
+    /// Rows at most: 1 to 1000.
+    pub limit: u16,
+    /// A user with this many codes left, or fewer, is low.
+    pub low_threshold: u8,
+    /// The time by which sets have expired or not.
+    pub now: Timestamp,
+    /// Sets prepared before this moment do not count.
+    pub void_before: Option<Timestamp>,
+}
+
+impl UsersQuery {
+    /// The first hundred users who hold codes at `now`, by key.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            filter: UserFilter::default(),
+            order: UserOrder::default(),
+            containing: Vec::new(),
+            after: None,
+            limit: 100,
+            low_threshold: 0,
+            now,
+            void_before: None,
+        }
+    }
+
+    /// Only these users.
+    #[must_use]
+    pub fn filter(mut self, filter: UserFilter) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// In this order.
+    #[must_use]
+    pub fn order(mut self, order: UserOrder) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// Only users whose key contains these bytes.
+    #[must_use]
+    pub fn containing(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.containing = bytes.into();
+        self
+    }
+
+    /// The page after this row.
+    #[must_use]
+    pub fn after(mut self, row: UserRow) -> Self {
+        self.after = Some(row);
+        self
+    }
+
+    /// Rows at most: 1 to 1000; what is outside is brought inside.
+    #[must_use]
+    pub fn limit(mut self, rows: u16) -> Self {
+        self.limit = rows.clamp(1, 1000);
+        self
+    }
+
+    /// The plain rule of a page, for stores without indexes: scans all, sorts, cuts.
+    pub fn page<'a>(
+        &self,
+        users: impl IntoIterator<Item = (&'a UserId, &'a Summary)>,
+    ) -> Vec<UserRow> {
+        let wanted = |user: &UserId, summary: &Summary| {
+            let remaining = summary.remaining(self.now, self.void_before);
+            let with_set = summary.set.is_some();
+            let filtered = match self.filter {
+                UserFilter::Holding => remaining > 0,
+                UserFilter::WithSet => with_set,
+                UserFilter::Low => with_set && remaining <= self.low_threshold,
+                UserFilter::Exhausted => with_set && remaining == 0,
+                UserFilter::Every => true,
+            };
+            let bytes = user.as_bytes();
+            let contained = self.containing.is_empty()
+                || bytes.windows(self.containing.len()).any(|part| part == self.containing);
+            filtered && contained
+        };
+        let mut rows: Vec<UserRow> = users
+            .into_iter()
+            .filter(|(user, summary)| wanted(user, summary))
+            .map(|(user, summary)| UserRow::new(user.clone(), summary, self.now, self.void_before))
+            .filter(|row| self.after.as_ref().is_none_or(|after| self.key(row) > self.key(after)))
+            .collect();
+        rows.sort_unstable_by(|a, b| self.key(a).cmp(&self.key(b)));
+        rows.truncate(usize::from(self.limit));
+        rows
+    }
+
+    /// What rows are sorted by: the order's number, then the key's bytes.
+    fn key<'a>(&self, row: &'a UserRow) -> (i64, &'a UserId) {
+        let latest = |at: Option<Timestamp>| at.map_or(i64::MAX, |at| -at.unix_millis());
+        let number = match self.order {
+            UserOrder::User => 0,
+            UserOrder::FewestLeft => i64::from(row.remaining),
+            UserOrder::NewestSet => latest(row.activated_at),
+            UserOrder::LatestUse => latest(row.last_used_at),
+        };
+        (number, &row.user)
+    }
+}
+
+/// Lists and figures over all users, for administration. Never on the login path.
+///
+/// # Contract
+/// The answers equal those of [`UsersQuery::page`] and [`usage`](crate::usage()) over the
+/// summaries of all records. A store with indexes pushes the work down to them.
+pub trait Directory: Send + Sync {
+    /// The store's own error.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// One page of users.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn users(
+        &self,
+        query: &UsersQuery,
+    ) -> impl Future<Output = Result<Vec<UserRow>, Self::Error>> + Send;
+
+    /// The usage figures.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn usage(&self, query: &UsageQuery) -> impl Future<Output = Result<Usage, Self::Error>> + Send;
+}
+
+/// Where the settings of the site are kept.
+///
+/// # Contract
+/// [`save_settings`](Self::save_settings) is one conditional write like
+/// [`CodeRepository::put`], its events listed by the same `undelivered`: two administrators
+/// cannot overwrite each other unseen.
+pub trait SettingsStore: Send + Sync {
+    /// The store's own error.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The saved settings and their revision; `None` before the first save.
+    ///
+    /// # Errors
+    /// The store's own, also where the stored settings cannot be read.
+    fn load_settings(
+        &self,
+    ) -> impl Future<Output = Result<Option<(Settings, Revision)>, Self::Error>> + Send;
+
+    /// Replaces the settings if their state is as expected.
+    ///
+    /// # Errors
+    /// As for [`CodeRepository::put`].
+    fn save_settings(
+        &self,
+        expected: Expected,
+        revision: Revision,
+        settings: &Settings,
+        events: &[Event],
+    ) -> impl Future<Output = Result<PutOutcome, PutError<Self::Error>>> + Send;
+}
+
+macro_rules! delegate {
+    ($pointer:ident $(, $lifetime:lifetime)?) => {
+        impl<R: CodeRepository> CodeRepository for $pointer<$($lifetime,)? R> {
+            type Error = R::Error;
+            async fn load(
+                &self,
+                user: &UserId,
+                freshness: Freshness,
+            ) -> Result<Option<Loaded>, R::Error> {
+                (**self).load(user, freshness).await
+            }
+            async fn put(&self, put: Put<'_>) -> Result<PutOutcome, PutError<R::Error>> {
+                (**self).put(put).await
+            }
+            async fn remove(
+                &self,
+                user: &UserId,
+                expected: Revision,
+            ) -> Result<PutOutcome, PutError<R::Error>> {
+                (**self).remove(user, expected).await
+            }
+            async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, R::Error> {
+                (**self).undelivered(limit).await
+            }
+            async fn acknowledge(&self, events: &[EventId]) -> Result<(), R::Error> {
+                (**self).acknowledge(events).await
+            }
+        }
+
+        impl<D: Directory> Directory for $pointer<$($lifetime,)? D> {
+            type Error = D::Error;
+            async fn users(&self, query: &UsersQuery) -> Result<Vec<UserRow>, D::Error> {
+                (**self).users(query).await
+            }
+            async fn usage(&self, query: &UsageQuery) -> Result<Usage, D::Error> {
+                (**self).usage(query).await
+            }
+        }
+
+        impl<S: SettingsStore> SettingsStore for $pointer<$($lifetime,)? S> {
+            type Error = S::Error;
+            async fn load_settings(&self) -> Result<Option<(Settings, Revision)>, S::Error> {
+                (**self).load_settings().await
+            }
+            async fn save_settings(
+                &self,
+                expected: Expected,
+                revision: Revision,
+                settings: &Settings,
+                events: &[Event],
+            ) -> Result<PutOutcome, PutError<S::Error>> {
+                (**self).save_settings(expected, revision, settings, events).await
+            }
+        }
+    };
+}
+
+type Ref<'a, T> = &'a T;
+
+delegate!(Arc);
+delegate!(Ref, '_);

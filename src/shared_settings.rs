@@ -1,0 +1,88 @@
+//! A copy of the saved settings that every node works from.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::id::Revision;
+use crate::policy::{Decision, Denial, Request, RolePolicy};
+use crate::settings::Settings;
+use crate::timestamp::Timestamp;
+
+/// The site's settings as this node last read them; cheap to clone, every clone the same copy.
+///
+/// The policy itself does no I/O. [`BackupCodes::refresh_settings`] reads the store; call it on
+/// start and on a schedule well within the bound. A copy older than the bound, or none at all,
+/// denies everything: a node that cannot read the settings does not go by old ones.
+///
+/// [`BackupCodes::refresh_settings`]: crate::BackupCodes::refresh_settings
+#[derive(Debug, Clone)]
+pub struct SharedSettings {
+    copy: Arc<RwLock<Option<Copied>>>,
+    max_age: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Copied {
+    settings: Settings,
+    revision: Option<Revision>,
+    read_at: Timestamp,
+}
+
+/// Settings being edited: in force when saved, and only if nobody else saved meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsDraft {
+    /// The settings as they are to be.
+    pub settings: Settings,
+    pub(crate) based_on: Option<Revision>,
+}
+
+impl SharedSettings {
+    /// A copy that is not yet read, and never used when older than `max_age`.
+    #[must_use]
+    pub fn new(max_age: Duration) -> Self {
+        Self { copy: Arc::default(), max_age }
+    }
+
+    /// The settings in force, to be changed and saved with
+    /// [`BackupCodes::save_settings`](crate::BackupCodes::save_settings). `None` before the first
+    /// refresh.
+    #[must_use]
+    pub fn edit(&self) -> Option<SettingsDraft> {
+        self.read().map(|copy| SettingsDraft { settings: copy.settings, based_on: copy.revision })
+    }
+
+    /// The settings in force, as last read.
+    #[must_use]
+    pub fn current(&self) -> Option<Settings> {
+        self.read().map(|copy| copy.settings)
+    }
+
+    pub(crate) fn replace(
+        &self,
+        settings: Settings,
+        revision: Option<Revision>,
+        read_at: Timestamp,
+    ) {
+        let copied = Copied { settings, revision, read_at };
+        *self.copy.write().unwrap_or_else(PoisonError::into_inner) = Some(copied);
+    }
+
+    fn read(&self) -> Option<Copied> {
+        self.copy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl RolePolicy for SharedSettings {
+    fn decide(&self, request: Request<'_>) -> Decision {
+        match &*self.copy.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(copy) if request.now.saturating_since(copy.read_at) <= self.max_age => {
+                copy.settings.decide(request)
+            }
+            _ => Decision::Deny(Denial::SettingsUnreadable),
+        }
+    }
+
+    fn low_threshold(&self) -> u8 {
+        self.read().map_or_else(Settings::default, |copy| copy.settings).low_threshold()
+    }
+}

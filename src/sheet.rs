@@ -1,0 +1,189 @@
+//! The sheet: the codes of one issue in plaintext, to be shown once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::code::Code;
+use crate::id::SetId;
+use crate::timestamp::Timestamp;
+
+/// The codes of one set, to be shown to their user once. Wiped when dropped.
+///
+/// Neither `Clone` nor `Serialize`: what is not shown from here is not shown at all. Plaintext
+/// leaves by one door, [`Sheet::expose`].
+pub struct Sheet {
+    pub(crate) set: SetId,
+    pub(crate) prepared_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) codes: Arc<[Code]>,
+}
+
+impl Sheet {
+    /// The set's id, for `activate` and `discard`.
+    #[must_use]
+    pub fn id(&self) -> SetId {
+        self.set
+    }
+
+    /// A short name to tell sheets apart; the same stands in [`Status`](crate::Status).
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.set.label()
+    }
+
+    /// When the codes were made.
+    #[must_use]
+    pub fn prepared_at(&self) -> Timestamp {
+        self.prepared_at
+    }
+
+    /// From when on they are refused, if ever.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
+    }
+
+    /// Codes on the sheet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.codes.len()
+    }
+
+    /// Never: a set has at least one code.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.codes.is_empty()
+    }
+
+    /// The door to the plaintext.
+    ///
+    /// # Security
+    /// Show it over a session at the user's highest assurance (NIST SP 800-63B-4, 3.1.2.1), on a
+    /// page with `Cache-Control: no-store`, and keep no copy: not in a session, a log, a mail, or
+    /// a URL.
+    #[must_use]
+    pub fn expose(&self) -> ExposedSheet<'_> {
+        ExposedSheet(self)
+    }
+}
+
+impl fmt::Debug for Sheet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sheet")
+            .field("set", &self.set)
+            .field("codes", &self.codes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The words around the codes in an exported sheet; translate them at will.
+///
+/// No line of them is mistaken for a code: only the numbered lines are read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wording {
+    /// The first line.
+    pub title: String,
+    /// Lines before the codes.
+    pub facts: Vec<String>,
+    /// Lines after the codes.
+    pub advice: Vec<String>,
+}
+
+impl Wording {
+    /// English, for an account on a site, with the sheet's label and its date in UTC.
+    #[must_use]
+    pub fn english(sheet: &Sheet, site: &str, account: &str) -> Self {
+        let mut facts = vec![
+            format!("Account: {account}"),
+            format!("Sheet:   {}", sheet.label()),
+            format!("Made on: {}", sheet.prepared_at.date()),
+        ];
+        facts.extend(sheet.expires_at.map(|expiry| format!("Valid until: {expiry}")));
+        Self {
+            title: format!("Backup codes for {site}"),
+            facts,
+            advice: vec![
+                "Each code works once, in any order. Keep this sheet apart from your password.".into(),
+                "A new sheet makes this one useless.".into(),
+            ],
+        }
+    }
+}
+
+/// A sheet whose codes can be read.
+pub struct ExposedSheet<'a>(&'a Sheet);
+
+impl ExposedSheet<'_> {
+    /// Each code with its number, in order, as it is shown.
+    pub fn codes(&self) -> impl Iterator<Item = (u8, Zeroizing<String>)> + '_ {
+        self.0.codes.iter().map(|code| (code.slot(), code.expose()))
+    }
+
+    /// The sheet as plain text, one numbered code a line. Every such line, pasted whole, is
+    /// accepted as that code.
+    #[must_use]
+    pub fn text(&self, wording: &Wording) -> Zeroizing<String> {
+        let codes = self.0.codes.first().map_or(0, |code| code.format().symbols() * 2 + 8);
+        let words: usize =
+            wording.facts.iter().chain(&wording.advice).map(|line| line.len() + 1).sum();
+        // Reserved in one piece: a text that grows leaves unwiped copies behind.
+        let capacity = wording.title.len() + words + codes * self.0.codes.len() + 8;
+        let mut text = Zeroizing::new(String::with_capacity(capacity));
+        let mut line = |parts: &[&str]| {
+            for part in parts {
+                text.push_str(part);
+            }
+            text.push('\n');
+        };
+        line(&[&wording.title]);
+        for fact in &wording.facts {
+            line(&[fact]);
+        }
+        line(&[]);
+        for (slot, code) in self.codes() {
+            let pad = if slot < 10 { " " } else { "" };
+            line(&[pad, &slot.to_string(), ". ", &code]);
+        }
+        line(&[]);
+        for advice in &wording.advice {
+            line(&[advice]);
+        }
+        text
+    }
+}
+
+impl fmt::Debug for ExposedSheet<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ExposedSheet([REDACTED])")
+    }
+}
+
+/// An override code, to be handed to its user once.
+#[derive(Debug)]
+pub struct Override {
+    pub(crate) code: Arc<[Code]>,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) notice: crate::outcome::Notice,
+}
+
+impl Override {
+    /// The code as it is shown: the door to the plaintext, with the same duties as
+    /// [`Sheet::expose`].
+    #[must_use]
+    pub fn expose(&self) -> Zeroizing<String> {
+        self.code.first().map_or_else(|| Zeroizing::new(String::new()), Code::expose)
+    }
+
+    /// From when on it is refused.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// The message owed to the user it is for.
+    pub fn notice(&self) -> &crate::outcome::Notice {
+        &self.notice
+    }
+}

@@ -1,0 +1,309 @@
+//! Usage: who has codes, who is low, how many were used when.
+
+use std::borrow::Borrow;
+use std::ops::Range;
+
+use crate::config::Config;
+use crate::id::UserId;
+use crate::outcome::Level;
+use crate::record::{CodeSet, QUARTER_MILLIS, Record, Use, quarter_of};
+use crate::timestamp::Timestamp;
+
+/// What a store may index of a record: counts and times, no hashes (ASVS 5.0, 15.3.1).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The active set, if any.
+    pub set: Option<SetSummary>,
+    /// The latest use of any set.
+    pub last_used_at: Option<Timestamp>,
+    /// Uses of all sets, by quarter hour, oldest first.
+    pub uses: Vec<Use>,
+    /// When the user was erased; the record is then a tombstone.
+    pub erased_at: Option<Timestamp>,
+}
+
+/// What a store may index of an active set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SetSummary {
+    /// Codes it was issued with.
+    pub total: u8,
+    /// Codes neither used nor burned nor damaged; whether the set still counts is for
+    /// [`Summary::remaining`] to say.
+    pub unused: u8,
+    /// When it was prepared.
+    pub prepared_at: Timestamp,
+    /// When it came into force.
+    pub activated_at: Timestamp,
+    /// From when on it is refused.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Summary {
+    /// The summary of a record.
+    #[must_use]
+    pub fn of(record: &Record) -> Self {
+        let set = |set: &CodeSet| SetSummary {
+            total: set.total(),
+            unused: set.unused(),
+            prepared_at: set.prepared_at,
+            activated_at: set.activated_at.unwrap_or(set.prepared_at),
+            expires_at: set.expires_at,
+        };
+        Self {
+            set: record.active.as_ref().map(set),
+            last_used_at: record.last_used_at,
+            uses: record.uses.clone(),
+            erased_at: record.erased_at,
+        }
+    }
+
+    /// Codes that would be accepted at `now`: none of a set that has expired or is void.
+    #[must_use]
+    pub fn remaining(&self, now: Timestamp, void_before: Option<Timestamp>) -> u8 {
+        let counts = |set: &&SetSummary| {
+            set.expires_at.is_none_or(|expiry| now < expiry)
+                && void_before.is_none_or(|moment| set.prepared_at >= moment)
+        };
+        self.set.as_ref().filter(counts).map_or(0, |set| set.unused)
+    }
+}
+
+/// One row of the list of users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UserRow {
+    /// The user.
+    pub user: UserId,
+    /// Codes left.
+    pub remaining: u8,
+    /// Codes the set was issued with.
+    pub total: u8,
+    /// When the set came into force.
+    pub activated_at: Option<Timestamp>,
+    /// The latest use of any set.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl UserRow {
+    /// A row for a user with this summary.
+    #[must_use]
+    pub fn new(user: UserId, summary: &Summary, now: Timestamp, void: Option<Timestamp>) -> Self {
+        Self {
+            user,
+            remaining: summary.remaining(now, void),
+            total: summary.set.map_or(0, |set| set.total),
+            activated_at: summary.set.map(|set| set.activated_at),
+            last_used_at: summary.last_used_at,
+        }
+    }
+}
+
+/// The days that figures are for: today, this month, and a run of days, in the caller's time
+/// zone.
+///
+/// A day may have 23 or 25 hours. Boundaries are whole quarter hours of UTC, as those of every
+/// time zone in use are; uses are kept by quarter hour, so the figures are exact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Windows {
+    today: Range<u32>,
+    month: Range<u32>,
+    /// Starts of the days, and the end of the last.
+    days: Vec<u32>,
+}
+
+/// Windows that make no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WindowsError {
+    /// A boundary is not on a quarter of an hour.
+    #[error("a window begins and ends on a whole quarter hour of utc: use local midnights")]
+    NotAQuarter,
+    /// A window is empty or ends before it begins, or there are more than 400 days.
+    #[error("windows are in order, and there are at most 400 days")]
+    Order,
+    /// The time zone has no such day.
+    #[error("the time zone cannot place this day: check the time and the zone")]
+    Zone,
+}
+
+impl Windows {
+    /// Windows from moments: today, this month, and the boundaries of a run of days (one more
+    /// than there are days; may be empty), each the start of a local day.
+    ///
+    /// # Errors
+    /// [`WindowsError`] when a boundary is not on a quarter hour, a window is empty, the days are
+    /// out of order or more than 400.
+    pub fn new(
+        today: Range<Timestamp>,
+        month: Range<Timestamp>,
+        day_boundaries: &[Timestamp],
+    ) -> Result<Self, WindowsError> {
+        let quarter = |at: Timestamp| {
+            if at.unix_millis() % QUARTER_MILLIS == 0 {
+                Ok(quarter_of(at))
+            } else {
+                Err(WindowsError::NotAQuarter)
+            }
+        };
+        let window = |range: Range<Timestamp>| {
+            let quarters = quarter(range.start)?..quarter(range.end)?;
+            if quarters.is_empty() { Err(WindowsError::Order) } else { Ok(quarters) }
+        };
+        let days = day_boundaries.iter().map(|at| quarter(*at)).collect::<Result<Vec<_>, _>>()?;
+        let in_order = days.windows(2).all(|pair| pair[0] < pair[1]);
+        if !in_order || days.len() == 1 || days.len() > 401 {
+            return Err(WindowsError::Order);
+        }
+        Ok(Self { today: window(today)?, month: window(month)?, days })
+    }
+
+    /// Windows of a time zone: the day and month of `now`, and the `days` days up to and
+    /// including today.
+    ///
+    /// # Errors
+    /// [`WindowsError`] when the zone cannot place the days, when its offset is not a whole
+    /// quarter hour (some before 1972), or for more than 400 days.
+    #[cfg(feature = "jiff")]
+    pub fn in_zone(
+        now: Timestamp,
+        zone: &jiff::tz::TimeZone,
+        days: u16,
+    ) -> Result<Self, WindowsError> {
+        use jiff::ToSpan as _;
+        let zoned = jiff::Timestamp::from_millisecond(now.unix_millis())
+            .map_err(|_| WindowsError::Zone)?
+            .to_zoned_datetime(zone.clone());
+        // Midnight may not exist; the start of a day always does.
+        let start = |date: jiff::civil::Date| {
+            let start = date.to_zoned_datetime(zone.clone()).map_err(|_| WindowsError::Zone)?;
+            Timestamp::from_unix_millis(start.timestamp().as_millisecond())
+                .map_err(|_| WindowsError::Zone)
+        };
+        let plus = |date: jiff::civil::Date, span: jiff::Span| {
+            date.checked_add(span).map_err(|_| WindowsError::Zone)
+        };
+        let today = zoned.date();
+        let tomorrow = plus(today, 1.day())?;
+        let first = today.first_of_month();
+        let next = plus(first, 1.month())?;
+        let mut boundaries = Vec::new();
+        if days > 0 {
+            for back in (0..days).rev() {
+                boundaries.push(start(plus(today, -i64::from(back).days())?)?);
+            }
+            boundaries.push(start(tomorrow)?);
+        }
+        Self::new(start(today)?..start(tomorrow)?, start(first)?..start(next)?, &boundaries)
+    }
+}
+
+/// What to count.
+#[derive(Debug, Clone)]
+pub struct UsageQuery {
+    /// The days.
+    pub windows: Windows,
+    /// A user with this many codes left, or fewer, is low.
+    pub low_threshold: u8,
+    /// The time by which sets have expired or not.
+    pub now: Timestamp,
+    /// Sets prepared before this moment do not count.
+    pub void_before: Option<Timestamp>,
+}
+
+impl UsageQuery {
+    /// A query for these windows at `now`.
+    #[must_use]
+    pub fn new(windows: Windows, low_threshold: u8, now: Timestamp, config: &Config) -> Self {
+        Self { windows, low_threshold, now, void_before: config.void_before() }
+    }
+}
+
+/// Usage figures. Those of two shards add up to those of both.
+///
+/// Erased users have left the figures, past days included.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Users with an activated set, whatever is left of it.
+    pub users_with_codes: u64,
+    /// Of these, users at the low threshold or below it, those without any left included.
+    pub users_low: u64,
+    /// Of these, users with no code left.
+    pub users_exhausted: u64,
+    /// Codes used today.
+    pub used_today: u64,
+    /// Codes used this month.
+    pub used_this_month: u64,
+    /// Codes used on each day asked for, oldest first.
+    pub used_by_day: Vec<u64>,
+}
+
+impl Usage {
+    /// No users, for a query's days.
+    #[must_use]
+    pub fn none(query: &UsageQuery) -> Self {
+        let days = query.windows.days.len().saturating_sub(1);
+        Self { used_by_day: vec![0; days], ..Self::default() }
+    }
+
+    /// Counts one user in.
+    pub fn count(&mut self, summary: &Summary, query: &UsageQuery) {
+        if summary.set.is_some() {
+            self.users_with_codes += 1;
+            let remaining = summary.remaining(query.now, query.void_before);
+            match Level::of(remaining, query.low_threshold) {
+                Level::Ok => {}
+                Level::Low => self.users_low += 1,
+                Level::Exhausted => {
+                    self.users_low += 1;
+                    self.users_exhausted += 1;
+                }
+            }
+        }
+        let Windows { today, month, days } = &query.windows;
+        let earliest = days.first().map_or(month.start, |day| *day.min(&month.start));
+        for used in summary.uses.iter().rev() {
+            if used.quarter < earliest.min(today.start) {
+                break;
+            }
+            let count = u64::from(used.count);
+            if today.contains(&used.quarter) {
+                self.used_today += count;
+            }
+            if month.contains(&used.quarter) {
+                self.used_this_month += count;
+            }
+            let day = days.partition_point(|start| *start <= used.quarter);
+            if let Some(slot) = day.checked_sub(1).and_then(|day| self.used_by_day.get_mut(day)) {
+                *slot += count;
+            }
+        }
+    }
+
+    /// Adds the figures of another shard, asked with the same query.
+    pub fn add(&mut self, other: &Self) {
+        self.users_with_codes += other.users_with_codes;
+        self.users_low += other.users_low;
+        self.users_exhausted += other.users_exhausted;
+        self.used_today += other.used_today;
+        self.used_this_month += other.used_this_month;
+        for (day, more) in self.used_by_day.iter_mut().zip(&other.used_by_day) {
+            *day += more;
+        }
+    }
+}
+
+/// The figures of these users.
+#[must_use]
+pub fn usage<S: Borrow<Summary>>(
+    summaries: impl IntoIterator<Item = S>,
+    query: &UsageQuery,
+) -> Usage {
+    let mut usage = Usage::none(query);
+    for summary in summaries {
+        usage.count(summary.borrow(), query);
+    }
+    usage
+}
