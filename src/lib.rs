@@ -1,6 +1,7 @@
 //! Single-use 2FA backup (recovery) codes.
 #![forbid(unsafe_code)]
 
+// In the order of `DESIGN.md`: each file imports only from those above it.
 mod timestamp;
 mod id;
 mod format;
@@ -13,35 +14,42 @@ mod context;
 mod event;
 mod config;
 mod record;
-mod sheet;
 mod outcome;
+mod sheet;
 pub mod rules;
 mod usage;
 mod repository;
 mod audit;
 mod shared_settings;
 mod memory;
+mod pool;
+mod hashing;
+mod error;
+mod service;
 
 pub use audit::*;
 pub use code::*;
 pub use config::*;
 pub use context::*;
+pub use error::*;
 pub use event::*;
+pub use format::*;
+pub use hash::*;
+pub use hashing::*;
+pub use id::*;
+pub use keyring::*;
+pub use memory::*;
 pub use outcome::*;
+pub use policy::*;
 pub use record::*;
 pub use repository::*;
 pub use rules::consume;
-pub use memory::*;
+pub use service::*;
+pub use settings::*;
 pub use shared_settings::*;
 pub use sheet::*;
-pub use usage::*;
-pub use format::*;
-pub use hash::*;
-pub use id::*;
-pub use keyring::*;
-pub use policy::*;
-pub use settings::*;
 pub use timestamp::*;
+pub use usage::*;
 
 #[doc = include_str!("../docs/framing.md")]
 pub mod framing {}

@@ -1,0 +1,195 @@
+//! Where hashes are computed: in a pool of threads, or on the caller's.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crate::code::{Attempt, Code};
+use crate::hash::{HashSalt, Hasher, Matrix, StoredHash, Target, Verified, hash, verify};
+use crate::id::{SetId, UserId};
+use crate::keyring::Keyring;
+use crate::pool::Pool;
+pub(crate) use crate::pool::{HashingError, Known};
+
+/// The size of a hash pool.
+///
+/// Memory is at most `workers` times the memory of one evaluation; whoever finds the queue full
+/// is told so at once ([`Error::Busy`](crate::Error::Busy)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolSize {
+    workers: usize,
+    queue: usize,
+}
+
+/// A hash pool that cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// The size is out of its bounds.
+    #[error("a pool has 1 to 256 workers and a queue of 1 to 65536")]
+    Size,
+    /// The operating system gave no thread.
+    #[error("a worker thread could not be started: use fewer workers")]
+    Thread(#[source] io::Error),
+}
+
+impl PoolSize {
+    /// So many workers, and so many jobs that may wait for them.
+    ///
+    /// # Errors
+    /// [`PoolError::Size`] outside 1 to 256 workers and 1 to 65 536 waiting jobs.
+    pub fn new(workers: usize, queue: usize) -> Result<Self, PoolError> {
+        if !(1..=256).contains(&workers) || !(1..=65_536).contains(&queue) {
+            return Err(PoolError::Size);
+        }
+        Ok(Self { workers, queue })
+    }
+}
+
+impl Default for PoolSize {
+    /// A worker for each core, and 64 waiting jobs for each worker: at 19 MiB and two passes
+    /// that is about two seconds for the last in the queue.
+    fn default() -> Self {
+        let workers = thread::available_parallelism().map_or(1, usize::from).min(256);
+        Self { workers, queue: 64 * workers }
+    }
+}
+
+/// Where hashes are computed. Cheap to clone; clones share the pool.
+#[derive(Clone)]
+pub struct Hashing(Arc<Inner>);
+
+struct Inner {
+    hasher: Arc<Hasher>,
+    evaluations: Arc<AtomicU64>,
+    place: Place,
+}
+
+enum Place {
+    Pool(Pool),
+    Inline(Mutex<Matrix>),
+}
+
+impl Hashing {
+    /// A pool of the default size, hashing at the default cost. Its threads end when the last
+    /// clone is dropped.
+    ///
+    /// # Errors
+    /// [`PoolError::Thread`] when the operating system gives no thread.
+    pub fn pool(keyring: Keyring) -> Result<Self, PoolError> {
+        Self::pool_with(Hasher::new(keyring), PoolSize::default())
+    }
+
+    /// A pool of this size with this hasher.
+    ///
+    /// # Errors
+    /// [`PoolError::Thread`] when the operating system gives no thread.
+    pub fn pool_with(hasher: Hasher, size: PoolSize) -> Result<Self, PoolError> {
+        let pool = Pool::start(size.workers, size.queue).map_err(PoolError::Thread)?;
+        Ok(Self::at(hasher, Place::Pool(pool)))
+    }
+
+    /// Hashes on the calling thread, one at a time, while the operation's future is polled.
+    ///
+    /// For blocking applications and tests. On an executor it would hold up everything else for
+    /// the time of an evaluation.
+    #[must_use]
+    pub fn inline(hasher: Hasher) -> Self {
+        Self::at(hasher, Place::Inline(Mutex::default()))
+    }
+
+    fn at(hasher: Hasher, place: Place) -> Self {
+        Self(Arc::new(Inner { hasher: Arc::new(hasher), evaluations: Arc::default(), place }))
+    }
+
+    /// How codes are hashed here.
+    #[must_use]
+    pub fn hasher(&self) -> &Hasher {
+        &self.0.hasher
+    }
+
+    /// Argon2id evaluations begun so far, by all clones.
+    #[must_use]
+    pub fn evaluations(&self) -> u64 {
+        self.0.evaluations.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn verify(
+        &self,
+        user: &UserId,
+        attempt: &Arc<Attempt>,
+        target: &Target,
+        known: Known,
+    ) -> Result<Verified, HashingError> {
+        let (attempt, target) = (Arc::clone(attempt), target.clone());
+        let mut verified = self
+            .compute(user, known, 1, move |hasher, user, _, matrix| {
+                verify(hasher, matrix, user, &attempt, &target).ok()
+            })
+            .await?;
+        verified.pop().ok_or(HashingError::Failed)
+    }
+
+    /// The hashes of a set, in the order of its codes: all or none.
+    pub(crate) async fn hash_set(
+        &self,
+        user: &UserId,
+        set: SetId,
+        codes: &Arc<[Code]>,
+        salts: Vec<HashSalt>,
+        known: Known,
+    ) -> Result<Vec<StoredHash>, HashingError> {
+        let (codes, parts) = (Arc::clone(codes), codes.len());
+        self.compute(user, known, parts, move |hasher, user, part, matrix| {
+            let (code, salt) = (codes.get(part)?, salts.get(part)?);
+            hash(hasher, matrix, user, set, code, *salt).ok()
+        })
+        .await
+    }
+
+    async fn compute<T: Send + 'static>(
+        &self,
+        user: &UserId,
+        known: Known,
+        parts: usize,
+        compute: impl Fn(&Hasher, &UserId, usize, &mut Matrix) -> Option<T> + Send + Sync + 'static,
+    ) -> Result<Vec<T>, HashingError> {
+        let Inner { hasher, evaluations, place } = &*self.0;
+        let pending = match place {
+            Place::Inline(matrix) => {
+                let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
+                let computed = (0..parts).map(|part| {
+                    evaluations.fetch_add(1, Ordering::Relaxed);
+                    compute(hasher, user, part, &mut matrix)
+                });
+                let computed = computed.collect::<Option<Vec<T>>>();
+                matrix.wipe();
+                return computed.ok_or(HashingError::Failed);
+            }
+            Place::Pool(pool) => {
+                let (hasher, evaluations) = (Arc::clone(hasher), Arc::clone(evaluations));
+                let owner = user.clone();
+                pool.submit(user, known, parts, move |part, matrix| {
+                    evaluations.fetch_add(1, Ordering::Relaxed);
+                    compute(&hasher, &owner, part, matrix)
+                })?
+            }
+        };
+        pending.await
+    }
+}
+
+impl fmt::Debug for Hashing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match self.0.place {
+            Place::Pool(_) => "pool",
+            Place::Inline(_) => "inline",
+        };
+        f.debug_struct("Hashing")
+            .field("place", &place)
+            .field("hasher", &self.0.hasher)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1025 @@
+//! The shell: loads, asks the rules, writes, and only then tells.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use getrandom::SysRng;
+use rand_core::{TryCryptoRng, TryRng};
+
+use crate::audit::{AuditSink, Durability, NoAudit};
+use crate::code::{Attempt, Code, NotACode, generate, generate_override};
+use crate::config::Config;
+use crate::context::Context;
+use crate::error::Error;
+use crate::event::{Event, EventKind, EventOutcome, Reason, RevokeReason};
+use crate::hash::{HashSalt, StoredHash, Verified};
+use crate::hashing::{Hashing, HashingError, Known};
+use crate::id::{AttemptId, EventId, RandomError, Revision, SetId, Subject, UserId};
+use crate::outcome::{Activation, Burn, Check, Notice, Redeem, Refusal, Status};
+use crate::policy::{Action, Decision, Denial, Request, RolePolicy};
+use crate::record::Record;
+use crate::repository::{
+    CodeRepository, Directory, Expected, Freshness, Put, PutError, PutOutcome, SettingsStore,
+    UserFilter, UsersQuery,
+};
+use crate::rules::{self, Act, Judged, NewSet, Purge, Transition};
+use crate::settings::Settings;
+use crate::shared_settings::{SettingsDraft, SharedSettings};
+use crate::sheet::{Override, Sheet};
+use crate::timestamp::Timestamp;
+use crate::usage::{Summary, Usage, UsageQuery, UserRow, Windows};
+
+/// How often an operation starts over because somebody else changed the record.
+const ROUNDS: usize = 16;
+
+/// Events handed to a sink at a time.
+const DELIVERY_PAGE: usize = 100;
+
+/// Backup codes for an application: every operation, over a repository, a role policy and an
+/// audit sink. Cheap to clone.
+///
+/// # Cancellation
+/// Any future here may be dropped. An operation dropped before its write changes nothing; one
+/// dropped after it may have spent a code, which nothing un-spends. Events of a write that was
+/// applied are delivered later by [`deliver_pending`](Self::deliver_pending).
+pub struct BackupCodes<R, P, A = NoAudit> {
+    repository: Arc<R>,
+    policy: Arc<P>,
+    audit: Arc<A>,
+    hashing: Hashing,
+    config: Arc<Config>,
+    randomness: Randomness,
+}
+
+impl<R, P, A> Clone for BackupCodes<R, P, A> {
+    fn clone(&self) -> Self {
+        Self {
+            repository: Arc::clone(&self.repository),
+            policy: Arc::clone(&self.policy),
+            audit: Arc::clone(&self.audit),
+            hashing: self.hashing.clone(),
+            config: Arc::clone(&self.config),
+            randomness: self.randomness.clone(),
+        }
+    }
+}
+
+impl<R, P, A> fmt::Debug for BackupCodes<R, P, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackupCodes")
+            .field("hashing", &self.hashing)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A new set that is in force already, for applications without a confirm step.
+#[must_use = "these codes are shown now or never"]
+#[derive(Debug)]
+pub struct Issued {
+    /// The codes.
+    pub sheet: Sheet,
+    /// Whether they are known to be in force.
+    pub confirmation: Confirmation,
+}
+
+/// Whether an issued set is known to be in force.
+#[must_use = "an unconfirmed sheet may be worthless"]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It is; the message is owed to the user.
+    Confirmed(Notice),
+    /// The store did not say. Either these codes count or the old ones still do: show them as
+    /// unconfirmed, and look at the status before issuing again.
+    Unconfirmed,
+}
+
+/// What delivering stored events came to.
+#[must_use = "a lossy sink delivers nothing here"]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// So many events were delivered and acknowledged.
+    Delivered(usize),
+    /// The sink does not keep what it accepts; the events wait for one that does.
+    SinkIsLossy,
+}
+
+/// What saving the settings came to.
+#[must_use = "settings that somebody else overtook are not in force"]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SaveSettings {
+    /// They are in force.
+    Saved,
+    /// Somebody else saved first. This is what is in force now; nothing of the draft is.
+    Overtaken(SettingsDraft),
+}
+
+/// What purging came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Purged {
+    /// Records from which something old was removed.
+    pub trimmed: usize,
+    /// Tombstones removed.
+    pub removed: usize,
+}
+
+/// An operation that came to no outcome: whether it is known that nothing was written.
+enum Failure {
+    Settled(Error),
+    Unresolved(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Settled(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Settled(error) => error,
+            Failure::Unresolved(source) => Self::Unavailable(source),
+        }
+    }
+}
+
+impl From<HashingError> for Error {
+    fn from(error: HashingError) -> Self {
+        match error {
+            HashingError::Busy => Self::Busy,
+            HashingError::Failed => Self::Hashing,
+        }
+    }
+}
+
+fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Unavailable(Box::new(error))
+}
+
+/// A record as loaded, and the state a write has to expect.
+struct State {
+    record: Record,
+    expected: Expected,
+}
+
+impl State {
+    fn known(&self) -> Known {
+        match self.expected {
+            Expected::Absent => Known::NoRecord,
+            Expected::At(_) => Known::Record,
+        }
+    }
+}
+
+/// Somebody's operation on somebody's codes.
+#[derive(Clone, Copy)]
+struct Operation<'a> {
+    subject: &'a Subject,
+    context: &'a Context,
+    action: Action,
+    kind: EventKind,
+    id: AttemptId,
+}
+
+impl<R: CodeRepository, P: RolePolicy> BackupCodes<R, P> {
+    /// Backup codes over a repository and a role policy, without an audit sink yet.
+    pub fn new(repository: R, policy: P, hashing: Hashing) -> Self {
+        Self {
+            repository: Arc::new(repository),
+            policy: Arc::new(policy),
+            audit: Arc::new(NoAudit),
+            hashing,
+            config: Arc::default(),
+            randomness: Randomness::new(SysRng),
+        }
+    }
+}
+
+impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
+    /// The same with this audit sink.
+    #[must_use]
+    pub fn with_audit<B: AuditSink>(self, audit: B) -> BackupCodes<R, P, B> {
+        let Self { repository, policy, hashing, config, randomness, .. } = self;
+        BackupCodes { repository, policy, audit: Arc::new(audit), hashing, config, randomness }
+    }
+
+    /// The same under other rules of the application.
+    #[must_use]
+    pub fn with_config(self, config: Config) -> Self {
+        Self { config: Arc::new(config), ..self }
+    }
+
+    /// The same with another random number generator than the operating system's, for example a
+    /// hardware module's.
+    #[must_use]
+    pub fn with_rng(self, rng: impl TryCryptoRng + Send + 'static) -> Self {
+        Self { randomness: Randomness::new(rng), ..self }
+    }
+
+    /// The rules of the application.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The role policy.
+    #[must_use]
+    pub fn policy(&self) -> &P {
+        &self.policy
+    }
+
+    /// The repository.
+    #[must_use]
+    pub fn repository(&self) -> &R {
+        &self.repository
+    }
+
+    /// Makes a set of codes to be shown. What the user has stays valid until the set is
+    /// activated; a set prepared earlier is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Denied`], [`Error::Busy`], [`Error::Erased`], or a fault; nothing is stored then,
+    /// or at most a set that nobody has seen.
+    pub async fn prepare(&self, subject: &Subject, context: &Context) -> Result<Sheet, Error> {
+        let operation = self.operation(subject, context, Action::Prepare, EventKind::Prepare)?;
+        let (sheet, set, state) = self.new_set(operation).await?;
+        self.run(operation, None, state, |record, act, _| {
+            Ok(Judged::Settled(rules::prepare(record, set.clone(), act)?))
+        })
+        .await?;
+        Ok(sheet)
+    }
+
+    /// Makes a set of codes and puts it in force at once.
+    ///
+    /// # Errors
+    /// As for [`prepare`](Self::prepare). Where the store does not say what became of the write,
+    /// the sheet comes back as [`Confirmation::Unconfirmed`].
+    pub async fn issue(&self, subject: &Subject, context: &Context) -> Result<Issued, Error> {
+        let activate = self.operation(subject, context, Action::Activate, EventKind::Activate)?;
+        self.ask(activate).await?;
+        let operation = self.operation(subject, context, Action::Prepare, EventKind::Prepare)?;
+        let (sheet, set, state) = self.new_set(operation).await?;
+        let issued = self
+            .run(operation, None, state, |record, act, _| {
+                Ok(Judged::Settled(rules::issue(record, set.clone(), act)?))
+            })
+            .await;
+        let confirmation = match issued {
+            Ok(notice) => Confirmation::Confirmed(notice),
+            Err(Failure::Unresolved(_)) => Confirmation::Unconfirmed,
+            Err(Failure::Settled(error)) => return Err(error),
+        };
+        Ok(Issued { sheet, confirmation })
+    }
+
+    /// Makes a prepared set the only one.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or a fault; the old set or the new one is in force then, never neither.
+    pub async fn activate(
+        &self,
+        subject: &Subject,
+        set: SetId,
+        context: &Context,
+    ) -> Result<Activation, Error> {
+        let operation = self.operation(subject, context, Action::Activate, EventKind::Activate)?;
+        self.on_record(operation, None, |record, act, _| {
+            Ok(rules::activate(record, set, None, act))
+        })
+        .await
+    }
+
+    /// Makes a prepared set the only one, if the user can type one of its codes. The code is not
+    /// spent.
+    ///
+    /// # Errors
+    /// As for [`activate`](Self::activate), and [`Error::Busy`].
+    pub async fn activate_confirmed(
+        &self,
+        subject: &Subject,
+        set: SetId,
+        typed: &str,
+        context: &Context,
+    ) -> Result<Activation, Error> {
+        let operation = self.operation(subject, context, Action::Activate, EventKind::Activate)?;
+        let attempt = match self.parse(operation, typed).await {
+            Ok(attempt) => attempt,
+            Err(not_a_code) => return Ok(Activation::NotACode(not_a_code)),
+        };
+        self.on_record(operation, Some(&attempt), |record, act, verified| {
+            Ok(rules::activate(record, set, Some((&attempt, verified)), act))
+        })
+        .await
+    }
+
+    /// Drops a prepared set. Nothing happens where there is no such set.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or a fault.
+    pub async fn discard(
+        &self,
+        subject: &Subject,
+        set: SetId,
+        context: &Context,
+    ) -> Result<(), Error> {
+        let operation = self.operation(subject, context, Action::Prepare, EventKind::Discard)?;
+        self.on_record(operation, None, |record, act, _| {
+            Ok(Judged::Settled(rules::discard(record, set, act)))
+        })
+        .await
+    }
+
+    /// Redeems a code: the user whom the first factor has identified types it, and it is spent.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::Contended`] or a fault: no verdict, the same for a right and a
+    /// wrong code. Denial by the policy is a refusal here, with the same public text.
+    pub async fn redeem(
+        &self,
+        subject: &Subject,
+        typed: &str,
+        context: &Context,
+    ) -> Result<Redeem, Error> {
+        let operation = self.operation(subject, context, Action::Redeem, EventKind::Redeem)?;
+        let attempt = match self.parse(operation, typed).await {
+            Ok(attempt) => attempt,
+            Err(not_a_code) => return Ok(Redeem::NotACode(not_a_code)),
+        };
+        let redeemed = self.on_record(operation, Some(&attempt), |record, act, verified| {
+            Ok(rules::consume(record, &attempt, verified, act))
+        });
+        denial_as(redeemed.await, Redeem::Refused)
+    }
+
+    /// Tries a code without spending it. It counts against the user like a redeem if it is
+    /// wrong.
+    ///
+    /// # Errors
+    /// As for [`redeem`](Self::redeem).
+    pub async fn check(
+        &self,
+        subject: &Subject,
+        typed: &str,
+        context: &Context,
+    ) -> Result<Check, Error> {
+        let operation = self.operation(subject, context, Action::Check, EventKind::Check)?;
+        let attempt = match self.parse(operation, typed).await {
+            Ok(attempt) => attempt,
+            Err(not_a_code) => return Ok(Check::NotACode(not_a_code)),
+        };
+        let checked = self.on_record(operation, Some(&attempt), |record, act, verified| {
+            Ok(rules::check(record, &attempt, verified, act))
+        });
+        denial_as(checked.await, Check::Refused)
+    }
+
+    /// Voids a leaked code by typing it. It counts against the user like a redeem if it is
+    /// wrong, and the answer is the same.
+    ///
+    /// # Errors
+    /// As for [`redeem`](Self::redeem).
+    pub async fn burn(
+        &self,
+        subject: &Subject,
+        typed: &str,
+        context: &Context,
+    ) -> Result<Burn, Error> {
+        let operation = self.operation(subject, context, Action::Burn, EventKind::Burn)?;
+        let attempt = match self.parse(operation, typed).await {
+            Ok(attempt) => attempt,
+            Err(not_a_code) => return Ok(Burn::NotACode(not_a_code)),
+        };
+        let burned = self.on_record(operation, Some(&attempt), |record, act, verified| {
+            Ok(rules::burn(record, &attempt, verified, act))
+        });
+        denial_as(burned.await, Burn::Refused)
+    }
+
+    /// Issues an override code for somebody else, so that they get in although their sheet is
+    /// lost or locked. It works once, until `lifetime` has passed.
+    ///
+    /// # Errors
+    /// [`Error::OverrideLifetime`] outside one minute to the configured longest;
+    /// [`Error::Denied`], [`Error::Busy`], [`Error::Erased`], or a fault.
+    pub async fn issue_override(
+        &self,
+        subject: &Subject,
+        lifetime: Duration,
+        context: &Context,
+    ) -> Result<Override, Error> {
+        let operation =
+            self.operation(subject, context, Action::IssueOverride, EventKind::IssueOverride)?;
+        self.ask(operation).await?;
+        let max = self.config.max_override_lifetime;
+        let revision = self.revision()?;
+        let expires_at = rules::override_expiry(lifetime, &self.act(operation, revision))
+            .ok_or(Error::OverrideLifetime { max })?;
+        let mut rng = self.rng();
+        let format = self.config.formats.issued();
+        let set = SetId::random(&mut rng)?;
+        let code: Arc<[Code]> = vec![generate_override(format, &mut rng)?].into();
+        let state = self.load(subject.id(), Freshness::Any).await?;
+        let mut hashes = self.hash(operation, set, &code, state.known()).await?;
+        let hash = hashes.pop().ok_or(Error::Hashing)?;
+        let notice = self
+            .run(operation, None, state, |record, act, _| {
+                let hash = hash.clone();
+                let issued = rules::issue_override(record, set, format, hash, expires_at, act)?;
+                Ok(Judged::Settled(issued))
+            })
+            .await?;
+        Ok(Override { code, expires_at, notice })
+    }
+
+    /// Voids an override code. Nothing happens where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or a fault.
+    pub async fn revoke_override(&self, subject: &Subject, context: &Context) -> Result<(), Error> {
+        let operation =
+            self.operation(subject, context, Action::RevokeOverride, EventKind::RevokeOverride)?;
+        self.on_record(operation, None, |record, act, _| {
+            Ok(Judged::Settled(rules::revoke_override(record, act)))
+        })
+        .await
+    }
+
+    /// Voids every code of a user. Call it whenever the second factor that the codes stand in
+    /// for is removed. `None` where there was nothing to void.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or a fault.
+    pub async fn revoke_all(
+        &self,
+        subject: &Subject,
+        reason: RevokeReason,
+        context: &Context,
+    ) -> Result<Option<Notice>, Error> {
+        let operation = self.operation(subject, context, Action::Revoke, EventKind::Revoke)?;
+        self.on_record(operation, None, |record, act, _| {
+            Ok(Judged::Settled(rules::revoke_all(record, reason, act)))
+        })
+        .await
+    }
+
+    /// Clears the wrong codes counted against somebody else.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or a fault.
+    pub async fn unlock(&self, subject: &Subject, context: &Context) -> Result<(), Error> {
+        let operation = self.operation(subject, context, Action::Unlock, EventKind::Unlock)?;
+        self.on_record(operation, None, |record, act, _| {
+            Ok(Judged::Settled(rules::unlock(record, act)))
+        })
+        .await
+    }
+
+    /// Removes everything kept about a user, and leaves a tombstone that
+    /// [`purge`](Self::purge) removes after a grace period. Their past uses leave the figures.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or a fault.
+    pub async fn erase(&self, subject: &Subject, context: &Context) -> Result<(), Error> {
+        let operation = self.operation(subject, context, Action::Erase, EventKind::Erase)?;
+        self.on_record(operation, None, |record, act, _| {
+            Ok(Judged::Settled(rules::erase(record, act)))
+        })
+        .await
+    }
+
+    /// What a user has: counts and times, nothing secret.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or a fault.
+    pub async fn status(&self, subject: &Subject, context: &Context) -> Result<Status, Error> {
+        let operation =
+            self.operation(subject, context, Action::ReadStatus, EventKind::ReadStatus)?;
+        self.ask(operation).await?;
+        let state = self.load(subject.id(), Freshness::Any).await?;
+        Ok(rules::status(&state.record, &self.act(operation, self.revision()?)))
+    }
+
+    /// Hands stored events to the audit sink until none is left. Run it at start and on a
+    /// schedule; it may run on several nodes at once, a sink then sees an event more than once.
+    ///
+    /// # Errors
+    /// [`Error::Sink`] when the sink fails, [`Error::Unavailable`] when the store does.
+    pub async fn deliver_pending(&self) -> Result<Delivery, Error> {
+        let Self { repository, audit, .. } = self;
+        if audit.durability() == Durability::Lossy {
+            return Ok(Delivery::SinkIsLossy);
+        }
+        let mut delivered = 0;
+        let mut last: Option<EventId> = None;
+        loop {
+            let events = repository.undelivered(DELIVERY_PAGE).await.map_err(unavailable)?;
+            let newest = events.last().map(|event| event.id);
+            // The same page again: others deliver too, or the store does not take the
+            // acknowledgement. Either way this run is over.
+            if newest.is_none() || newest == last {
+                return Ok(Delivery::Delivered(delivered));
+            }
+            last = newest;
+            audit.record(&events).await.map_err(|error| Error::Sink(Box::new(error)))?;
+            let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+            repository.acknowledge(&ids).await.map_err(unavailable)?;
+            delivered += events.len();
+        }
+    }
+
+    fn rng(&self) -> ShellRng<'_> {
+        ShellRng(&self.randomness)
+    }
+
+    fn revision(&self) -> Result<Revision, Error> {
+        Ok(Revision::random(&mut self.rng())?)
+    }
+
+    fn operation<'a>(
+        &self,
+        subject: &'a Subject,
+        context: &'a Context,
+        action: Action,
+        kind: EventKind,
+    ) -> Result<Operation<'a>, Error> {
+        let id = AttemptId::random(&mut self.rng())?;
+        Ok(Operation { subject, context, action, kind, id })
+    }
+
+    fn act<'a>(&'a self, operation: Operation<'a>, revision: Revision) -> Act<'a> {
+        Act {
+            user: operation.subject.id(),
+            context: operation.context,
+            config: &self.config,
+            low_threshold: self.policy.low_threshold(),
+            operation: operation.id,
+            revision,
+        }
+    }
+
+    fn decide(&self, operation: Operation<'_>) -> Result<(), Error> {
+        let request = Request {
+            actor: operation.context.actor(),
+            subject: Some(operation.subject),
+            action: operation.action,
+            now: operation.context.now(),
+        };
+        match self.policy.decide(request) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(denial) => Err(Error::Denied(denial)),
+        }
+    }
+
+    /// Asks the policy, and tells the sink of a denial.
+    async fn ask(&self, operation: Operation<'_>) -> Result<(), Error> {
+        let decided = self.decide(operation);
+        if let Err(Error::Denied(denial)) = decided {
+            self.offer_failure(operation, denial).await;
+        }
+        decided
+    }
+
+    async fn offer_failure(&self, operation: Operation<'_>, reason: impl Into<Reason>) {
+        let subject = Some(operation.subject.id());
+        self.offer(operation.kind, subject, operation.context, reason.into()).await;
+    }
+
+    async fn offer(
+        &self,
+        kind: EventKind,
+        subject: Option<&UserId>,
+        context: &Context,
+        reason: Reason,
+    ) {
+        // Best effort: an event that changes nothing is not worth an error.
+        if let Ok(id) = EventId::random(&mut self.rng()) {
+            let event = Event::new(id, kind, EventOutcome::Failure, subject, context);
+            let _ = self.audit.record(&[event.because(reason)]).await;
+        }
+    }
+
+    async fn parse(
+        &self,
+        operation: Operation<'_>,
+        typed: &str,
+    ) -> Result<Arc<Attempt>, NotACode> {
+        match Attempt::parse(typed, &self.config.formats, operation.id) {
+            Ok(attempt) => Ok(Arc::new(attempt)),
+            Err(not_a_code) => {
+                self.offer_failure(operation, not_a_code).await;
+                Err(not_a_code)
+            }
+        }
+    }
+
+    async fn load(&self, user: &UserId, freshness: Freshness) -> Result<State, Error> {
+        match self.repository.load(user, freshness).await.map_err(unavailable)? {
+            None => Ok(State { record: Record::new(), expected: Expected::Absent }),
+            Some(loaded) => Ok(State {
+                record: Record::from_json(&loaded.record)?,
+                expected: Expected::At(loaded.revision),
+            }),
+        }
+    }
+
+    async fn hash(
+        &self,
+        operation: Operation<'_>,
+        set: SetId,
+        codes: &Arc<[Code]>,
+        known: Known,
+    ) -> Result<Vec<StoredHash>, Error> {
+        let mut rng = self.rng();
+        let salts = codes.iter().map(|_| HashSalt::random(&mut rng)).collect::<Result<_, _>>()?;
+        let user = operation.subject.id();
+        match self.hashing.hash_set(user, set, codes, salts, known).await {
+            Ok(hashes) => Ok(hashes),
+            Err(error) => {
+                if matches!(error, HashingError::Busy) {
+                    self.offer_failure(operation, Reason::Busy).await;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn new_set(&self, operation: Operation<'_>) -> Result<(Sheet, NewSet, State), Error> {
+        self.ask(operation).await?;
+        let mut rng = self.rng();
+        let config = &self.config;
+        let format = config.formats.issued();
+        let id = SetId::random(&mut rng)?;
+        let codes: Arc<[Code]> = generate(format, config.set_size, &mut rng)?.into();
+        let state = self.load(operation.subject.id(), Freshness::Any).await?;
+        let hashes = self.hash(operation, id, &codes, state.known()).await?;
+        let now = operation.context.now();
+        let expires_at = config.set_lifetime.map(|lifetime| now.saturating_add(lifetime));
+        let sheet = Sheet { set: id, prepared_at: now, expires_at, codes };
+        Ok((sheet, NewSet { id, format, hashes }, state))
+    }
+
+    /// Loads, then [`run`](Self::run)s.
+    async fn on_record<T: Send>(
+        &self,
+        operation: Operation<'_>,
+        attempt: Option<&Arc<Attempt>>,
+        rule: impl FnMut(&Record, &Act<'_>, Option<&Verified>) -> Result<Judged<T>, Error> + Send,
+    ) -> Result<T, Error> {
+        self.ask(operation).await?;
+        let state = self.load(operation.subject.id(), Freshness::Any).await?;
+        Ok(self.run(operation, attempt, state, rule).await?)
+    }
+
+    /// One operation: rule, write, and only then the outcome. Starts over when somebody else was
+    /// faster; looks again when the store does not say what became of the write.
+    async fn run<T: Send>(
+        &self,
+        operation: Operation<'_>,
+        attempt: Option<&Arc<Attempt>>,
+        mut state: State,
+        mut rule: impl FnMut(&Record, &Act<'_>, Option<&Verified>) -> Result<Judged<T>, Error> + Send,
+    ) -> Result<T, Failure> {
+        let user = operation.subject.id();
+        let mut verified: Option<Verified> = None;
+        for _ in 0..ROUNDS {
+            self.ask(operation).await?;
+            let revision = self.revision()?;
+            let act = self.act(operation, revision);
+            let transition = loop {
+                match rule(&state.record, &act, verified.as_ref())? {
+                    Judged::Settled(transition) => break transition,
+                    Judged::Evaluate(target) => {
+                        let attempt = attempt.ok_or(Error::Hashing)?;
+                        let known = state.known();
+                        match self.hashing.verify(user, attempt, &target, known).await {
+                            Ok(compared) => verified = Some(compared),
+                            Err(error) => {
+                                if matches!(error, HashingError::Busy) {
+                                    self.offer_failure(operation, Reason::Busy).await;
+                                }
+                                return Err(Error::from(error).into());
+                            }
+                        }
+                    }
+                }
+            };
+            let Transition { outcome, step, offered } = transition;
+            let Some(step) = step else {
+                if !offered.is_empty() {
+                    let _ = self.audit.record(&offered).await;
+                }
+                return Ok(outcome);
+            };
+            let put = self.put(user, state.expected, revision, &step.record, &step.events).await;
+            let unknown = match put {
+                Ok(PutOutcome::Applied) => {
+                    self.forward(&step.events).await;
+                    return Ok(outcome);
+                }
+                Ok(PutOutcome::Conflict) => None,
+                Err(PutError::NotApplied(error)) => return Err(unavailable(error).into()),
+                Err(PutError::Unknown(error)) => Some(error),
+            };
+            // A driver that repeats a write by itself reports its own success as a conflict, so
+            // the look is the same for both.
+            match self.find_own(user, operation.id, unknown.is_some()).await? {
+                Own::Confirmed => {
+                    self.forward(&step.events).await;
+                    return Ok(outcome);
+                }
+                Own::Absent(latest) => match unknown {
+                    None => state = latest,
+                    // The write may still be on its way.
+                    Some(error) => return Err(Failure::Unresolved(Box::new(error))),
+                },
+            }
+        }
+        Err(Error::Contended.into())
+    }
+
+    async fn put(
+        &self,
+        user: &UserId,
+        expected: Expected,
+        revision: Revision,
+        record: &Record,
+        events: &[Event],
+    ) -> Result<PutOutcome, PutError<R::Error>> {
+        let (json, summary) = (record.to_json(), Summary::of(record));
+        self.repository.put(Put::new(user, expected, revision, &json, &summary, events)).await
+    }
+
+    /// Looks whether the operation's own write is in the latest state. If so, writes once more:
+    /// what is visible need not be durable, but an applied write after it is.
+    async fn find_own(
+        &self,
+        user: &UserId,
+        operation: AttemptId,
+        unknown: bool,
+    ) -> Result<Own, Failure> {
+        for _ in 0..ROUNDS {
+            let latest = match self.load(user, Freshness::Latest).await {
+                Ok(latest) => latest,
+                Err(error) if unknown => return Err(Failure::Unresolved(Box::new(error))),
+                Err(error) => return Err(error.into()),
+            };
+            if !latest.record.has_settled(operation) {
+                return Ok(Own::Absent(latest));
+            }
+            let revision = self.revision()?;
+            match self.put(user, latest.expected, revision, &latest.record, &[]).await {
+                Ok(PutOutcome::Applied) => return Ok(Own::Confirmed),
+                Ok(PutOutcome::Conflict) => {}
+                Err(PutError::NotApplied(error) | PutError::Unknown(error)) => {
+                    return Err(Failure::Unresolved(Box::new(error)));
+                }
+            }
+        }
+        Err(Failure::Unresolved(Box::new(Error::Contended)))
+    }
+
+    /// Hands stored events to the sink. If that fails they stay stored, for `deliver_pending`.
+    async fn forward(&self, events: &[Event]) {
+        let Self { repository, audit, .. } = self;
+        if events.is_empty() || audit.record(events).await.is_err() {
+            return;
+        }
+        if audit.durability() == Durability::Durable {
+            let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+            let _ = repository.acknowledge(&ids).await;
+        }
+    }
+
+    /// Asks the policy about something that is nobody's in particular.
+    async fn ask_about_all(
+        &self,
+        action: Action,
+        kind: EventKind,
+        context: &Context,
+    ) -> Result<(), Error> {
+        let (actor, now) = (context.actor(), context.now());
+        match self.policy.decide(Request { actor, subject: None, action, now }) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(denial) => {
+                self.offer(kind, None, context, denial.into()).await;
+                Err(Error::Denied(denial))
+            }
+        }
+    }
+}
+
+impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
+    /// One page of users. Threshold, time and `void_before` of the query are set from the policy,
+    /// the context and the configuration.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or a fault.
+    pub async fn users(
+        &self,
+        query: UsersQuery,
+        context: &Context,
+    ) -> Result<Vec<UserRow>, Error> {
+        self.ask_about_all(Action::ReadReports, EventKind::ReadReports, context).await?;
+        let query = UsersQuery {
+            low_threshold: self.policy.low_threshold(),
+            now: context.now(),
+            void_before: self.config.void_before,
+            ..query
+        };
+        Directory::users(&*self.repository, &query).await.map_err(unavailable)
+    }
+
+    /// The usage figures for these windows.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or a fault.
+    pub async fn usage(&self, windows: Windows, context: &Context) -> Result<Usage, Error> {
+        self.ask_about_all(Action::ReadReports, EventKind::ReadReports, context).await?;
+        let threshold = self.policy.low_threshold();
+        let query = UsageQuery::new(windows, threshold, context.now(), &self.config);
+        Directory::usage(&*self.repository, &query).await.map_err(unavailable)
+    }
+
+    /// Goes through all records and forgets what is old: uses beyond their time, prepared sets
+    /// never activated, override codes past their end, tombstones past their grace. Run it on a
+    /// schedule, once a day or less.
+    ///
+    /// A record that somebody changes meanwhile is left for the next time.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or a fault; what was purged before it stays purged.
+    pub async fn purge(&self, context: &Context) -> Result<Purged, Error> {
+        self.ask_about_all(Action::Erase, EventKind::Erase, context).await?;
+        let mut purged = Purged::default();
+        let mut query =
+            UsersQuery::new(context.now()).filter(UserFilter::Every).limit(1000);
+        loop {
+            let rows = Directory::users(&*self.repository, &query).await.map_err(unavailable)?;
+            let Some(last) = rows.last().cloned() else {
+                return Ok(purged);
+            };
+            for row in rows {
+                let subject = Subject::new(row.user, [] as [&str; 0]);
+                self.purge_one(&subject, context, &mut purged).await?;
+            }
+            query = query.after(last);
+        }
+    }
+
+    async fn purge_one(
+        &self,
+        subject: &Subject,
+        context: &Context,
+        purged: &mut Purged,
+    ) -> Result<(), Error> {
+        let operation = self.operation(subject, context, Action::Erase, EventKind::Erase)?;
+        let state = self.load(subject.id(), Freshness::Latest).await?;
+        let Expected::At(current) = state.expected else {
+            return Ok(());
+        };
+        let revision = self.revision()?;
+        let written = match rules::purge(&state.record, &self.act(operation, revision)) {
+            Purge::Keep => return Ok(()),
+            Purge::Trim(step) => {
+                let put =
+                    self.put(subject.id(), state.expected, revision, &step.record, &step.events);
+                (put.await, &mut purged.trimmed)
+            }
+            Purge::Remove => {
+                (self.repository.remove(subject.id(), current).await, &mut purged.removed)
+            }
+        };
+        match written {
+            (Ok(PutOutcome::Applied), count) => *count += 1,
+            (Ok(PutOutcome::Conflict), _) => {}
+            (Err(PutError::NotApplied(error) | PutError::Unknown(error)), _) => {
+                return Err(unavailable(error));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<R: CodeRepository + SettingsStore, A: AuditSink> BackupCodes<R, SharedSettings, A> {
+    /// Reads the settings into the shared copy. Until they are first saved they are the default.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; the copy stays as it was, and is not used beyond its bound.
+    pub async fn refresh_settings(&self, now: Timestamp) -> Result<(), Error> {
+        let saved = self.repository.load_settings().await.map_err(unavailable)?;
+        let (settings, revision) = match saved {
+            Some((settings, revision)) => (settings, Some(revision)),
+            None => (Settings::default(), None),
+        };
+        self.policy.replace(settings, revision, now);
+        Ok(())
+    }
+
+    /// Saves edited settings, if nobody else has saved since the draft was begun.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] under the settings in force; [`Error::Unavailable`] when the store
+    /// fails: refresh, and see which settings are in force.
+    pub async fn save_settings(
+        &self,
+        draft: SettingsDraft,
+        context: &Context,
+    ) -> Result<SaveSettings, Error> {
+        self.ask_about_all(Action::SaveSettings, EventKind::SaveSettings, context).await?;
+        let revision = self.revision()?;
+        let id = revision.event(0);
+        let event =
+            Event::new(id, EventKind::SaveSettings, EventOutcome::Success, None, context);
+        let events = [event];
+        let expected = draft.based_on.map_or(Expected::Absent, Expected::At);
+        let SettingsDraft { settings, .. } = draft;
+        let saved = self.repository.save_settings(expected, revision, &settings, &events).await;
+        match saved {
+            Ok(PutOutcome::Applied) => {
+                self.policy.replace(settings, Some(revision), context.now());
+                self.forward(&events).await;
+                Ok(SaveSettings::Saved)
+            }
+            Ok(PutOutcome::Conflict) => {
+                self.refresh_settings(context.now()).await?;
+                let in_force = self.policy.edit().unwrap_or(SettingsDraft {
+                    settings: Settings::default(),
+                    based_on: None,
+                });
+                Ok(SaveSettings::Overtaken(in_force))
+            }
+            Err(PutError::NotApplied(error) | PutError::Unknown(error)) => Err(unavailable(error)),
+        }
+    }
+}
+
+/// Whether an operation's own write is in the latest state.
+enum Own {
+    /// It is, and a write after it was applied.
+    Confirmed,
+    /// It is not.
+    Absent(State),
+}
+
+/// A denial as a refusal: where a code was typed, its public text is that of a wrong one.
+fn denial_as<T>(result: Result<T, Error>, refused: fn(Refusal) -> T) -> Result<T, Error> {
+    match result {
+        Err(Error::Denied(denial)) => Ok(refused(Refusal::because(denial))),
+        other => other,
+    }
+}
+
+impl From<Denial> for Error {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+/// The generator of a shell, shared by its clones.
+#[derive(Clone)]
+struct Randomness(Arc<Mutex<dyn Draw>>);
+
+/// A generator whose error type is out of the way.
+trait Draw: Send {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), RandomError>;
+}
+
+impl<R: TryCryptoRng + Send> Draw for R {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        self.try_fill_bytes(bytes).map_err(RandomError::new)
+    }
+}
+
+impl Randomness {
+    fn new(rng: impl TryCryptoRng + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(rng)))
+    }
+}
+
+struct ShellRng<'a>(&'a Randomness);
+
+impl TryRng for ShellRng<'_> {
+    type Error = RandomError;
+
+    fn try_next_u32(&mut self) -> Result<u32, RandomError> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, RandomError> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).fill(bytes)
+    }
+}
+
+impl TryCryptoRng for ShellRng<'_> {}
