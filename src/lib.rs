@@ -26,6 +26,11 @@ mod pool;
 mod hashing;
 mod error;
 mod service;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+#[cfg(memcheck)]
+#[doc(hidden)]
+pub mod memcheck;
 
 pub use audit::*;
 pub use code::*;

@@ -1,0 +1,115 @@
+//! The pure steps by hand, for an application without async: two queries and the rules between.
+//!
+//! Run it with `cargo run --example blocking`.
+#![expect(clippy::disallowed_methods, reason = "an application reads the clock; the crate does not")]
+
+use std::time::SystemTime;
+
+use backup_codes::rules::{self, Act, Judged, NewSet, Step};
+use backup_codes::{
+    Attempt, AttemptId, Config, Context, HashSalt, Hasher, Keyring, Matrix, Record, Redeem,
+    Revision, SetId, Subject, Timestamp, UserId, generate, hash, verify,
+};
+use getrandom::SysRng;
+
+/// The application's own table: one row, replaced where its revision is the expected one.
+struct Row {
+    revision: Option<Revision>,
+    record: String,
+}
+
+impl Row {
+    /// `SELECT record, revision FROM …`
+    fn load(&self) -> Result<(Record, Option<Revision>), Box<dyn std::error::Error>> {
+        Ok((Record::from_json(&self.record)?, self.revision))
+    }
+
+    /// `UPDATE … WHERE revision = expected`, with the events in the same transaction.
+    fn write(&mut self, expected: Option<Revision>, revision: Revision, step: &Step) -> bool {
+        if self.revision != expected {
+            return false;
+        }
+        for event in &step.events {
+            println!("  event: {} {}", event.kind.as_str(), event.outcome_text());
+        }
+        *self = Self { revision: Some(revision), record: step.record.to_json() };
+        true
+    }
+}
+
+trait OutcomeText {
+    fn outcome_text(&self) -> &'static str;
+}
+
+impl OutcomeText for backup_codes::Event {
+    fn outcome_text(&self) -> &'static str {
+        self.reason.map_or("went through", backup_codes::Reason::as_str)
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (mut rng, mut matrix) = (SysRng, Matrix::new());
+    let (config, hasher) = (Config::default(), Hasher::new(Keyring::without_pepper()));
+    let alice = Subject::new(UserId::new("alice")?, ["staff"]);
+    let context = Context::new(Timestamp::try_from(SystemTime::now())?).by(&alice);
+    let mut row = Row { revision: None, record: Record::new().to_json() };
+
+    println!("Issue a set:");
+    let set = SetId::random(&mut rng)?;
+    let codes = generate(config.formats().issued(), config.set_size(), &mut rng)?;
+    let mut hashes = Vec::new();
+    for code in &codes {
+        let salt = HashSalt::random(&mut rng)?;
+        hashes.push(hash(&hasher, &mut matrix, alice.id(), set, code, salt)?);
+    }
+    matrix.wipe();
+    let (record, expected) = row.load()?;
+    let revision = Revision::random(&mut rng)?;
+    let act = Act {
+        user: alice.id(),
+        context: &context,
+        config: &config,
+        low_threshold: 3,
+        operation: AttemptId::random(&mut rng)?,
+        revision,
+    };
+    let new = NewSet { id: set, format: config.formats().issued(), hashes };
+    let issued = rules::issue(&record, new, &act)?;
+    let step = issued.step.ok_or("issuing always writes")?;
+    assert!(row.write(expected, revision, &step), "nobody else writes here");
+
+    for title in ["Redeem code 3:", "Redeem it again:"] {
+        println!("{title}");
+        let typed = codes[2].expose();
+        let attempt = Attempt::parse(&typed, config.formats(), AttemptId::random(&mut rng)?)?;
+        let mut verified = None;
+        // Starts over where somebody else was faster: policy, throttle and slot anew.
+        let outcome = 'redeem: loop {
+            let (record, expected) = row.load()?;
+            let revision = Revision::random(&mut rng)?;
+            let act = Act { operation: attempt.id(), revision, ..act };
+            let transition = loop {
+                match rules::consume(&record, &attempt, verified.as_ref(), &act) {
+                    Judged::Settled(transition) => break transition,
+                    Judged::Evaluate(target) => {
+                        // Outside any transaction: this takes tens of milliseconds.
+                        let user = alice.id();
+                        verified = Some(verify(&hasher, &mut matrix, user, &attempt, &target)?);
+                        matrix.wipe();
+                    }
+                }
+            };
+            match &transition.step {
+                Some(step) if !row.write(expected, revision, step) => {}
+                // Written, or nothing to write: only now is the outcome told.
+                _ => break 'redeem transition.outcome,
+            }
+        };
+        match outcome {
+            Redeem::Accepted(receipt) => println!("  accepted, {} left", receipt.remaining()),
+            Redeem::Refused(refusal) => println!("  refused: {}", refusal.reason().as_str()),
+            Redeem::NotACode(hint) => println!("  {hint}"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,307 @@
+//! The memory store keeps the contract, and for every clause a broken store shows that its case
+//! can fail.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use backup_codes::conformance::{self, Harness, block_on};
+use backup_codes::{
+    CodeRepository, Event, EventId, Expected, Freshness, Loaded, MemoryRepository, Put, PutError,
+    PutOutcome, Revision, UserId,
+};
+
+struct Memory;
+
+impl Harness for Memory {
+    type Repository = MemoryRepository;
+    fn fresh(&self) -> MemoryRepository {
+        MemoryRepository::new()
+    }
+    fn second_handle(&self, first: &MemoryRepository) -> MemoryRepository {
+        first.clone()
+    }
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        block_on(future)
+    }
+}
+
+mod memory {
+    backup_codes::conformance_tests!(super::Memory);
+}
+
+/// What is wrong with a store.
+#[derive(Clone, Copy, PartialEq)]
+enum Flaw {
+    None,
+    InventsEmptyRecords,
+    TrimsText,
+    ForgetsTheRevision,
+    IgnoresAbsence,
+    IgnoresTheRevision,
+    FoldsCase,
+    TrimsKeys,
+    CutsKeysAtNul,
+    CutsLongKeys,
+    ReadsThenWrites,
+    SecondHandleIsStale,
+    LosesEvents,
+    KeepsEventsOfConflicts,
+    ReplacesEvents,
+    AcknowledgesAll,
+    FailsOnUnknownIds,
+    IgnoresTheLimit,
+    RemovesEventsWithTheRecord,
+    RemovesAnyRevision,
+    CutsRecords,
+    WritesInTwoSteps,
+}
+
+#[derive(Default)]
+struct Tables {
+    records: HashMap<Vec<u8>, (Revision, String)>,
+    events: Vec<Event>,
+}
+
+#[derive(Clone)]
+struct Broken {
+    flaw: Flaw,
+    tables: Arc<Mutex<Tables>>,
+    /// What a stale handle sees.
+    stale: Option<Arc<Mutex<Tables>>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("unknown event")]
+struct Unknown;
+
+/// Gives way once, so that another racer or a dropped future can come between.
+async fn give_way() {
+    let mut given = false;
+    std::future::poll_fn(|context| {
+        if given {
+            return std::task::Poll::Ready(());
+        }
+        given = true;
+        std::thread::yield_now();
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+impl Broken {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn key(&self, user: &UserId) -> Vec<u8> {
+        let bytes = user.as_bytes();
+        match self.flaw {
+            Flaw::FoldsCase => bytes.to_ascii_lowercase(),
+            Flaw::TrimsKeys => bytes.trim_ascii().to_vec(),
+            Flaw::CutsKeysAtNul => bytes.split(|b| *b == 0).next().unwrap_or_default().to_vec(),
+            Flaw::CutsLongKeys => bytes[..bytes.len().min(64)].to_vec(),
+            _ => bytes.to_vec(),
+        }
+    }
+
+    fn keep(&self, kept: &mut Vec<Event>, events: &[Event]) {
+        match self.flaw {
+            Flaw::LosesEvents => {}
+            Flaw::ReplacesEvents => *kept = events.to_vec(),
+            _ => kept.extend_from_slice(events),
+        }
+    }
+
+    fn fits(&self, current: Option<Revision>, expected: Expected) -> bool {
+        match expected {
+            Expected::Absent => current.is_none() || self.flaw == Flaw::IgnoresAbsence,
+            Expected::At(revision) => {
+                current == Some(revision)
+                    || (self.flaw == Flaw::IgnoresTheRevision && current.is_some())
+            }
+        }
+    }
+}
+
+impl CodeRepository for Broken {
+    type Error = Unknown;
+
+    async fn load(&self, user: &UserId, _: Freshness) -> Result<Option<Loaded>, Unknown> {
+        let key = self.key(user);
+        let stale = self.stale.as_ref().filter(|_| self.flaw == Flaw::SecondHandleIsStale);
+        let tables = match stale {
+            Some(stale) => stale.lock().unwrap_or_else(PoisonError::into_inner),
+            None => self.tables(),
+        };
+        let loaded = tables.records.get(&key).cloned();
+        Ok(match loaded {
+            None if self.flaw == Flaw::InventsEmptyRecords => Some(Loaded {
+                record: "{}".into(),
+                revision: Revision::from_bytes([0; 16]),
+            }),
+            None => None,
+            Some((revision, record)) => Some(Loaded {
+                record: match self.flaw {
+                    Flaw::TrimsText => record.replace("\\u0000", ""),
+                    Flaw::CutsRecords => record.chars().take(65_535).collect(),
+                    _ => record,
+                },
+                revision: match self.flaw {
+                    Flaw::ForgetsTheRevision => Revision::from_bytes([0; 16]),
+                    _ => revision,
+                },
+            }),
+        })
+    }
+
+    async fn put(&self, put: Put<'_>) -> Result<PutOutcome, PutError<Unknown>> {
+        let key = self.key(put.user);
+        if self.flaw == Flaw::ReadsThenWrites {
+            let current = self.tables().records.get(&key).map(|row| row.0);
+            give_way().await;
+            if !self.fits(current, put.expected) {
+                return Ok(PutOutcome::Conflict);
+            }
+        }
+        {
+            let mut tables = self.tables();
+            let current = tables.records.get(&key).map(|row| row.0);
+            if self.flaw != Flaw::ReadsThenWrites && !self.fits(current, put.expected) {
+                if self.flaw == Flaw::KeepsEventsOfConflicts {
+                    tables.events.extend_from_slice(put.events);
+                }
+                return Ok(PutOutcome::Conflict);
+            }
+            tables.records.insert(key, (put.revision, put.record.to_owned()));
+            if self.flaw != Flaw::WritesInTwoSteps {
+                self.keep(&mut tables.events, put.events);
+                return Ok(PutOutcome::Applied);
+            }
+        }
+        give_way().await;
+        self.keep(&mut self.tables().events, put.events);
+        Ok(PutOutcome::Applied)
+    }
+
+    async fn remove(&self, user: &UserId, at: Revision) -> Result<PutOutcome, PutError<Unknown>> {
+        let key = self.key(user);
+        let mut tables = self.tables();
+        let current = tables.records.get(&key).map(|row| row.0);
+        let any = self.flaw == Flaw::RemovesAnyRevision && current.is_some();
+        if current != Some(at) && !any {
+            return Ok(PutOutcome::Conflict);
+        }
+        tables.records.remove(&key);
+        if self.flaw == Flaw::RemovesEventsWithTheRecord {
+            tables.events.clear();
+        }
+        Ok(PutOutcome::Applied)
+    }
+
+    async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Unknown> {
+        let limit = if self.flaw == Flaw::IgnoresTheLimit { usize::MAX } else { limit };
+        Ok(self.tables().events.iter().take(limit).cloned().collect())
+    }
+
+    async fn acknowledge(&self, events: &[EventId]) -> Result<(), Unknown> {
+        let mut tables = self.tables();
+        let known = |id: &EventId| tables.events.iter().any(|event| event.id == *id);
+        if self.flaw == Flaw::FailsOnUnknownIds && !events.iter().all(known) {
+            return Err(Unknown);
+        }
+        let all = self.flaw == Flaw::AcknowledgesAll;
+        tables.events.retain(|event| !all && !events.contains(&event.id));
+        Ok(())
+    }
+}
+
+struct BrokenHarness(Flaw);
+
+impl Harness for BrokenHarness {
+    type Repository = Broken;
+    fn fresh(&self) -> Broken {
+        Broken { flaw: self.0, tables: Arc::default(), stale: None }
+    }
+    fn second_handle(&self, first: &Broken) -> Broken {
+        Broken { stale: Some(Arc::default()), ..first.clone() }
+    }
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        block_on(future)
+    }
+}
+
+/// Whether a case fails on a store with this flaw. Races may need several tries to show.
+fn fails(flaw: Flaw, case: fn(&BrokenHarness)) -> bool {
+    (0..50).any(|_| catch_unwind(AssertUnwindSafe(|| case(&BrokenHarness(flaw)))).is_err())
+}
+
+#[test]
+fn the_store_with_no_flaw_passes_every_case() {
+    let mut passed = 0;
+    conformance::run(&BrokenHarness(Flaw::None), |_| passed += 1);
+    assert_eq!(passed, 17);
+}
+
+macro_rules! each_case_can_fail {
+    ($($case:ident: $($flaw:ident),+;)*) => {
+        $(
+            #[test]
+            fn $case() {
+                $(
+                    assert!(
+                        fails(Flaw::$flaw, conformance::$case::<BrokenHarness>),
+                        concat!(stringify!($case), " lets ", stringify!($flaw), " pass")
+                    );
+                )+
+            }
+        )*
+
+        /// Every case of the suite is in the list above.
+        #[test]
+        fn no_case_is_left_out() {
+            let mut listed = vec![$(stringify!($case)),*];
+            let mut all = Vec::new();
+            conformance::run(&Memory, |case| all.push(case.to_owned()));
+            listed.sort_unstable();
+            all.sort_unstable();
+            assert_eq!(listed, all);
+        }
+    };
+}
+
+mod broken {
+    use super::*;
+
+    each_case_can_fail! {
+        absent_user_has_no_record: InventsEmptyRecords;
+        put_then_load_gives_the_same_bytes: TrimsText, ForgetsTheRevision;
+        put_needs_the_expected_state: IgnoresAbsence, IgnoresTheRevision;
+        keys_are_compared_byte_for_byte: FoldsCase, TrimsKeys, CutsKeysAtNul;
+        every_key_byte_is_kept: CutsLongKeys, CutsKeysAtNul, FoldsCase;
+        one_of_two_racing_creations_wins: ReadsThenWrites, IgnoresAbsence;
+        one_of_many_racing_updates_wins: ReadsThenWrites, IgnoresTheRevision;
+        no_update_is_lost_in_a_race: ReadsThenWrites, IgnoresTheRevision;
+        latest_sees_the_other_handle: SecondHandleIsStale;
+        events_come_with_their_write: LosesEvents, IgnoresTheLimit;
+        events_of_a_conflict_are_not_kept: KeepsEventsOfConflicts;
+        events_stay_until_acknowledged: ReplacesEvents, AcknowledgesAll;
+        acknowledging_is_idempotent: FailsOnUnknownIds, AcknowledgesAll;
+        events_outlive_their_record: RemovesEventsWithTheRecord;
+        remove_needs_the_expected_revision: RemovesAnyRevision;
+        large_records_are_kept_whole: CutsRecords;
+        a_dropped_put_is_whole_or_nothing: WritesInTwoSteps;
+    }
+}
+
+/// The trait is for one's own error types too.
+#[test]
+fn infallible_is_an_error_type() {
+    fn error_of<R: CodeRepository<Error = Infallible>>(_: &R) {}
+    error_of(&MemoryRepository::new());
+    error_of(&&MemoryRepository::new());
+    error_of(&Arc::new(MemoryRepository::new()));
+}
