@@ -1,1 +1,461 @@
-fn main(){}
+//! The figures: `cargo bench --bench figures`, or with `-- --brief` a short run that only shows
+//! that they can be measured.
+//!
+//! Prints lines `figure <name> <value> <unit>`. A ratio is the median of pairs measured in turn,
+//! so that a machine that slows down slows both.
+#![expect(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads clocks")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "a benchmark"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::future::Future;
+use std::hint::black_box;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use backup_codes::{
+    BackupCodes, Config, Context, Cost, Error, Format, Formats, Hasher, Hashing, Keyring,
+    MemoryRepository, PoolSize, Redeem, SetSize, Settings, Sheet, Subject, Summary, Timestamp,
+    UsageQuery, UserId, Windows, usage,
+};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is handed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's own promises.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's own promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's own promises.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+type Codes = BackupCodes<MemoryRepository, Settings>;
+
+fn figure(name: &str, value: f64, unit: &str) {
+    println!("figure {name} {value:.4} {unit}");
+}
+
+fn seconds(run: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    run();
+    start.elapsed().as_secs_f64()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Waits until the pool's workers have wiped what they left behind, which would slow down
+/// whatever is measured beside it.
+fn settle() {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(5) {
+        std::hint::spin_loop();
+    }
+}
+
+fn settled(run: impl FnOnce()) -> f64 {
+    settle();
+    seconds(run)
+}
+
+/// The median of a's time over b's, measured in turn.
+fn ratio(pairs: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> f64 {
+    a();
+    b();
+    median(
+        (0..pairs)
+            .map(|_| settled(&mut a) / settled(&mut b))
+            .collect(),
+    )
+}
+
+/// Bare Argon2id with memory of its own that stays warm.
+struct Bare(Vec<Block>, Params);
+
+impl Bare {
+    fn new(cost: Cost) -> Self {
+        let params = Params::new(cost.memory_kib(), cost.passes(), 1, Some(32)).unwrap();
+        Self(vec![Block::new(); params.block_count()], params)
+    }
+
+    fn evaluate(&mut self) {
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.1.clone());
+        let mut tag = [0; 32];
+        argon2
+            .hash_password_into_with_memory(&[7; 80], &[9; 16], &mut tag, &mut self.0)
+            .unwrap();
+        black_box(tag);
+    }
+}
+
+fn codes(size: u8, pool: PoolSize) -> Codes {
+    let hashing = Hashing::pool_with(Hasher::new(Keyring::without_pepper()), pool).unwrap();
+    let config = Config::default().with_set_size(SetSize::new(size).unwrap());
+    BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing).with_config(config)
+}
+
+fn subject(name: &str) -> Subject {
+    Subject::new(UserId::new(name).unwrap(), ["staff"])
+}
+
+fn context(subject: &Subject) -> Context {
+    Context::new(now()).by(subject)
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_unix_millis(1_790_000_000_000).unwrap()
+}
+
+fn issue(codes: &Codes, subject: &Subject) -> Sheet {
+    pollster::block_on(codes.issue(subject, &context(subject)))
+        .unwrap()
+        .sheet
+}
+
+fn code(sheet: &Sheet, index: usize) -> String {
+    sheet.expose().codes().nth(index).unwrap().1.to_string()
+}
+
+fn redeem(codes: &Codes, subject: &Subject, typed: &str) -> Redeem {
+    pollster::block_on(codes.redeem(subject, typed, &context(subject))).unwrap()
+}
+
+/// A whole redeem over one bare evaluation. Hits spend the codes of one sheet after another.
+fn redeem_over_floor(pairs: usize, workers: usize) {
+    let pool = PoolSize::new(workers, 64).unwrap();
+    let mut bare = Bare::new(Cost::MIB_19);
+
+    let service = codes(10, pool);
+    let alice = subject("alice");
+    let mut ratios = Vec::new();
+    while ratios.len() < pairs {
+        let sheet = issue(&service, &alice);
+        for typed in (0..10).map(|index| code(&sheet, index)) {
+            let whole = settled(|| {
+                assert!(matches!(
+                    redeem(&service, &alice, &typed),
+                    Redeem::Accepted(_)
+                ));
+            });
+            ratios.push(whole / settled(|| bare.evaluate()));
+        }
+    }
+    figure("redeem_hit_over_floor_10", median(ratios), "ratio");
+
+    for size in [10, 31] {
+        let service = codes(size, pool);
+        let sheet = issue(&service, &alice);
+        let spent = code(&sheet, 0);
+        assert!(matches!(
+            redeem(&service, &alice, &spent),
+            Redeem::Accepted(_)
+        ));
+        // Somebody else's code: well formed and wrong. A new sheet clears the run in time.
+        let bob = subject("bob");
+        let wrong = code(&issue(&service, &bob), 1);
+        let mut misses = 0;
+        let mut ratios = Vec::new();
+        while ratios.len() < pairs {
+            if misses % 9 == 0 {
+                issue(&service, &alice);
+            }
+            misses += 1;
+            let whole = settled(|| {
+                assert!(matches!(
+                    redeem(&service, &alice, &wrong),
+                    Redeem::Refused(_)
+                ));
+            });
+            ratios.push(whole / settled(|| bare.evaluate()));
+        }
+        figure(
+            &format!("redeem_miss_over_floor_{size}"),
+            median(ratios),
+            "ratio",
+        );
+    }
+}
+
+/// Ten PHC strings verified in a row, as libraries do that try every code.
+fn loop_over_floor(pairs: usize) {
+    use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
+    let params = Params::new(19_456, 2, 1, Some(32)).unwrap();
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hashes: Vec<PasswordHash> = (0..10u8)
+        .map(|n| argon2.hash_password_with_salt(&[n; 14], &[n; 16]).unwrap())
+        .collect();
+    let mut bare = Bare::new(Cost::MIB_19);
+    let value = ratio(
+        pairs,
+        || {
+            for hash in &hashes {
+                assert!(argon2.verify_password(b"wrong code", hash).is_err());
+            }
+        },
+        || bare.evaluate(),
+    );
+    figure("loop_miss_over_floor_10", value, "ratio");
+}
+
+fn fresh_over_warm(pairs: usize) {
+    let mut warm = Bare::new(Cost::MIB_46);
+    let value = ratio(
+        pairs,
+        || Bare::new(Cost::MIB_46).evaluate(),
+        || warm.evaluate(),
+    );
+    figure("fresh_over_warm_46mib", value, "ratio");
+}
+
+fn issue_over_floor(pairs: usize, workers: usize) {
+    let service = codes(10, PoolSize::new(workers, 64).unwrap());
+    let alice = subject("alice");
+    let mut bare = Bare::new(Cost::MIB_19);
+    let value = ratio(pairs, || drop(issue(&service, &alice)), || bare.evaluate());
+    figure("issue_10_over_floor", value, "ratio");
+    figure("issue_10_over_floor_bound", 11.5 / workers as f64, "ratio");
+}
+
+fn refusals_without_work(runs: u32) {
+    let service = codes(10, PoolSize::default());
+    let alice = subject("alice");
+    let cx = context(&alice);
+    let sheet = issue(&service, &alice);
+    let typo = code(&sheet, 0)
+        .replace('-', "")
+        .chars()
+        .rev()
+        .collect::<String>();
+    let timed = |typed: &str| {
+        let times = (0..runs).map(|_| {
+            seconds(|| {
+                let _ = black_box(pollster::block_on(service.redeem(&alice, typed, &cx)).unwrap());
+            })
+        });
+        median(times.collect())
+    };
+    figure("not_a_code_ns", timed(&typo) * 1e9, "ns");
+
+    let bob = subject("bob");
+    let wrong = code(&issue(&service, &bob), 1);
+    for _ in 0..10 {
+        let _ = redeem(&service, &alice, &wrong);
+    }
+    assert!(
+        matches!(redeem(&service, &alice, &wrong), Redeem::Refused(refusal)
+        if refusal.reason().as_str() == "locked")
+    );
+    figure("locked_us", timed(&wrong) * 1e6, "us");
+}
+
+/// Polls futures in turn until all are done.
+fn join<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
+    let mut done = Vec::with_capacity(futures.len());
+    pollster::block_on(std::future::poll_fn(|context| {
+        let mut index = 0;
+        while index < futures.len() {
+            match futures[index].as_mut().poll(context) {
+                Poll::Ready(value) => {
+                    done.push(value);
+                    drop(futures.swap_remove(index));
+                }
+                Poll::Pending => index += 1,
+            }
+        }
+        if futures.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }));
+    done
+}
+
+fn status_kib(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(field))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse().ok())
+        .unwrap_or(0)
+}
+
+fn burst(users: usize, pairs: usize, workers: usize) {
+    let store = MemoryRepository::new();
+    let config = Config::default().with_set_size(SetSize::new(1).unwrap());
+    let with = |hashing| {
+        BackupCodes::new(store.clone(), Settings::default(), hashing).with_config(config.clone())
+    };
+    // Users are set up on the calling thread, so that the pool measured is a new one.
+    let setup = with(Hashing::inline(Hasher::new(Keyring::without_pepper())));
+    let subjects: Vec<(Subject, String)> = (0..users)
+        .map(|n| {
+            let user = subject(&format!("user {n}"));
+            let typed = code(&issue(&setup, &user), 0);
+            (user, typed)
+        })
+        .collect();
+    drop(setup);
+    let size = PoolSize::new(workers, users.max(64)).unwrap();
+    // Peak memory counts from here (Linux).
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    let before = status_kib("VmRSS:");
+    let service = with(Hashing::pool_with(Hasher::new(Keyring::without_pepper()), size).unwrap());
+    let contexts: Vec<Context> = subjects.iter().map(|(user, _)| context(user)).collect();
+    let run = || {
+        let all = subjects.iter().zip(&contexts).map(|((user, typed), cx)| {
+            let future: Pin<Box<dyn Future<Output = Result<Redeem, Error>> + Send + '_>> =
+                Box::pin(service.redeem(user, typed, cx));
+            future
+        });
+        let outcomes = join(all.collect());
+        assert!(outcomes.iter().all(Result::is_ok), "nobody is turned away");
+    };
+    run();
+    let growth = status_kib("VmHWM:").saturating_sub(before) as f64 / 1024.0;
+    let matrices = workers as f64 * 19.0;
+    figure("burst_peak_mib_over_matrices", growth - matrices, "MiB");
+    let bare = || {
+        thread::scope(|scope| {
+            for worker in 0..workers {
+                scope.spawn(move || {
+                    let mut bare = Bare::new(Cost::MIB_19);
+                    for _ in 0..(users + worker) / workers {
+                        bare.evaluate();
+                    }
+                });
+            }
+        });
+    };
+    let ratios = (0..pairs).map(|_| seconds(bare) / seconds(run)).collect();
+    figure("burst_throughput_over_bare", median(ratios), "ratio");
+}
+
+fn busy_reply(runs: usize) {
+    let store = MemoryRepository::new();
+    let hasher = || Hasher::new(Keyring::without_pepper());
+    let hashing = Hashing::pool_with(hasher(), PoolSize::new(1, 1).unwrap()).unwrap();
+    let service = BackupCodes::new(store, Settings::default(), hashing);
+    let users: Vec<Subject> = (0..3).map(|n| subject(&format!("user {n}"))).collect();
+    let sheet = issue(&service, &users[0]);
+    let typed = code(&sheet, 0);
+    let contexts: Vec<Context> = users.iter().map(context).collect();
+    let mut times = Vec::new();
+    while times.len() < runs {
+        // One in the worker or the queue, one in the queue or turned away; the third is busy.
+        let mut waiting: Vec<_> = (0..2)
+            .map(|n| Box::pin(service.redeem(&users[n], &typed, &contexts[n])))
+            .collect();
+        let waker = std::task::Waker::noop();
+        let mut poll = std::task::Context::from_waker(waker);
+        for future in &mut waiting {
+            let _ = future.as_mut().poll(&mut poll);
+        }
+        let start = Instant::now();
+        let third = pollster::block_on(service.redeem(&users[2], &typed, &contexts[2]));
+        let took = start.elapsed();
+        if matches!(third, Err(Error::Busy)) {
+            times.push(took.as_secs_f64());
+        }
+        drop(waiting);
+    }
+    figure("busy_reply_us", median(times) * 1e6, "us");
+}
+
+fn usage_of_a_million(users: usize, runs: usize) {
+    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
+    let service = BackupCodes::new(
+        MemoryRepository::new(),
+        Settings::default(),
+        Hashing::inline(hasher),
+    )
+    .with_config(config);
+    // A hundred users who used none to six codes, copied.
+    let some: Vec<Summary> = (0..100)
+        .map(|n: u8| {
+            let user = subject(&format!("user {n}"));
+            let sheet = issue(&service, &user);
+            for used in 0..n % 7 {
+                let days = Duration::from_secs(86_400 * u64::from(used) * 9);
+                let cx = Context::new(now().saturating_sub(days)).by(&user);
+                let typed = code(&sheet, usize::from(used));
+                let _ = pollster::block_on(service.redeem(&user, &typed, &cx)).unwrap();
+            }
+            let loaded = pollster::block_on(backup_codes::CodeRepository::load(
+                service.repository(),
+                user.id(),
+                backup_codes::Freshness::Latest,
+            ));
+            let record = backup_codes::Record::from_json(&loaded.unwrap().unwrap().record);
+            Summary::of(&record.unwrap())
+        })
+        .collect();
+    let all: Vec<Summary> = (0..users).map(|n| some[n % some.len()].clone()).collect();
+    let day = |back: i64| {
+        let midnight = now().unix_millis() / 86_400_000 * 86_400_000;
+        Timestamp::from_unix_millis(midnight - back * 86_400_000).unwrap()
+    };
+    let days: Vec<Timestamp> = (-1..30).rev().map(day).collect();
+    let windows = Windows::new(day(0)..day(-1), day(20)..day(-1), &days).unwrap();
+    let query = UsageQuery::new(windows, 3, now(), service.config());
+    let times = (0..runs).map(|_| {
+        seconds(|| {
+            black_box(usage(&all, &query));
+        })
+    });
+    figure(
+        "usage_ns_per_user_1m",
+        median(times.collect()) * 1e9 / users as f64,
+        "ns",
+    );
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    black_box(usage(&all, &query));
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    figure("usage_allocations_1m", allocations as f64, "allocations");
+}
+
+fn main() {
+    let brief = std::env::args().any(|argument| argument == "--brief");
+    let pairs = if brief { 3 } else { 31 };
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    println!("workers {workers}, pairs {pairs}");
+    redeem_over_floor(pairs, workers);
+    loop_over_floor(if brief { 2 } else { 15 });
+    fresh_over_warm(pairs);
+    issue_over_floor(if brief { 2 } else { 15 }, workers);
+    refusals_without_work(if brief { 200 } else { 20_000 });
+    let (users, bursts) = if brief { (50, 2) } else { (1000, 15) };
+    burst(users, bursts, workers);
+    busy_reply(if brief { 5 } else { 101 });
+    let (users, runs) = if brief { (10_000, 3) } else { (1_000_000, 15) };
+    usage_of_a_million(users, runs);
+}

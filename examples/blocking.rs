@@ -1,7 +1,10 @@
 //! The pure steps by hand, for an application without async: two queries and the rules between.
 //!
 //! Run it with `cargo run --example blocking`.
-#![expect(clippy::disallowed_methods, reason = "an application reads the clock; the crate does not")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an application reads the clock; the crate does not"
+)]
 
 use std::time::SystemTime;
 
@@ -32,7 +35,10 @@ impl Row {
         for event in &step.events {
             println!("  event: {} {}", event.kind.as_str(), event.outcome_text());
         }
-        *self = Self { revision: Some(revision), record: step.record.to_json() };
+        *self = Self {
+            revision: Some(revision),
+            record: step.record.to_json(),
+        };
         true
     }
 }
@@ -43,7 +49,8 @@ trait OutcomeText {
 
 impl OutcomeText for backup_codes::Event {
     fn outcome_text(&self) -> &'static str {
-        self.reason.map_or("went through", backup_codes::Reason::as_str)
+        self.reason
+            .map_or("went through", backup_codes::Reason::as_str)
     }
 }
 
@@ -52,7 +59,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (config, hasher) = (Config::default(), Hasher::new(Keyring::without_pepper()));
     let alice = Subject::new(UserId::new("alice")?, ["staff"]);
     let context = Context::new(Timestamp::try_from(SystemTime::now())?).by(&alice);
-    let mut row = Row { revision: None, record: Record::new().to_json() };
+    let mut row = Row {
+        revision: None,
+        record: Record::new().to_json(),
+    };
 
     println!("Issue a set:");
     let set = SetId::random(&mut rng)?;
@@ -73,10 +83,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         operation: AttemptId::random(&mut rng)?,
         revision,
     };
-    let new = NewSet { id: set, format: config.formats().issued(), hashes };
+    let new = NewSet {
+        id: set,
+        format: config.formats().issued(),
+        hashes,
+    };
     let issued = rules::issue(&record, new, &act)?;
     let step = issued.step.ok_or("issuing always writes")?;
-    assert!(row.write(expected, revision, &step), "nobody else writes here");
+    assert!(
+        row.write(expected, revision, &step),
+        "nobody else writes here"
+    );
 
     for title in ["Redeem code 3:", "Redeem it again:"] {
         println!("{title}");
@@ -87,7 +104,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let outcome = 'redeem: loop {
             let (record, expected) = row.load()?;
             let revision = Revision::random(&mut rng)?;
-            let act = Act { operation: attempt.id(), revision, ..act };
+            let act = Act {
+                operation: attempt.id(),
+                revision,
+                ..act
+            };
             let transition = loop {
                 match rules::consume(&record, &attempt, verified.as_ref(), &act) {
                     Judged::Settled(transition) => break transition,

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use backup_codes::conformance::{self, Harness};
 use backup_codes::{
@@ -29,7 +29,7 @@ struct MyStore(Arc<Mutex<Tables>>);
 impl MyStore {
     /// One transaction.
     fn begin(&self) -> MutexGuard<'_, Tables> {
-        self.0.lock().expect("no transaction panics")
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -47,7 +47,10 @@ impl CodeRepository for MyStore {
     // (or INSERT … ON CONFLICT DO NOTHING), and INSERT INTO events, in one transaction.
     async fn put(&self, put: Put<'_>) -> Result<PutOutcome, PutError<Infallible>> {
         let mut tables = self.begin();
-        let current = tables.records.get(put.user.as_bytes()).map(|(revision, _)| *revision);
+        let current = tables
+            .records
+            .get(put.user.as_bytes())
+            .map(|(revision, _)| *revision);
         let expected = match put.expected {
             Expected::Absent => None,
             Expected::At(revision) => Some(revision),
@@ -57,14 +60,24 @@ impl CodeRepository for MyStore {
         }
         let row = (put.revision, put.record.to_owned());
         tables.records.insert(put.user.as_bytes().to_vec(), row);
-        tables.events.extend(put.events.iter().map(|event| (event.clone(), false)));
+        tables
+            .events
+            .extend(put.events.iter().map(|event| (event.clone(), false)));
         Ok(PutOutcome::Applied)
     }
 
     // DELETE FROM records WHERE user = ? AND revision = ?
-    async fn remove(&self, user: &UserId, at: Revision) -> Result<PutOutcome, PutError<Infallible>> {
+    async fn remove(
+        &self,
+        user: &UserId,
+        at: Revision,
+    ) -> Result<PutOutcome, PutError<Infallible>> {
         let mut tables = self.begin();
-        if tables.records.get(user.as_bytes()).is_none_or(|(revision, _)| *revision != at) {
+        if tables
+            .records
+            .get(user.as_bytes())
+            .is_none_or(|(revision, _)| *revision != at)
+        {
             return Ok(PutOutcome::Conflict);
         }
         tables.records.remove(user.as_bytes());
@@ -75,7 +88,10 @@ impl CodeRepository for MyStore {
     async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Infallible> {
         let tables = self.begin();
         let waiting = tables.events.iter().filter(|(_, delivered)| !delivered);
-        Ok(waiting.take(limit).map(|(event, _)| event.clone()).collect())
+        Ok(waiting
+            .take(limit)
+            .map(|(event, _)| event.clone())
+            .collect())
     }
 
     // UPDATE events SET delivered = TRUE WHERE id IN (…)

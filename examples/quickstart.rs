@@ -3,7 +3,10 @@
 //! `cargo run --example quickstart`. It shows what each step does; in a terminal it ends by
 //! asking you for a code of the sheet. Codes can be piped in as well, one a line:
 //! `echo 123 | cargo run --example quickstart`.
-#![expect(clippy::disallowed_methods, reason = "an application reads the clock; the crate does not")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an application reads the clock; the crate does not"
+)]
 
 use std::error::Error;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -55,11 +58,15 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     heading("An administrator lets two roles have backup codes");
     let mut draft = codes.policy().edit().ok_or("the settings were just read")?;
     draft.settings.permit_roles(["staff", "administrator"]);
-    let saved = codes.save_settings(draft, &by(&admin, clock.tick())).await?;
+    let saved = codes
+        .save_settings(draft, &by(&admin, clock.tick()))
+        .await?;
     assert_eq!(saved, SaveSettings::Saved);
     say("Saved: staff and administrator may have codes; everybody else may not.");
     match codes.prepare(&guest, &by(&guest, clock.tick())).await {
-        Err(backup_codes::Error::Denied(why)) => say(&format!("Greg, a guest, asks for codes: {why}.")),
+        Err(backup_codes::Error::Denied(why)) => {
+            say(&format!("Greg, a guest, asks for codes: {why}."));
+        }
         other => return Err(format!("a guest must be denied, not {other:?}").into()),
     }
 
@@ -67,13 +74,21 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     let sheet = codes.prepare(&alice, &by(&alice, clock.tick())).await?;
     let wording = Wording::english(&sheet, "example.org", "alice");
     println!("{}", *sheet.expose().text(&wording));
-    let activation = codes.activate(&alice, sheet.id(), &by(&alice, clock.tick())).await?;
+    let activation = codes
+        .activate(&alice, sheet.id(), &by(&alice, clock.tick()))
+        .await?;
     if let Activation::Activated(notice) = activation {
-        say(&format!("\"I have saved these codes\": the set counts. Mail to alice: {:?}.", notice.kind));
+        say(&format!(
+            "\"I have saved these codes\": the set counts. Mail to alice: {:?}.",
+            notice.kind
+        ));
     }
 
     heading("She is locked out of her phone and types code 3, messily");
-    let messy = format!(" 3. {} \n", code(&sheet, 3).to_lowercase().replace('-', " – "));
+    let messy = format!(
+        " 3. {} \n",
+        code(&sheet, 3).to_lowercase().replace('-', " – ")
+    );
     show(&codes, &alice, &messy, clock.tick()).await?;
     heading("The same code once more");
     show(&codes, &alice, &code(&sheet, 3), clock.tick()).await?;
@@ -95,8 +110,14 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     show(&codes, &alice, &code(&sheet, 5), clock.tick()).await?;
     heading("An administrator issues an override code; 2FA stays on");
     let lifetime = Duration::from_secs(60 * 60);
-    let over = codes.issue_override(&alice, lifetime, &by(&admin, clock.tick())).await?;
-    say(&format!("The code for Alice, until {}: {}", over.expires_at(), *over.expose()));
+    let over = codes
+        .issue_override(&alice, lifetime, &by(&admin, clock.tick()))
+        .await?;
+    say(&format!(
+        "The code for Alice, until {}: {}",
+        over.expires_at(),
+        *over.expose()
+    ));
     show(&codes, &alice, &over.expose(), clock.tick()).await?;
 
     heading("She uses up her sheet");
@@ -106,10 +127,15 @@ async fn tour() -> Result<(), Box<dyn Error>> {
 
     heading("She makes a new sheet; the old one is worthless from then on");
     let new = codes.prepare(&alice, &by(&alice, clock.tick())).await?;
-    let activation =
-        codes.activate_confirmed(&alice, new.id(), &code(&new, 1), &by(&alice, clock.tick())).await?;
+    let activation = codes
+        .activate_confirmed(&alice, new.id(), &code(&new, 1), &by(&alice, clock.tick()))
+        .await?;
     assert!(matches!(activation, Activation::Activated(_)));
-    say(&format!("Sheet {} replaces {}; she typed code 1 to confirm, unspent.", new.label(), sheet.label()));
+    say(&format!(
+        "Sheet {} replaces {}; she typed code 1 to confirm, unspent.",
+        new.label(),
+        sheet.label()
+    ));
 
     heading("The administrator turns backup codes off for the site");
     switch(&codes, Switch::Off, &by(&admin, clock.tick())).await?;
@@ -130,16 +156,24 @@ async fn tour() -> Result<(), Box<dyn Error>> {
         usage.used_this_month
     ));
     for row in codes.users(UsersQuery::new(cx.now()), &cx).await? {
-        say(&format!("user {}: {} of {} left", row.user, row.remaining, row.total));
+        say(&format!(
+            "user {}: {} of {} left",
+            row.user, row.remaining, row.total
+        ));
     }
 
     heading("The last lines of the audit log");
     let events = audit.events();
     let lines = JsonLines::new(Vec::new());
-    lines.record(&events[events.len().saturating_sub(4)..]).await?;
+    lines
+        .record(&events[events.len().saturating_sub(4)..])
+        .await?;
     print!("{}", String::from_utf8_lossy(&lines.into_inner()));
     if let Delivery::Delivered(late) = codes.deliver_pending().await? {
-        say(&format!("{} events, {late} of them delivered late.", events.len()));
+        say(&format!(
+            "{} events, {late} of them delivered late.",
+            events.len()
+        ));
     }
 
     ask(&codes, &alice, &new, &mut clock).await
@@ -193,7 +227,11 @@ async fn show(
                 Level::Low => " Few are left: print a new sheet soon.",
                 Level::Exhausted => " That was the last: print a new sheet now.",
             };
-            say(&format!("Accepted code {}, {} left.{advice}", receipt.slot(), receipt.remaining()));
+            say(&format!(
+                "Accepted code {}, {} left.{advice}",
+                receipt.slot(),
+                receipt.remaining()
+            ));
         }
         Redeem::Refused(refusal) => {
             let mut line = format!("{refusal} (the log says: {})", refusal.reason().as_str());
@@ -210,7 +248,10 @@ async fn show(
 }
 
 async fn switch(codes: &Codes, switch: Switch, cx: &Context) -> Result<(), Box<dyn Error>> {
-    let mut draft = codes.policy().edit().ok_or("the settings were read at the start")?;
+    let mut draft = codes
+        .policy()
+        .edit()
+        .ok_or("the settings were read at the start")?;
     draft.settings.set_switch(switch);
     assert_eq!(codes.save_settings(draft, cx).await?, SaveSettings::Saved);
     Ok(())
@@ -224,7 +265,8 @@ fn code(sheet: &Sheet, number: u8) -> String {
 /// Swaps two neighbours that differ.
 fn swapped(code: &str) -> String {
     let mut symbols: Vec<char> = code.chars().collect();
-    let differ = |i: &usize| symbols[*i] != symbols[i + 1] && symbols[i + 1] != '-' && symbols[*i] != '-';
+    let differ =
+        |i: &usize| symbols[*i] != symbols[i + 1] && symbols[i + 1] != '-' && symbols[*i] != '-';
     if let Some(i) = (2..symbols.len() - 1).find(differ) {
         symbols.swap(i, i + 1);
     }

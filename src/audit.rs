@@ -99,7 +99,10 @@ impl MemoryAudit {
     /// What it has received so far, repetitions included.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -107,7 +110,10 @@ impl AuditSink for MemoryAudit {
     type Error = Infallible;
 
     async fn record(&self, events: &[Event]) -> Result<(), Infallible> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(events);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(events);
         Ok(())
     }
 
@@ -130,7 +136,11 @@ pub struct JsonLines<W> {
 impl<W: Write + Send> JsonLines<W> {
     /// Lines to any writer, flushed after each call; lossy.
     pub fn new(writer: W) -> Self {
-        Self { writer: Mutex::new(writer), durability: Durability::Lossy, sync: W::flush }
+        Self {
+            writer: Mutex::new(writer),
+            durability: Durability::Lossy,
+            sync: W::flush,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, W> {
@@ -139,7 +149,9 @@ impl<W: Write + Send> JsonLines<W> {
 
     /// The writer.
     pub fn into_inner(self) -> W {
-        self.writer.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.writer
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,7 +161,11 @@ impl JsonLines<File> {
     #[must_use]
     pub fn file(file: File) -> Self {
         let sync = |file: &mut File| file.sync_data();
-        Self { writer: Mutex::new(file), durability: Durability::Durable, sync }
+        Self {
+            writer: Mutex::new(file),
+            durability: Durability::Durable,
+            sync,
+        }
     }
 }
 
@@ -201,9 +217,18 @@ fn ecs(event: &Event) -> serde_json::Value {
         EventActor::User(user) => Some(user.to_string()),
     };
     set("user.id", actor);
-    set("user.target.id", event.subject.as_ref().map(ToString::to_string));
-    set("event.reason", event.reason.map(|reason| reason.as_str().to_owned()));
-    set("client.ip", event.address.map(|address| address.to_string()));
+    set(
+        "user.target.id",
+        event.subject.as_ref().map(ToString::to_string),
+    );
+    set(
+        "event.reason",
+        event.reason.map(|reason| reason.as_str().to_owned()),
+    );
+    set(
+        "client.ip",
+        event.address.map(|address| address.to_string()),
+    );
     set("user_agent.original", event.user_agent.clone());
     set("trace.id", event.correlation.clone());
     set("backup_codes.set", event.set.map(|set| set.to_string()));
@@ -231,9 +256,10 @@ fn owasp_word(kind: EventKind, outcome: EventOutcome) -> &'static str {
             "authn_login_fail"
         }
         (EventKind::Lock | EventKind::Disable, _) => "authn_login_lock",
-        (EventKind::Prepare | EventKind::Activate | EventKind::IssueOverride, EventOutcome::Success) => {
-            "authn_token_created"
-        }
+        (
+            EventKind::Prepare | EventKind::Activate | EventKind::IssueOverride,
+            EventOutcome::Success,
+        ) => "authn_token_created",
         (
             EventKind::Revoke
             | EventKind::RevokeOverride

@@ -27,7 +27,11 @@ impl SetSize {
     /// # Errors
     /// [`SetSizeError`] outside 1 to 31.
     pub const fn new(codes: u8) -> Result<Self, SetSizeError> {
-        if codes == 0 || codes > Self::MAX { Err(SetSizeError(codes)) } else { Ok(Self(codes)) }
+        if codes == 0 || codes > Self::MAX {
+            Err(SetSizeError(codes))
+        } else {
+            Ok(Self(codes))
+        }
     }
 
     /// The number of codes.
@@ -80,7 +84,12 @@ impl Code {
             if i > 0 {
                 text.push('-');
             }
-            text.extend(symbols.by_ref().take(group).map(|symbol| char::from(*symbol)));
+            text.extend(
+                symbols
+                    .by_ref()
+                    .take(group)
+                    .map(|symbol| char::from(*symbol)),
+            );
         }
         text
     }
@@ -106,13 +115,19 @@ impl Code {
         for (symbol, value) in symbols[..len].iter_mut().zip(values.iter()) {
             *symbol = format.symbol(*value);
         }
-        Ok(Self { format, slot, symbols })
+        Ok(Self {
+            format,
+            slot,
+            symbols,
+        })
     }
 }
 
 impl fmt::Debug for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Code").field("slot", &self.slot).finish_non_exhaustive()
+        f.debug_struct("Code")
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,7 +146,8 @@ where
     // round about half of the time and never a hundredth.
     for _ in 0..100 {
         let wanted = values.len() - filled;
-        rng.try_fill_bytes(&mut random[..wanted]).map_err(RandomError::new)?;
+        rng.try_fill_bytes(&mut random[..wanted])
+            .map_err(RandomError::new)?;
         for byte in &random[..wanted] {
             if u16::from(*byte) < rejected_from {
                 values[filled] = byte % radix;
@@ -248,9 +264,12 @@ impl Attempt {
         classify(&mut shape.symbols[format.slot_len()..shape.len]);
         let (verdict, slot) = format.canonicalize(&mut shape.symbols[..shape.len]);
         match verdict {
-            Verdict::Right if shape.list_number.is_none_or(|number| number == slot) => {
-                Ok(Self { id, format, slot, symbols: shape.symbols })
-            }
+            Verdict::Right if shape.list_number.is_none_or(|number| number == slot) => Ok(Self {
+                id,
+                format,
+                slot,
+                symbols: shape.symbols,
+            }),
             Verdict::WrongCheck => Err(NotACode::Typo),
             Verdict::Right | Verdict::WrongAlphabet => Err(NotACode::Shape),
         }
@@ -276,6 +295,10 @@ impl Attempt {
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    pub(crate) fn with_id(self, id: AttemptId) -> Self {
+        Self { id, ..self }
     }
 
     pub(crate) fn payload(&self) -> &[u8] {
@@ -320,8 +343,11 @@ impl Shape {
         if typed.len() > Attempt::MAX_INPUT_LEN {
             return Err(NotACode::Shape);
         }
-        let mut shape =
-            Self { symbols: Zeroizing::new([0; MAX_SYMBOLS]), len: 0, list_number: None };
+        let mut shape = Self {
+            symbols: Zeroizing::new([0; MAX_SYMBOLS]),
+            len: 0,
+            list_number: None,
+        };
         let mut chars = typed.chars().map(fold_width).peekable();
         while let Some(c) = chars.next() {
             match c {
@@ -429,11 +455,20 @@ mod tests {
         let mut script = payload.clone();
         script.extend(&payload);
         script.extend([31; 14]);
-        let codes =
-            generate(Format::CROCKFORD, SetSize::new(2).unwrap(), &mut Scripted(script, 0)).unwrap();
+        let codes = generate(
+            Format::CROCKFORD,
+            SetSize::new(2).unwrap(),
+            &mut Scripted(script, 0),
+        )
+        .unwrap();
         assert_ne!(codes[0].payload(), codes[1].payload());
         assert!(
-            generate(Format::CROCKFORD, SetSize::new(2).unwrap(), &mut Scripted(vec![1], 0)).is_err()
+            generate(
+                Format::CROCKFORD,
+                SetSize::new(2).unwrap(),
+                &mut Scripted(vec![1], 0)
+            )
+            .is_err()
         );
     }
 
@@ -476,8 +511,10 @@ mod tests {
                 drawn += 32;
             }
             let expected = f64::from(drawn) / f64::from(format.radix());
-            let chi: f64 =
-                counts.iter().map(|n| (f64::from(*n) - expected).powi(2) / expected).sum();
+            let chi: f64 = counts
+                .iter()
+                .map(|n| (f64::from(*n) - expected).powi(2) / expected)
+                .sum();
             assert!(chi < 105.0, "{format}: {chi}");
         }
     }

@@ -28,8 +28,16 @@
 //! ```
 //!
 //! A case panics, with the clause it is about, when the store breaks it.
-#![expect(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "cases of a test suite")]
-#![expect(clippy::missing_panics_doc, reason = "every case panics where its clause is broken")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "cases of a test suite"
+)]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "every case panics where its clause is broken"
+)]
 
 use std::fmt;
 use std::future::Future;
@@ -44,9 +52,7 @@ use getrandom::SysRng;
 use crate::context::Context;
 use crate::event::{Event, EventKind, EventOutcome};
 use crate::id::{EventId, Revision, UserId};
-use crate::repository::{
-    CodeRepository, Expected, Freshness, Loaded, Put, PutError, PutOutcome,
-};
+use crate::repository::{CodeRepository, Expected, Freshness, Loaded, Put, PutError, PutOutcome};
 use crate::timestamp::Timestamp;
 use crate::usage::Summary;
 
@@ -146,7 +152,13 @@ fn revision() -> Revision {
 fn event(user: &UserId) -> Event {
     let id = EventId::random(&mut SysRng).unwrap();
     let context = Context::system(Timestamp::from_unix_millis(1_790_000_000_123).unwrap());
-    Event::new(id, EventKind::Redeem, EventOutcome::Success, Some(user), &context)
+    Event::new(
+        id,
+        EventKind::Redeem,
+        EventOutcome::Success,
+        Some(user),
+        &context,
+    )
 }
 
 impl<H: Harness> Case<'_, H> {
@@ -177,7 +189,11 @@ impl<H: Harness> Case<'_, H> {
         events: &[Event],
     ) {
         let outcome = self.put(store, user, expected, revision, record, events);
-        assert_eq!(outcome, PutOutcome::Applied, "clause 2: the state was as expected");
+        assert_eq!(
+            outcome,
+            PutOutcome::Applied,
+            "clause 2: the state was as expected"
+        );
     }
 
     fn load(&self, store: &H::Repository, user: &UserId) -> Option<Loaded> {
@@ -198,7 +214,11 @@ impl<H: Harness> Case<'_, H> {
 /// A user without a record is `None`, not an empty record.
 pub fn absent_user_has_no_record<H: Harness>(harness: &H) {
     let (case, store) = (Case(harness), harness.fresh());
-    assert_eq!(case.load(&store, &user("a")), None, "clause 5: an absent user has no record");
+    assert_eq!(
+        case.load(&store, &user("a")),
+        None,
+        "clause 5: an absent user has no record"
+    );
 }
 
 /// Record and revision come back as they were put.
@@ -206,12 +226,32 @@ pub fn put_then_load_gives_the_same_bytes<H: Harness>(harness: &H) {
     let (case, store) = (Case(harness), harness.fresh());
     let (a, first, second) = (user("a"), revision(), revision());
     let record = "{\"text\":\"ä \\u0000 \\\" ' % _ \u{1f511}\"}";
-    assert_eq!(case.put(&store, &a, Expected::Absent, first, record, &[]), PutOutcome::Applied);
-    let expected = Some(Loaded { record: record.to_owned(), revision: first });
-    assert_eq!(case.load(&store, &a), expected, "clause 5: what was put is what is loaded");
-    assert_eq!(case.put(&store, &a, Expected::At(first), second, "{}", &[]), PutOutcome::Applied);
-    let expected = Some(Loaded { record: "{}".to_owned(), revision: second });
-    assert_eq!(case.load(&store, &a), expected, "clause 5: record and revision belong together");
+    assert_eq!(
+        case.put(&store, &a, Expected::Absent, first, record, &[]),
+        PutOutcome::Applied
+    );
+    let expected = Some(Loaded {
+        record: record.to_owned(),
+        revision: first,
+    });
+    assert_eq!(
+        case.load(&store, &a),
+        expected,
+        "clause 5: what was put is what is loaded"
+    );
+    assert_eq!(
+        case.put(&store, &a, Expected::At(first), second, "{}", &[]),
+        PutOutcome::Applied
+    );
+    let expected = Some(Loaded {
+        record: "{}".to_owned(),
+        revision: second,
+    });
+    assert_eq!(
+        case.load(&store, &a),
+        expected,
+        "clause 5: record and revision belong together"
+    );
 }
 
 /// A put that expects another state changes nothing.
@@ -219,32 +259,85 @@ pub fn put_needs_the_expected_state<H: Harness>(harness: &H) {
     let (case, store) = (Case(harness), harness.fresh());
     let (a, first, second) = (user("a"), revision(), revision());
     let put = |expected, revision, record| case.put(&store, &a, expected, revision, record, &[]);
-    assert_eq!(put(Expected::At(second), first, "0"), PutOutcome::Conflict, "clause 2: absent");
-    assert_eq!(case.load(&store, &a), None, "clause 2: a conflict changes nothing");
+    assert_eq!(
+        put(Expected::At(second), first, "0"),
+        PutOutcome::Conflict,
+        "clause 2: absent"
+    );
+    assert_eq!(
+        case.load(&store, &a),
+        None,
+        "clause 2: a conflict changes nothing"
+    );
     assert_eq!(put(Expected::Absent, first, "1"), PutOutcome::Applied);
-    assert_eq!(put(Expected::Absent, second, "2"), PutOutcome::Conflict, "clause 2: present");
-    assert_eq!(put(Expected::At(second), second, "3"), PutOutcome::Conflict, "clause 2: another");
+    assert_eq!(
+        put(Expected::Absent, second, "2"),
+        PutOutcome::Conflict,
+        "clause 2: present"
+    );
+    assert_eq!(
+        put(Expected::At(second), second, "3"),
+        PutOutcome::Conflict,
+        "clause 2: another"
+    );
     let loaded = case.load(&store, &a).expect("the first put was applied");
-    assert_eq!((loaded.record.as_str(), loaded.revision), ("1", first), "clause 2: unchanged");
+    assert_eq!(
+        (loaded.record.as_str(), loaded.revision),
+        ("1", first),
+        "clause 2: unchanged"
+    );
     assert_eq!(put(Expected::At(first), second, "4"), PutOutcome::Applied);
-    assert_eq!(put(Expected::At(first), revision(), "5"), PutOutcome::Conflict, "clause 2: stale");
+    assert_eq!(
+        put(Expected::At(first), revision(), "5"),
+        PutOutcome::Conflict,
+        "clause 2: stale"
+    );
 }
 
 /// Keys that differ in case, trailing space, normalisation, prefix or a NUL are different users.
 pub fn keys_are_compared_byte_for_byte<H: Harness>(harness: &H) {
     let (case, store) = (Case(harness), harness.fresh());
     let keys: [&[u8]; 14] = [
-        b"alice", b"Alice", b"ALICE", b"alice ", b" alice", b"alice\0", b"alic", b"alicea",
-        "\u{e9}".as_bytes(), "e\u{301}".as_bytes(), "\u{df}".as_bytes(), b"ss", b"1", b"01",
+        b"alice",
+        b"Alice",
+        b"ALICE",
+        b"alice ",
+        b" alice",
+        b"alice\0",
+        b"alic",
+        b"alicea",
+        "\u{e9}".as_bytes(),
+        "e\u{301}".as_bytes(),
+        "\u{df}".as_bytes(),
+        b"ss",
+        b"1",
+        b"01",
     ];
     for (number, key) in keys.iter().enumerate() {
         let record = number.to_string();
-        let outcome = case.put(&store, &user(key), Expected::Absent, revision(), &record, &[]);
-        assert_eq!(outcome, PutOutcome::Applied, "clause 1: {:?} is another user", user(key));
+        let outcome = case.put(
+            &store,
+            &user(key),
+            Expected::Absent,
+            revision(),
+            &record,
+            &[],
+        );
+        assert_eq!(
+            outcome,
+            PutOutcome::Applied,
+            "clause 1: {:?} is another user",
+            user(key)
+        );
     }
     for (number, key) in keys.iter().enumerate() {
         let loaded = case.load(&store, &user(key)).expect("each was put");
-        assert_eq!(loaded.record, number.to_string(), "clause 1: the record of {:?}", user(key));
+        assert_eq!(
+            loaded.record,
+            number.to_string(),
+            "clause 1: the record of {:?}",
+            user(key)
+        );
     }
 }
 
@@ -256,7 +349,14 @@ pub fn every_key_byte_is_kept<H: Harness>(harness: &H) {
     keys.push(vec![0xff; 254]);
     for key in &keys {
         let record = format!("{key:?}");
-        let outcome = case.put(&store, &user(key), Expected::Absent, revision(), &record, &[]);
+        let outcome = case.put(
+            &store,
+            &user(key),
+            Expected::Absent,
+            revision(),
+            &record,
+            &[],
+        );
         assert_eq!(outcome, PutOutcome::Applied, "clause 1: {key:?}");
     }
     for key in &keys {
@@ -295,7 +395,14 @@ pub fn one_of_two_racing_creations_wins<H: Harness>(harness: &H) {
     for round in 0..20 {
         let a = user(format!("user {round}"));
         let applied = race(harness, &store, 8, |racer, handle| {
-            case.put(handle, &a, Expected::Absent, revision(), &racer.to_string(), &[])
+            case.put(
+                handle,
+                &a,
+                Expected::Absent,
+                revision(),
+                &racer.to_string(),
+                &[],
+            )
         });
         assert_eq!(applied, 1, "clause 3: one creation wins");
     }
@@ -306,9 +413,19 @@ pub fn one_of_many_racing_updates_wins<H: Harness>(harness: &H) {
     let (case, store) = (Case(harness), harness.fresh());
     for round in 0..20 {
         let (a, first) = (user(format!("user {round}")), revision());
-        assert_eq!(case.put(&store, &a, Expected::Absent, first, "0", &[]), PutOutcome::Applied);
+        assert_eq!(
+            case.put(&store, &a, Expected::Absent, first, "0", &[]),
+            PutOutcome::Applied
+        );
         let applied = race(harness, &store, 8, |racer, handle| {
-            case.put(handle, &a, Expected::At(first), revision(), &racer.to_string(), &[])
+            case.put(
+                handle,
+                &a,
+                Expected::At(first),
+                revision(),
+                &racer.to_string(),
+                &[],
+            )
         });
         assert_eq!(applied, 1, "clause 3: one update wins");
     }
@@ -318,7 +435,10 @@ pub fn one_of_many_racing_updates_wins<H: Harness>(harness: &H) {
 pub fn no_update_is_lost_in_a_race<H: Harness>(harness: &H) {
     let (case, store) = (Case(harness), harness.fresh());
     let (a, first) = (user("a"), revision());
-    assert_eq!(case.put(&store, &a, Expected::Absent, first, "0", &[]), PutOutcome::Applied);
+    assert_eq!(
+        case.put(&store, &a, Expected::Absent, first, "0", &[]),
+        PutOutcome::Applied
+    );
     race(harness, &store, 4, |_, handle| {
         for _ in 0..10 {
             loop {
@@ -344,12 +464,24 @@ pub fn latest_sees_the_other_handle<H: Harness>(harness: &H) {
     let a = user("a");
     let mut expected = Expected::Absent;
     for number in 0..20 {
-        let (writer, reader) = if number % 2 == 0 { (&store, &second) } else { (&second, &store) };
+        let (writer, reader) = if number % 2 == 0 {
+            (&store, &second)
+        } else {
+            (&second, &store)
+        };
         let next = revision();
         let outcome = case.put(writer, &a, expected, next, &number.to_string(), &[]);
-        assert_eq!(outcome, PutOutcome::Applied, "clause 2: what was loaded is expected");
+        assert_eq!(
+            outcome,
+            PutOutcome::Applied,
+            "clause 2: what was loaded is expected"
+        );
         let loaded = case.load(reader, &a).expect("it was put");
-        assert_eq!(loaded.record, number.to_string(), "clause 5: latest is latest");
+        assert_eq!(
+            loaded.record,
+            number.to_string(),
+            "clause 5: latest is latest"
+        );
         expected = Expected::At(loaded.revision);
     }
 }
@@ -365,7 +497,10 @@ pub fn events_come_with_their_write<H: Harness>(harness: &H) {
     listed.sort_by_key(|event| event.id);
     let mut expected = events.to_vec();
     expected.sort_by_key(|event| event.id);
-    assert_eq!(listed, expected, "clause 6: the events of the write are listed unchanged");
+    assert_eq!(
+        listed, expected,
+        "clause 6: the events of the write are listed unchanged"
+    );
     match harness.block_on(store.undelivered(1)) {
         Ok(page) => assert_eq!(page.len(), 1, "clause 6: at most `limit` events"),
         Err(error) => panic!("listing events failed: {error:?}"),
@@ -376,9 +511,20 @@ pub fn events_come_with_their_write<H: Harness>(harness: &H) {
 pub fn events_of_a_conflict_are_not_kept<H: Harness>(harness: &H) {
     let (case, store) = (Case(harness), harness.fresh());
     let a = user("a");
-    let outcome = case.put(&store, &a, Expected::At(revision()), revision(), "{}", &[event(&a)]);
+    let outcome = case.put(
+        &store,
+        &a,
+        Expected::At(revision()),
+        revision(),
+        "{}",
+        &[event(&a)],
+    );
     assert_eq!(outcome, PutOutcome::Conflict);
-    assert_eq!(case.undelivered(&store), [], "clause 2: a conflict keeps no events");
+    assert_eq!(
+        case.undelivered(&store),
+        [],
+        "clause 2: a conflict keeps no events"
+    );
 }
 
 /// Events are listed again and again, whatever is put, until they are acknowledged.
@@ -387,12 +533,27 @@ pub fn events_stay_until_acknowledged<H: Harness>(harness: &H) {
     let (a, first) = (user("a"), revision());
     let events = [event(&a), event(&a)];
     case.applied(&store, &a, Expected::Absent, first, "1", &events[..1]);
-    case.applied(&store, &a, Expected::At(first), revision(), "2", &events[1..]);
-    assert_eq!(case.undelivered(&store).len(), 2, "clause 6: later puts keep earlier events");
+    case.applied(
+        &store,
+        &a,
+        Expected::At(first),
+        revision(),
+        "2",
+        &events[1..],
+    );
+    assert_eq!(
+        case.undelivered(&store).len(),
+        2,
+        "clause 6: later puts keep earlier events"
+    );
     if let Err(error) = harness.block_on(store.acknowledge(&[events[0].id])) {
         panic!("acknowledging failed: {error:?}");
     }
-    assert_eq!(case.undelivered(&store), events[1..], "clause 6: the acknowledged one is gone");
+    assert_eq!(
+        case.undelivered(&store),
+        events[1..],
+        "clause 6: the acknowledged one is gone"
+    );
 }
 
 /// Acknowledging twice, or something unknown, does no harm.
@@ -401,12 +562,21 @@ pub fn acknowledging_is_idempotent<H: Harness>(harness: &H) {
     let a = user("a");
     let events = [event(&a), event(&a)];
     case.applied(&store, &a, Expected::Absent, revision(), "1", &events);
-    for ids in [vec![events[0].id], vec![events[0].id], vec![event(&a).id], vec![]] {
+    for ids in [
+        vec![events[0].id],
+        vec![events[0].id],
+        vec![event(&a).id],
+        vec![],
+    ] {
         if let Err(error) = harness.block_on(store.acknowledge(&ids)) {
             panic!("acknowledging failed: {error:?}");
         }
     }
-    assert_eq!(case.undelivered(&store), events[1..], "clause 6: the other event stays");
+    assert_eq!(
+        case.undelivered(&store),
+        events[1..],
+        "clause 6: the other event stays"
+    );
 }
 
 /// Removing a record leaves its events.
@@ -419,7 +589,11 @@ pub fn events_outlive_their_record<H: Harness>(harness: &H) {
         other => panic!("clause 2: a removal at the right revision: {other:?}"),
     }
     assert_eq!(case.load(&store, &a), None, "a removed record is absent");
-    assert_eq!(case.undelivered(&store).len(), 1, "clause 6: events outlive the record");
+    assert_eq!(
+        case.undelivered(&store).len(),
+        1,
+        "clause 6: events outlive the record"
+    );
 }
 
 /// A removal that expects another revision changes nothing.
@@ -433,7 +607,10 @@ pub fn remove_needs_the_expected_revision<H: Harness>(harness: &H) {
             other => panic!("clause 2: a removal at another revision: {other:?}"),
         }
     }
-    assert!(case.load(&store, &a).is_some(), "clause 2: a conflict removes nothing");
+    assert!(
+        case.load(&store, &a).is_some(),
+        "clause 2: a conflict removes nothing"
+    );
 }
 
 /// A record of the greatest size comes back whole.
@@ -443,7 +620,10 @@ pub fn large_records_are_kept_whole<H: Harness>(harness: &H) {
     let record = format!("\"{}\"", "x".repeat(crate::Record::MAX_JSON_LEN - 2));
     case.applied(&store, &a, Expected::Absent, revision(), &record, &[]);
     let loaded = case.load(&store, &a).expect("it was put");
-    assert!(loaded.record == record, "clause 5: a large record comes back whole");
+    assert!(
+        loaded.record == record,
+        "clause 5: a large record comes back whole"
+    );
 }
 
 /// A put whose future is dropped after any number of polls is applied with its events, or not at
@@ -456,11 +636,22 @@ pub fn a_dropped_put_is_whole_or_nothing<H: Harness>(harness: &H) {
         let events = [event(&a)];
         let summary = Summary::default();
         let put = Put::new(&a, Expected::Absent, first, "1", &summary, &events);
-        harness.block_on(Polls { future: Box::pin(store.put(put)), left: polls });
+        harness.block_on(Polls {
+            future: Box::pin(store.put(put)),
+            left: polls,
+        });
         let there = case.load(&store, &a).is_some();
         let listed = case.undelivered(&store).len();
-        assert_eq!(listed, usize::from(there), "clause 2: record and events are one write");
-        let expected = if there { Expected::At(first) } else { Expected::Absent };
+        assert_eq!(
+            listed,
+            usize::from(there),
+            "clause 2: record and events are one write"
+        );
+        let expected = if there {
+            Expected::At(first)
+        } else {
+            Expected::Absent
+        };
         let outcome = case.put(&store, &a, expected, revision(), "2", &[]);
         assert_eq!(outcome, PutOutcome::Applied, "clause 2: the store works on");
     }
@@ -534,7 +725,9 @@ pub struct Faulty<R> {
 
 impl<R> fmt::Debug for Faulty<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Faulty").field("plan", &self.plan).finish_non_exhaustive()
+        f.debug_struct("Faulty")
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
     }
 }
 
@@ -565,7 +758,11 @@ impl<R> Faulty<R> {
         if self.down.load(Ordering::SeqCst) {
             return Fault::FailBefore;
         }
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or(Fault::None)
+        self.plan
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or(Fault::None)
     }
 }
 
@@ -592,9 +789,17 @@ impl<R: CodeRepository> CodeRepository for Faulty<R> {
             }
             _ if stale => {
                 let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-                Ok(before.iter().rev().find(|(key, _)| key == user).and_then(|(_, old)| old.clone()))
+                Ok(before
+                    .iter()
+                    .rev()
+                    .find(|(key, _)| key == user)
+                    .and_then(|(_, old)| old.clone()))
             }
-            _ => self.inner.load(user, freshness).await.map_err(FaultyError::Own),
+            _ => self
+                .inner
+                .load(user, freshness)
+                .await
+                .map_err(FaultyError::Own),
         }
     }
 
@@ -613,7 +818,10 @@ impl<R: CodeRepository> CodeRepository for Faulty<R> {
         let user = put.user.clone();
         let outcome = self.inner.put(put).await.map_err(own)?;
         if outcome == PutOutcome::Applied {
-            self.before.lock().unwrap_or_else(PoisonError::into_inner).push((user, old));
+            self.before
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((user, old));
         }
         match fault {
             Fault::ApplyThenFail => Err(PutError::Unknown(FaultyError::Injected)),
@@ -640,9 +848,11 @@ impl<R: CodeRepository> CodeRepository for Faulty<R> {
 
     async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Self::Error> {
         match self.next() {
-            Fault::None | Fault::StaleRead | Fault::ApplyThenConflict => {
-                self.inner.undelivered(limit).await.map_err(FaultyError::Own)
-            }
+            Fault::None | Fault::StaleRead | Fault::ApplyThenConflict => self
+                .inner
+                .undelivered(limit)
+                .await
+                .map_err(FaultyError::Own),
             _ => Err(FaultyError::Injected),
         }
     }
@@ -651,8 +861,15 @@ impl<R: CodeRepository> CodeRepository for Faulty<R> {
         match self.next() {
             Fault::FailBefore | Fault::FailUnknown => Err(FaultyError::Injected),
             fault => {
-                self.inner.acknowledge(events).await.map_err(FaultyError::Own)?;
-                if fault == Fault::ApplyThenFail { Err(FaultyError::Injected) } else { Ok(()) }
+                self.inner
+                    .acknowledge(events)
+                    .await
+                    .map_err(FaultyError::Own)?;
+                if fault == Fault::ApplyThenFail {
+                    Err(FaultyError::Injected)
+                } else {
+                    Ok(())
+                }
             }
         }
     }

@@ -38,13 +38,22 @@ impl Context {
     /// An operation at this time, by nobody yet: name the actor with [`Context::by`].
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self { now, actor: Actor::Nobody, address: None, user_agent: None, correlation: None }
+        Self {
+            now,
+            actor: Actor::Nobody,
+            address: None,
+            user_agent: None,
+            correlation: None,
+        }
     }
 
     /// An operation of the application itself: a scheduled task, an operator's console.
     #[must_use]
     pub fn system(now: Timestamp) -> Self {
-        Self { actor: Actor::System, ..Self::new(now) }
+        Self {
+            actor: Actor::System,
+            ..Self::new(now)
+        }
     }
 
     /// Who does it. For a redeem this is the user the first factor has identified.
@@ -131,6 +140,9 @@ mod tests {
         let cx = Context::new(Timestamp::MIN).with_user_agent(&"ä".repeat(200));
         assert_eq!(cx.user_agent().unwrap().len(), 256);
         let cx = cx.with_correlation("a\r\nb\u{2028}c\u{202e}d");
-        assert_eq!(cx.correlation(), Some("a\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}d"));
+        assert_eq!(
+            cx.correlation(),
+            Some("a\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}d")
+        );
     }
 }

@@ -364,10 +364,18 @@ mod tests {
 
     #[test]
     fn names_are_those_that_are_stored() {
-        for kind in [EventKind::IssueOverride, EventKind::ReadReports, EventKind::Low] {
+        for kind in [
+            EventKind::IssueOverride,
+            EventKind::ReadReports,
+            EventKind::Low,
+        ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
-        for reason in [Reason::NotACodeTypo, Reason::CostAboveCeiling, Reason::SwitchedOff] {
+        for reason in [
+            Reason::NotACodeTypo,
+            Reason::CostAboveCeiling,
+            Reason::SwitchedOff,
+        ] {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
         }
     }

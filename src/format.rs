@@ -79,12 +79,21 @@ pub(crate) enum Verdict {
 
 impl Format {
     /// 16 Crockford symbols, 70 payload bits.
-    pub const CROCKFORD: Self = Self { alphabet: Alphabet::Crockford, payload_len: 14 };
+    pub const CROCKFORD: Self = Self {
+        alphabet: Alphabet::Crockford,
+        payload_len: 14,
+    };
     /// 24 decimal digits, 69 payload bits, for keyboards without Latin letters.
-    pub const DIGITS: Self = Self { alphabet: Alphabet::Digits, payload_len: 21 };
+    pub const DIGITS: Self = Self {
+        alphabet: Alphabet::Digits,
+        payload_len: 21,
+    };
     /// 28 Crockford symbols, 130 payload bits: enough for a cheap hash (NIST SP 800-63B-4,
     /// 3.1.2.2 draws that line at 112).
-    pub const HIGH_ENTROPY: Self = Self { alphabet: Alphabet::Crockford, payload_len: 26 };
+    pub const HIGH_ENTROPY: Self = Self {
+        alphabet: Alphabet::Crockford,
+        payload_len: 26,
+    };
 
     /// Crockford base32 with 13 to 29 payload symbols of five bits each.
     ///
@@ -95,7 +104,10 @@ impl Format {
         if payload_len < 13 || payload_len > 29 {
             return Err(FormatError::PayloadLength);
         }
-        Ok(Self { alphabet: Alphabet::Crockford, payload_len })
+        Ok(Self {
+            alphabet: Alphabet::Crockford,
+            payload_len,
+        })
     }
 
     /// Decimal digits with 20 to 36 payload digits of 3.32 bits each.
@@ -106,7 +118,10 @@ impl Format {
         if payload_len < 20 || payload_len > 36 {
             return Err(FormatError::PayloadLength);
         }
-        Ok(Self { alphabet: Alphabet::Digits, payload_len })
+        Ok(Self {
+            alphabet: Alphabet::Digits,
+            payload_len,
+        })
     }
 
     /// Whole bits of randomness in the payload; slot and check symbol are not counted.
@@ -212,7 +227,9 @@ impl Format {
         // 0 right, 1 wrong check, 3 outside the alphabet.
         let mut verdict = [(wrong_check & 1) | (!all_valid & 3)];
         declassify(&mut verdict);
-        let slot = body[..self.slot_len()].iter().fold(0, |slot, v| slot * self.radix() + v);
+        let slot = body[..self.slot_len()]
+            .iter()
+            .fold(0, |slot, v| slot * self.radix() + v);
         match verdict[0] {
             0 if slot <= MAX_SLOT => (Verdict::Right, slot),
             // A two-digit slot beyond 31 was never printed.
@@ -280,7 +297,11 @@ impl FromStr for Format {
             _ => return Err(FormatError::UnknownId),
         };
         // `+14` and `014` parse as numbers; an id has one spelling.
-        if format.to_string() == id { Ok(format) } else { Err(FormatError::UnknownId) }
+        if format.to_string() == id {
+            Ok(format)
+        } else {
+            Err(FormatError::UnknownId)
+        }
     }
 }
 
@@ -323,7 +344,11 @@ impl Formats {
     /// # Errors
     /// [`FormatError::SameLength`] when a format in the list has codes of the same length.
     pub fn accepting(mut self, older: Format) -> Result<Self, FormatError> {
-        if self.0.iter().any(|format| format.symbols() == older.symbols()) {
+        if self
+            .0
+            .iter()
+            .any(|format| format.symbols() == older.symbols())
+        {
             return Err(FormatError::SameLength);
         }
         self.0.push(older);
@@ -337,7 +362,10 @@ impl Formats {
     }
 
     pub(crate) fn with_symbols(&self, len: usize) -> Option<Format> {
-        self.0.iter().copied().find(|format| format.symbols() == len)
+        self.0
+            .iter()
+            .copied()
+            .find(|format| format.symbols() == len)
     }
 }
 
@@ -430,7 +458,10 @@ mod tests {
             assert!(format.payload_bits() >= 64, "{format}");
             assert!(format.symbols() <= MAX_SYMBOLS);
             assert_eq!(format.groups().sum::<usize>(), format.symbols());
-            assert!(format.groups().all(|group| group == 3 || group == 4), "{format}");
+            assert!(
+                format.groups().all(|group| group == 3 || group == 4),
+                "{format}"
+            );
             assert_eq!(format.to_string().parse(), Ok(format));
         }
     }
@@ -446,7 +477,14 @@ mod tests {
 
     #[test]
     fn ids_have_one_spelling() {
-        for id in ["crockford-014", "crockford-+14", "crockford", "hex-14", "digits-99", ""] {
+        for id in [
+            "crockford-014",
+            "crockford-+14",
+            "crockford",
+            "hex-14",
+            "digits-99",
+            "",
+        ] {
             assert!(id.parse::<Format>().is_err(), "{id}");
         }
     }
@@ -495,8 +533,11 @@ mod tests {
                         typo[at] = value;
                         assert!(wrong(&typo), "{format} substitution");
                     }
-                    let swaps: &[usize] =
-                        if format.alphabet == Alphabet::Crockford { &[1, 2] } else { &[1] };
+                    let swaps: &[usize] = if format.alphabet == Alphabet::Crockford {
+                        &[1, 2]
+                    } else {
+                        &[1]
+                    };
                     for distance in swaps {
                         if at + distance < code.len() && code[at] != code[at + distance] {
                             let mut typo = code.clone();
@@ -534,7 +575,9 @@ mod tests {
 
     #[test]
     fn formats_of_one_length_cannot_stand_side_by_side() {
-        let formats = Formats::new(Format::CROCKFORD).accepting(Format::DIGITS).unwrap();
+        let formats = Formats::new(Format::CROCKFORD)
+            .accepting(Format::DIGITS)
+            .unwrap();
         assert_eq!(
             formats.clone().accepting(Format::crockford(22).unwrap()),
             Err(FormatError::SameLength)

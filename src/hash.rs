@@ -49,13 +49,25 @@ pub enum CostError {
 
 impl Cost {
     /// 19 MiB, two passes: the default.
-    pub const MIB_19: Self = Self { memory_kib: 19_456, passes: 2 };
+    pub const MIB_19: Self = Self {
+        memory_kib: 19_456,
+        passes: 2,
+    };
     /// 46 MiB, one pass.
-    pub const MIB_46: Self = Self { memory_kib: 47_104, passes: 1 };
+    pub const MIB_46: Self = Self {
+        memory_kib: 47_104,
+        passes: 1,
+    };
     /// 12 MiB, three passes.
-    pub const MIB_12: Self = Self { memory_kib: 12_288, passes: 3 };
+    pub const MIB_12: Self = Self {
+        memory_kib: 12_288,
+        passes: 3,
+    };
     /// The least Argon2 takes: 8 KiB, one pass. For formats of at least 112 bits only.
-    pub const LEAST: Self = Self { memory_kib: 8, passes: 1 };
+    pub const LEAST: Self = Self {
+        memory_kib: 8,
+        passes: 1,
+    };
 
     /// A cost of this many KiB and passes.
     ///
@@ -82,7 +94,10 @@ impl Cost {
 
     /// Whether codes of this format may be hashed at this cost (OWASP ASVS 5.0, 11.4.2).
     const fn suffices(self, format: Format) -> bool {
-        let Self { memory_kib: m, passes: t } = self;
+        let Self {
+            memory_kib: m,
+            passes: t,
+        } = self;
         format.payload_bits() >= HIGH_ENTROPY_BITS
             || (m >= 47_104 || (m >= 19_456 && t >= 2) || (m >= 12_288 && t >= 3))
     }
@@ -134,13 +149,21 @@ impl StoredHash {
         };
         // Algorithm, version, lanes, order and extra parameters: what is not written back to the
         // letter was not written by this crate.
-        if stored.to_phc().as_deref() == Some(phc) { Ok(stored) } else { Err(StoredHashError) }
+        if stored.to_phc().as_deref() == Some(phc) {
+            Ok(stored)
+        } else {
+            Err(StoredHashError)
+        }
     }
 
     /// The PHC string, or `None` if the encoder refuses, which no valid value makes it do.
     fn to_phc(&self) -> Option<String> {
         let mut params = ParamsString::new();
-        for (name, value) in [("m", self.cost.memory_kib), ("t", self.cost.passes), ("p", 1)] {
+        for (name, value) in [
+            ("m", self.cost.memory_kib),
+            ("t", self.cost.passes),
+            ("p", 1),
+        ] {
             params.add_decimal(name, value).ok()?;
         }
         let hash = PasswordHash {
@@ -238,7 +261,9 @@ impl Matrix {
             self.wipe();
             // Dropped before the larger one is made: the two never exist side by side.
             self.blocks = Vec::new();
-            self.blocks.try_reserve_exact(wanted).map_err(|_| HashError)?;
+            self.blocks
+                .try_reserve_exact(wanted)
+                .map_err(|_| HashError)?;
             self.blocks.resize(wanted, Block::new());
         }
         self.dirty = self.dirty.max(wanted);
@@ -252,6 +277,11 @@ impl Matrix {
         }
         self.dirty = 0;
     }
+
+    #[cfg(test)]
+    pub(crate) fn is_zero(&self) -> bool {
+        self.blocks.iter().all(|block| block.as_ref().iter().all(|word| *word == 0))
+    }
 }
 
 impl Drop for Matrix {
@@ -262,7 +292,9 @@ impl Drop for Matrix {
 
 impl fmt::Debug for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Matrix").field("memory_kib", &self.memory_kib()).finish_non_exhaustive()
+        f.debug_struct("Matrix")
+            .field("memory_kib", &self.memory_kib())
+            .finish_non_exhaustive()
     }
 }
 
@@ -320,7 +352,11 @@ impl Hasher {
     /// The cost of new hashes of codes in this format.
     #[must_use]
     pub fn cost(&self, format: Format) -> Cost {
-        if format.payload_bits() >= HIGH_ENTROPY_BITS { self.high_entropy_cost } else { self.cost }
+        if format.payload_bits() >= HIGH_ENTROPY_BITS {
+            self.high_entropy_cost
+        } else {
+            self.cost
+        }
     }
 
     /// The most memory a stored hash may ask for, in KiB: 46 MiB, or the configured cost where
@@ -368,8 +404,21 @@ pub fn hash(
     let message = frame(code.format(), user, set, code.slot(), code.payload());
     let mut tag = [0; TAG_LEN];
     let secret = hasher.keyring.current_secret();
-    argon2id(matrix, cost.into(), secret, &[], &salt.0, &message, &mut tag)?;
-    Ok(StoredHash { cost, salt: salt.0, tag, key: hasher.keyring.current().cloned() })
+    argon2id(
+        matrix,
+        cost.into(),
+        secret,
+        &[],
+        &salt.0,
+        &message,
+        &mut tag,
+    )?;
+    Ok(StoredHash {
+        cost,
+        salt: salt.0,
+        tag,
+        key: hasher.keyring.current().cloned(),
+    })
 }
 
 /// Why a stored hash could not be evaluated; a fault of the store or of the configuration, never
@@ -449,21 +498,37 @@ pub fn verify(
             Ok(checked) => (*set, stored.salt, stored.tag, checked, None),
             Err(why) => (*set, stored.salt, [0; TAG_LEN], nothing(), Some(why)),
         },
-        Target::Malformed(set) => {
-            (*set, [0; SALT_LEN], [0; TAG_LEN], nothing(), Some(Unverifiable::Malformed))
-        }
+        Target::Malformed(set) => (
+            *set,
+            [0; SALT_LEN],
+            [0; TAG_LEN],
+            nothing(),
+            Some(Unverifiable::Malformed),
+        ),
         Target::Nothing => (no_set, [0; SALT_LEN], [0; TAG_LEN], nothing(), None),
     };
     let message = frame(format, user, set, attempt.slot(), attempt.payload());
     let mut tag = Zeroizing::new([0; TAG_LEN]);
-    argon2id(matrix, cost.into(), secret, &[], &salt, &message, tag.as_mut_slice())?;
+    argon2id(
+        matrix,
+        cost.into(),
+        secret,
+        &[],
+        &salt,
+        &message,
+        tag.as_mut_slice(),
+    )?;
     let equal = tags_equal(&mut tag, &stored_tag);
     let equality = match (target, unverifiable) {
         (_, Some(why)) => Equality::Unknown(why),
         (Target::Hash(..), None) if equal => Equality::Equal,
         _ => Equality::Different,
     };
-    Ok(Verified { attempt: attempt.id(), target: target.clone(), equality })
+    Ok(Verified {
+        attempt: attempt.id(),
+        target: target.clone(),
+        equality,
+    })
 }
 
 fn tags_equal(computed: &mut [u8; TAG_LEN], stored: &[u8; TAG_LEN]) -> bool {
@@ -513,7 +578,11 @@ struct Numbers {
 
 impl From<Cost> for Numbers {
     fn from(cost: Cost) -> Self {
-        Self { memory_kib: cost.memory_kib, passes: cost.passes, lanes: 1 }
+        Self {
+            memory_kib: cost.memory_kib,
+            passes: cost.passes,
+            lanes: 1,
+        }
     }
 }
 
@@ -527,9 +596,17 @@ fn argon2id(
     message: &[u8],
     tag: &mut [u8],
 ) -> Result<(), HashError> {
-    let Numbers { memory_kib, passes, lanes } = numbers;
+    let Numbers {
+        memory_kib,
+        passes,
+        lanes,
+    } = numbers;
     let mut params = ParamsBuilder::new();
-    params.m_cost(memory_kib).t_cost(passes).p_cost(lanes).output_len(tag.len());
+    params
+        .m_cost(memory_kib)
+        .t_cost(passes)
+        .p_cost(lanes)
+        .output_len(tag.len());
     params.data(AssociatedData::new(associated).map_err(|_| HashError)?);
     let params = params.build().map_err(|_| HashError)?;
     let blocks = matrix.blocks(Cost { memory_kib, passes })?;
@@ -539,7 +616,9 @@ fn argon2id(
         Argon2::new_with_secret(secret, Algorithm::Argon2id, Version::V0x13, params)
             .map_err(|_| HashError)?
     };
-    argon2.hash_password_into_with_memory(message, salt, tag, blocks).map_err(|_| HashError)
+    argon2
+        .hash_password_into_with_memory(message, salt, tag, blocks)
+        .map_err(|_| HashError)
 }
 
 #[cfg(test)]
@@ -550,11 +629,26 @@ mod tests {
     #[test]
     fn rfc_9106_vector() {
         let mut tag = [0; 32];
-        let numbers = Numbers { memory_kib: 32, passes: 3, lanes: 4 };
-        argon2id(&mut Matrix::new(), numbers, &[3; 8], &[4; 12], &[2; 16], &[1; 32], &mut tag)
-            .unwrap();
+        let numbers = Numbers {
+            memory_kib: 32,
+            passes: 3,
+            lanes: 4,
+        };
+        argon2id(
+            &mut Matrix::new(),
+            numbers,
+            &[3; 8],
+            &[4; 12],
+            &[2; 16],
+            &[1; 32],
+            &mut tag,
+        )
+        .unwrap();
         let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659");
+        assert_eq!(
+            hex,
+            "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659"
+        );
     }
 
     #[test]
@@ -563,7 +657,11 @@ mod tests {
         let user = UserId::new("42").unwrap();
         let message = frame(Format::CROCKFORD, &user, set, 3, b"0123456789ABCD");
         let document = include_str!("../docs/framing.md");
-        let hex = |text: &str| text.chars().filter(char::is_ascii_hexdigit).collect::<String>();
+        let hex = |text: &str| {
+            text.chars()
+                .filter(char::is_ascii_hexdigit)
+                .collect::<String>()
+        };
         let documented: String = document
             .lines()
             .skip_while(|line| !line.starts_with("000c 6261"))
@@ -575,9 +673,23 @@ mod tests {
 
         let mut tag = [0; TAG_LEN];
         let cost = Cost::MIB_19;
-        argon2id(&mut Matrix::new(), cost.into(), &[], &[], &[0x5a; 16], &message, &mut tag)
-            .unwrap();
-        let phc = StoredHash { cost, salt: [0x5a; 16], tag, key: None }.expose_phc();
+        argon2id(
+            &mut Matrix::new(),
+            cost.into(),
+            &[],
+            &[],
+            &[0x5a; 16],
+            &message,
+            &mut tag,
+        )
+        .unwrap();
+        let phc = StoredHash {
+            cost,
+            salt: [0x5a; 16],
+            tag,
+            key: None,
+        }
+        .expose_phc();
         assert!(document.contains(&format!("{phc}\n")), "{phc}");
     }
 
@@ -596,7 +708,9 @@ mod tests {
         ] {
             assert_eq!(suffices(m, t), expected, "m={m} t={t}");
             assert_eq!(
-                Hasher::new(Keyring::without_pepper()).with_cost(Cost::new(m, t).unwrap()).is_ok(),
+                Hasher::new(Keyring::without_pepper())
+                    .with_cost(Cost::new(m, t).unwrap())
+                    .is_ok(),
                 expected
             );
         }
@@ -611,8 +725,7 @@ mod tests {
         let at_115 = Format::crockford(23).unwrap();
         assert!(!Cost::LEAST.suffices(at_110));
         assert!(Cost::LEAST.suffices(at_115));
-        let hasher =
-            Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+        let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
         assert_eq!(hasher.cost(at_110), Cost::MIB_19);
         assert_eq!(hasher.cost(at_115), Cost::LEAST);
     }
@@ -666,9 +779,21 @@ mod tests {
     fn the_matrix_is_wiped_after_a_hash_and_by_hand() {
         let mut matrix = Matrix::new();
         let mut tag = [0; 32];
-        argon2id(&mut matrix, Cost::LEAST.into(), &[], &[], &[2; 16], b"x", &mut tag).unwrap();
+        argon2id(
+            &mut matrix,
+            Cost::LEAST.into(),
+            &[],
+            &[],
+            &[2; 16],
+            b"x",
+            &mut tag,
+        )
+        .unwrap();
         let zero = |matrix: &Matrix| {
-            matrix.blocks.iter().all(|block| block.as_ref().iter().all(|word| *word == 0))
+            matrix
+                .blocks
+                .iter()
+                .all(|block| block.as_ref().iter().all(|word| *word == 0))
         };
         assert!(!zero(&matrix));
         matrix.wipe();
@@ -679,7 +804,12 @@ mod tests {
     fn debug_shows_no_hash() {
         let text = format!(
             "{:?}",
-            StoredHash { cost: Cost::LEAST, salt: [0xab; 16], tag: [0xcd; 32], key: None }
+            StoredHash {
+                cost: Cost::LEAST,
+                salt: [0xab; 16],
+                tag: [0xcd; 32],
+                key: None
+            }
         );
         assert!(!text.contains("171") && !text.contains("205"), "{text}");
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -52,8 +53,13 @@ impl Default for PoolSize {
     /// A worker for each core, and 64 waiting jobs for each worker: at 19 MiB and two passes
     /// that is about two seconds for the last in the queue.
     fn default() -> Self {
-        let workers = thread::available_parallelism().map_or(1, usize::from).min(256);
-        Self { workers, queue: 64 * workers }
+        let workers = thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(256);
+        Self {
+            workers,
+            queue: 64 * workers,
+        }
     }
 }
 
@@ -101,7 +107,11 @@ impl Hashing {
     }
 
     fn at(hasher: Hasher, place: Place) -> Self {
-        Self(Arc::new(Inner { hasher: Arc::new(hasher), evaluations: Arc::default(), place }))
+        Self(Arc::new(Inner {
+            hasher: Arc::new(hasher),
+            evaluations: Arc::default(),
+            place,
+        }))
     }
 
     /// How codes are hashed here.
@@ -156,17 +166,24 @@ impl Hashing {
         parts: usize,
         compute: impl Fn(&Hasher, &UserId, usize, &mut Matrix) -> Option<T> + Send + Sync + 'static,
     ) -> Result<Vec<T>, HashingError> {
-        let Inner { hasher, evaluations, place } = &*self.0;
+        let Inner {
+            hasher,
+            evaluations,
+            place,
+        } = &*self.0;
         let pending = match place {
             Place::Inline(matrix) => {
                 let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
-                let computed = (0..parts).map(|part| {
-                    evaluations.fetch_add(1, Ordering::Relaxed);
-                    compute(hasher, user, part, &mut matrix)
-                });
-                let computed = computed.collect::<Option<Vec<T>>>();
+                // As in the pool a panic is an answer, and the matrix is wiped after it too.
+                let computed = catch_unwind(AssertUnwindSafe(|| {
+                    let computed = (0..parts).map(|part| {
+                        evaluations.fetch_add(1, Ordering::Relaxed);
+                        compute(hasher, user, part, &mut matrix)
+                    });
+                    computed.collect::<Option<Vec<T>>>()
+                }));
                 matrix.wipe();
-                return computed.ok_or(HashingError::Failed);
+                return computed.ok().flatten().ok_or(HashingError::Failed);
             }
             Place::Pool(pool) => {
                 let (hasher, evaluations) = (Arc::clone(hasher), Arc::clone(evaluations));
@@ -191,5 +208,126 @@ impl fmt::Debug for Hashing {
             .field("place", &place)
             .field("hasher", &self.0.hasher)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::code::{SetSize, generate};
+    use crate::format::{Format, Formats};
+    use crate::hash::{Cost, Equality};
+    use crate::id::AttemptId;
+    use pollster::block_on;
+
+    /// A pool of two workers and the calling thread, both at the least cost.
+    fn places() -> [Hashing; 2] {
+        let hasher = || Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+        let size = PoolSize::new(2, 8).unwrap();
+        [
+            Hashing::pool_with(hasher(), size).unwrap(),
+            Hashing::inline(hasher()),
+        ]
+    }
+
+    #[test]
+    fn pool_and_calling_thread_compute_the_same_and_count_each_evaluation() {
+        let mut rng = getrandom::SysRng;
+        let format = Format::crockford(23).unwrap();
+        let codes: Arc<[Code]> = generate(format, SetSize::new(3).unwrap(), &mut rng)
+            .unwrap()
+            .into();
+        let salts: Vec<_> = codes
+            .iter()
+            .map(|_| HashSalt::random(&mut rng).unwrap())
+            .collect();
+        let (user, set) = (UserId::new("a").unwrap(), SetId::from_bytes([7; 16]));
+        let id = AttemptId::from_bytes([9; 16]);
+        let typed = codes[1].expose();
+        let attempt = Arc::new(Attempt::parse(&typed, &Formats::new(format), id).unwrap());
+
+        let [first, second] = places().map(|hashing| {
+            let hashes =
+                block_on(hashing.hash_set(&user, set, &codes, salts.clone(), Known::NoRecord))
+                    .unwrap();
+            assert_eq!(hashing.evaluations(), 3);
+            let targets = [
+                Target::Hash(set, hashes[1].clone()),
+                Target::Hash(set, hashes[0].clone()),
+                Target::Malformed(set),
+                Target::Nothing,
+            ];
+            let equalities = targets.map(|target| {
+                let verified =
+                    block_on(hashing.verify(&user, &attempt, &target, Known::Record)).unwrap();
+                assert_eq!((verified.attempt, &verified.target), (id, &target));
+                verified.equality
+            });
+            assert_eq!(hashing.evaluations(), 7);
+            (hashes, equalities)
+        });
+        assert_eq!(first, second);
+        // The hashes are in the order of the codes, so only the second is the attempt's.
+        assert_eq!(first.1[..2], [Equality::Equal, Equality::Different]);
+    }
+
+    #[test]
+    fn a_panic_and_a_missing_result_fail_their_own_job_only() {
+        let user = UserId::new("a").unwrap();
+        for hashing in places() {
+            let compute = |bad: fn() -> Option<usize>| {
+                block_on(
+                    hashing.compute(&user, Known::Record, 2, move |_, _, part, _| {
+                        if part == 1 { bad() } else { Some(part) }
+                    }),
+                )
+            };
+            assert_eq!(compute(|| panic!("planted")), Err(HashingError::Failed));
+            assert_eq!(compute(|| None), Err(HashingError::Failed));
+            assert_eq!(compute(|| Some(1)), Ok(vec![0, 1]));
+        }
+    }
+
+    #[test]
+    fn the_futures_can_be_sent_between_threads() {
+        fn sendable<T: Send>(value: T) -> T {
+            value
+        }
+        let [hashing, _] = places();
+        let user = UserId::new("a").unwrap();
+        let (set, codes): (_, Arc<[Code]>) = (SetId::from_bytes([7; 16]), Arc::new([]));
+        let none = sendable(hashing.hash_set(&user, set, &codes, Vec::new(), Known::Record));
+        assert_eq!(block_on(none), Ok(Vec::new()));
+        let format = Format::crockford(23).unwrap();
+        let code = generate(format, SetSize::new(1).unwrap(), &mut getrandom::SysRng).unwrap();
+        let id = AttemptId::from_bytes([9; 16]);
+        let attempt = Attempt::parse(&code[0].expose(), &Formats::new(format), id).unwrap();
+        let attempt = Arc::new(attempt);
+        drop(sendable(hashing.verify(
+            &user,
+            &attempt,
+            &Target::Nothing,
+            Known::Record,
+        )));
+    }
+
+    #[test]
+    fn the_size_of_a_pool_has_bounds() {
+        for (workers, queue, fits) in [
+            (1, 1, true),
+            (256, 65_536, true),
+            (0, 1, false),
+            (257, 1, false),
+            (1, 0, false),
+            (1, 65_537, false),
+        ] {
+            assert_eq!(
+                PoolSize::new(workers, queue).is_ok(),
+                fits,
+                "{workers} {queue}"
+            );
+        }
+        let PoolSize { workers, queue } = PoolSize::default();
+        assert!(PoolSize::new(workers, queue).is_ok());
     }
 }

@@ -18,7 +18,9 @@ pub struct RandomError {
 impl RandomError {
     // The generator's own error need not be `'static`, so its text is what is kept.
     pub(crate) fn new(error: impl fmt::Display) -> Self {
-        Self { source: error.to_string().into() }
+        Self {
+            source: error.to_string().into(),
+        }
     }
 }
 
@@ -159,7 +161,10 @@ pub struct Subject {
 impl Subject {
     /// A user whom the application has identified, with that user's roles.
     pub fn new<R: Into<Role>>(id: UserId, roles: impl IntoIterator<Item = R>) -> Self {
-        Self { id, roles: roles.into_iter().map(Into::into).collect() }
+        Self {
+            id,
+            roles: roles.into_iter().map(Into::into).collect(),
+        }
     }
 
     /// The user's key.
@@ -182,19 +187,28 @@ pub struct IdError;
 
 fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|v| u8::try_from(v).ok());
+    let value = |digit: u8| {
+        char::from(digit)
+            .to_digit(16)
+            .and_then(|v| u8::try_from(v).ok())
+    };
     if digits.len() % 2 != 0 {
         return None;
     }
-    digits.chunks_exact(2).map(|pair| Some(value(pair[0])? << 4 | value(pair[1])?)).collect()
+    digits
+        .chunks_exact(2)
+        .map(|pair| Some(value(pair[0])? << 4 | value(pair[1])?))
+        .collect()
 }
 
 macro_rules! random_id {
@@ -309,7 +323,12 @@ mod tests {
 
     #[test]
     fn user_ids_survive_json_whatever_their_bytes() {
-        for bytes in [b"alice".as_slice(), b"\xff\xfe", "\u{212b}".as_bytes(), b"{\"hex\":\"00\"}"] {
+        for bytes in [
+            b"alice".as_slice(),
+            b"\xff\xfe",
+            "\u{212b}".as_bytes(),
+            b"{\"hex\":\"00\"}",
+        ] {
             let id = UserId::new(bytes).unwrap();
             let json = serde_json::to_string(&id).unwrap();
             assert_eq!(serde_json::from_str::<UserId>(&json).unwrap(), id);

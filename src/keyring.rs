@@ -146,7 +146,11 @@ impl Keyring {
     /// stand, but a pepper costs nothing.
     #[must_use]
     pub fn without_pepper() -> Self {
-        Self { current: None, keys: BTreeMap::new(), accept_unpeppered: true }
+        Self {
+            current: None,
+            keys: BTreeMap::new(),
+            accept_unpeppered: true,
+        }
     }
 
     /// Keeps an older key, so that codes printed under it still work.
@@ -179,7 +183,11 @@ impl Keyring {
     /// The secret for a hash with this key id; empty for one without.
     pub(crate) fn secret(&self, id: Option<&KeyId>) -> Result<&[u8], UnknownKey> {
         match id {
-            Some(id) => self.keys.get(id).map(|pepper| pepper.0.as_slice()).ok_or(UnknownKey),
+            Some(id) => self
+                .keys
+                .get(id)
+                .map(|pepper| pepper.0.as_slice())
+                .ok_or(UnknownKey),
             None if self.accept_unpeppered => Ok(&[]),
             None => Err(UnknownKey),
         }
@@ -201,9 +209,15 @@ mod tests {
         for name in ["", "a b", "ä", &"x".repeat(33)] {
             assert_eq!(KeyId::new(name), Err(KeyringError::KeyId));
         }
-        assert_eq!(Pepper::new([0; 31]).unwrap_err(), KeyringError::PepperLength(31));
+        assert_eq!(
+            Pepper::new([0; 31]).unwrap_err(),
+            KeyringError::PepperLength(31)
+        );
         assert!(Pepper::new([0; 32]).is_ok());
-        assert_eq!(Pepper::new([0; 1025]).unwrap_err(), KeyringError::PepperLength(1025));
+        assert_eq!(
+            Pepper::new([0; 1025]).unwrap_err(),
+            KeyringError::PepperLength(1025)
+        );
     }
 
     #[test]
@@ -212,15 +226,28 @@ mod tests {
         let keyring = || Keyring::new(id("a"), Pepper::new([1; 32]).unwrap());
         assert_eq!(keyring().secret(Some(&id("b"))), Err(UnknownKey));
         assert_eq!(keyring().secret(None), Err(UnknownKey));
-        assert_eq!(keyring().accepting_unpeppered().secret(None), Ok([].as_slice()));
-        assert_eq!(Keyring::without_pepper().secret(Some(&id("a"))), Err(UnknownKey));
-        assert!(keyring().with_older(id("a"), Pepper::new([2; 32]).unwrap()).is_err());
+        assert_eq!(
+            keyring().accepting_unpeppered().secret(None),
+            Ok([].as_slice())
+        );
+        assert_eq!(
+            Keyring::without_pepper().secret(Some(&id("a"))),
+            Err(UnknownKey)
+        );
+        assert!(
+            keyring()
+                .with_older(id("a"), Pepper::new([2; 32]).unwrap())
+                .is_err()
+        );
     }
 
     #[test]
     fn debug_shows_no_key() {
         let keyring = Keyring::new(KeyId::new("a").unwrap(), Pepper::new([0xab; 32]).unwrap());
         let text = format!("{keyring:?}");
-        assert!(text.contains("REDACTED") && !text.contains("171") && !text.contains("ab"), "{text}");
+        assert!(
+            text.contains("REDACTED") && !text.contains("171") && !text.contains("ab"),
+            "{text}"
+        );
     }
 }

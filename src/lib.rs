@@ -2,35 +2,35 @@
 #![forbid(unsafe_code)]
 
 // In the order of `DESIGN.md`: each file imports only from those above it.
-mod timestamp;
-mod id;
-mod format;
-mod code;
-mod keyring;
-mod hash;
-mod policy;
-mod settings;
-mod context;
-mod event;
-mod config;
-mod record;
-mod outcome;
-mod sheet;
-pub mod rules;
-mod usage;
-mod repository;
 mod audit;
-mod shared_settings;
-mod memory;
-mod pool;
-mod hashing;
-mod error;
-mod service;
+mod code;
+mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod context;
+mod error;
+mod event;
+mod format;
+mod hash;
+mod hashing;
+mod id;
+mod keyring;
 #[cfg(memcheck)]
 #[doc(hidden)]
 pub mod memcheck;
+mod memory;
+mod outcome;
+mod policy;
+mod pool;
+mod record;
+mod repository;
+pub mod rules;
+mod service;
+mod settings;
+mod shared_settings;
+mod sheet;
+mod timestamp;
+mod usage;
 
 pub use audit::*;
 pub use code::*;

@@ -58,10 +58,10 @@ impl CodeRepository for MemoryRepository {
 
     async fn load(&self, user: &UserId, _: Freshness) -> Result<Option<Loaded>, Infallible> {
         let tables = self.tables();
-        Ok(tables
-            .records
-            .get(user)
-            .map(|row| Loaded { record: row.record.clone(), revision: row.revision }))
+        Ok(tables.records.get(user).map(|row| Loaded {
+            record: row.record.clone(),
+            revision: row.revision,
+        }))
     }
 
     async fn put(&self, put: Put<'_>) -> Result<PutOutcome, PutError<Infallible>> {
@@ -95,11 +95,19 @@ impl CodeRepository for MemoryRepository {
     }
 
     async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Infallible> {
-        Ok(self.tables().undelivered.iter().take(limit).cloned().collect())
+        Ok(self
+            .tables()
+            .undelivered
+            .iter()
+            .take(limit)
+            .cloned()
+            .collect())
     }
 
     async fn acknowledge(&self, events: &[EventId]) -> Result<(), Infallible> {
-        self.tables().undelivered.retain(|event| !events.contains(&event.id));
+        self.tables()
+            .undelivered
+            .retain(|event| !events.contains(&event.id));
         Ok(())
     }
 }
@@ -109,11 +117,19 @@ impl Directory for MemoryRepository {
 
     async fn users(&self, query: &UsersQuery) -> Result<Vec<UserRow>, Infallible> {
         let tables = self.tables();
-        Ok(query.page(tables.records.iter().map(|(user, row)| (user, &row.summary))))
+        Ok(query.page(
+            tables
+                .records
+                .iter()
+                .map(|(user, row)| (user, &row.summary)),
+        ))
     }
 
     async fn usage(&self, query: &UsageQuery) -> Result<Usage, Infallible> {
-        Ok(usage(self.tables().records.values().map(|row| &row.summary), query))
+        Ok(usage(
+            self.tables().records.values().map(|row| &row.summary),
+            query,
+        ))
     }
 }
 

@@ -137,7 +137,12 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn because(reason: impl Into<Reason>) -> Self {
-        Self { reason: reason.into(), tries_left: None, wait: None, notice: None }
+        Self {
+            reason: reason.into(),
+            tries_left: None,
+            wait: None,
+            notice: None,
+        }
     }
 
     /// The precise reason, for logs and administrators; not for whoever typed the code.
@@ -160,6 +165,7 @@ impl Refusal {
     }
 
     /// The message owed to the user, if this refusal locked or disabled the set.
+    #[must_use]
     pub fn notice(&self) -> Option<&Notice> {
         self.notice.as_ref()
     }

@@ -93,6 +93,13 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A waker is the executor's code: a panic in it must not end a worker.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    }
+}
+
 impl<T, F> Work for Task<T, F>
 where
     T: Send,
@@ -115,11 +122,33 @@ where
             state.failed |= result.is_none();
             state.parts[part] = result;
             state.missing -= 1;
-            if state.missing == 0 { state.waker.take() } else { None }
+            if state.missing == 0 {
+                state.waker.take()
+            } else {
+                None
+            }
         };
-        if let Some(waker) = waker {
-            waker.wake();
+        wake(waker);
+    }
+}
+
+impl<T, F> Drop for Task<T, F> {
+    /// A job left over when the pool ended fails; nobody waits for it for ever.
+    fn drop(&mut self) {
+        // An abandoned job goes while the queue is locked, and has nobody to wake.
+        if self.answer.abandoned.load(Ordering::Acquire) {
+            return;
         }
+        let waker = {
+            let mut state = lock(&self.answer.state);
+            if state.missing == 0 {
+                return;
+            }
+            state.missing = 0;
+            state.failed = true;
+            state.waker.take()
+        };
+        wake(waker);
     }
 }
 
@@ -140,7 +169,12 @@ impl<T> Future for Pending<T> {
             return Poll::Ready(Err(HashingError::Failed));
         }
         let parts = std::mem::take(&mut state.parts);
-        Poll::Ready(parts.into_iter().collect::<Option<Vec<T>>>().ok_or(HashingError::Failed))
+        Poll::Ready(
+            parts
+                .into_iter()
+                .collect::<Option<Vec<T>>>()
+                .ok_or(HashingError::Failed),
+        )
     }
 }
 
@@ -200,8 +234,15 @@ impl Pool {
             }),
             abandoned: AtomicBool::new(false),
         });
-        let work =
-            Task { compute, answer: Arc::clone(&answer), computed: Mutex::new(empty()) };
+        // It has its answer, and no part that a worker could take.
+        if parts == 0 {
+            return Ok(Pending(answer));
+        }
+        let work = Task {
+            compute,
+            answer: Arc::clone(&answer),
+            computed: Mutex::new(empty()),
+        };
         let id = state.next_id;
         state.next_id += 1;
         state.queue.push_back(Job {
@@ -213,12 +254,7 @@ impl Pool {
             work: Arc::new(work),
         });
         drop(state);
-        // As many workers as the job has parts can go at it.
-        if parts > 1 {
-            self.0.work.notify_all();
-        } else {
-            self.0.work.notify_one();
-        }
+        self.0.work.notify_one();
         Ok(Pending(answer))
     }
 }
@@ -232,9 +268,8 @@ impl Drop for Pool {
 
 impl Shared {
     fn has_room(&self, state: &State, user: &UserId, known: Known) -> bool {
-        let waiting = |wanted: &dyn Fn(&Job) -> bool| {
-            state.queue.iter().filter(|job| wanted(job)).count()
-        };
+        let waiting =
+            |wanted: &dyn Fn(&Job) -> bool| state.queue.iter().filter(|job| wanted(job)).count();
         let of_user = waiting(&|job| job.user == *user);
         let unknown = waiting(&|job| job.known == Known::NoRecord);
         state.queue.len() < self.capacity
@@ -268,7 +303,9 @@ impl Shared {
             state.queue.retain(|job| !job.work.is_abandoned());
             let State { queue, running, .. } = &mut *state;
             let ready = queue.iter().position(|job| {
-                running.get(&job.user).is_none_or(|(running, _)| *running == job.id)
+                running
+                    .get(&job.user)
+                    .is_none_or(|(running, _)| *running == job.id)
             });
             if let Some(mut job) = ready.and_then(|index| queue.remove(index)) {
                 let part = job.begun;
@@ -278,10 +315,16 @@ impl Shared {
                 // The rest of a set goes behind those who wait: nobody stands behind ten hashes.
                 if job.begun < job.parts {
                     queue.push_back(job);
+                    // One more worker can go at it, and will call the next. Calling all of them
+                    // when the job comes is not enough: it may have to wait for its user.
+                    self.work.notify_one();
                 }
                 return Some(next);
             }
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .work
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -344,8 +387,12 @@ mod tests {
     fn a_full_queue_is_busy_at_once_and_a_dropped_future_frees_its_place() {
         let pool = Pool::start(1, 2).unwrap();
         let (release, first) = occupy(&pool, "a");
-        let second = pool.submit(&user("b"), Known::Record, 1, |_, _| Some(2)).unwrap();
-        let third = pool.submit(&user("c"), Known::Record, 1, |_, _| Some(3)).unwrap();
+        let second = pool
+            .submit(&user("b"), Known::Record, 1, |_, _| Some(2))
+            .unwrap();
+        let third = pool
+            .submit(&user("c"), Known::Record, 1, |_, _| Some(3))
+            .unwrap();
         let submit = || pool.submit(&user("d"), Known::Record, 1, |_, _| Some(4));
         assert_eq!(submit().err(), Some(HashingError::Busy));
         drop(second);
@@ -360,9 +407,11 @@ mod tests {
     fn users_without_a_record_share_a_quarter_of_the_queue() {
         let pool = Pool::start(1, 8).unwrap();
         let (release, first) = occupy(&pool, "a");
-        let submit =
-            |name: &str, known| pool.submit(&user(name), known, 1, |_, _| Some(()));
-        let waiting = [submit("x", Known::NoRecord).unwrap(), submit("y", Known::NoRecord).unwrap()];
+        let submit = |name: &str, known| pool.submit(&user(name), known, 1, |_, _| Some(()));
+        let waiting = [
+            submit("x", Known::NoRecord).unwrap(),
+            submit("y", Known::NoRecord).unwrap(),
+        ];
         assert_eq!(submit("z", Known::NoRecord).err(), Some(HashingError::Busy));
         let known = submit("b", Known::Record).unwrap();
         drop(release);
@@ -385,9 +434,13 @@ mod tests {
     fn a_user_has_one_job_in_flight_while_others_go_on() {
         let pool = Pool::start(2, 8).unwrap();
         let (release, first) = occupy(&pool, "a");
-        let second = pool.submit(&user("a"), Known::Record, 1, |_, _| Some(2)).unwrap();
+        let second = pool
+            .submit(&user("a"), Known::Record, 1, |_, _| Some(2))
+            .unwrap();
         // The second worker passes over the waiting job of `a` and takes this one.
-        let other = pool.submit(&user("b"), Known::Record, 1, |_, _| Some(3)).unwrap();
+        let other = pool
+            .submit(&user("b"), Known::Record, 1, |_, _| Some(3))
+            .unwrap();
         assert_eq!(block(other), Ok(vec![3]));
         assert_eq!(lock(&pool.0.state).queue.len(), 1);
         drop(release);
@@ -418,7 +471,9 @@ mod tests {
             })
             .unwrap();
         assert_eq!(block(set), Err(HashingError::Failed));
-        let next = pool.submit(&user("a"), Known::Record, 1, |_, _| Some(7)).unwrap();
+        let next = pool
+            .submit(&user("a"), Known::Record, 1, |_, _| Some(7))
+            .unwrap();
         assert_eq!(block(next), Ok(vec![7]));
     }
 
@@ -436,7 +491,9 @@ mod tests {
         drop(set);
         drop(release);
         assert_eq!(block(first), Ok(vec![()]));
-        let last = pool.submit(&user("c"), Known::Record, 1, |_, _| Some(())).unwrap();
+        let last = pool
+            .submit(&user("c"), Known::Record, 1, |_, _| Some(()))
+            .unwrap();
         assert_eq!(block(last), Ok(vec![()]));
         assert_eq!(counted.iter().count(), 0);
     }
@@ -445,12 +502,141 @@ mod tests {
     fn workers_end_when_the_pool_is_dropped() {
         let pool = Pool::start(3, 8).unwrap();
         let shared = Arc::downgrade(&pool.0);
-        let job = pool.submit(&user("a"), Known::Record, 1, |_, _| Some(())).unwrap();
+        let job = pool
+            .submit(&user("a"), Known::Record, 1, |_, _| Some(()))
+            .unwrap();
         assert_eq!(block(job), Ok(vec![()]));
         drop(pool);
         // Each worker lets go of the pool as it ends.
         while shared.strong_count() > 0 {
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_redeem_waits_for_one_part_of_a_set_not_for_all() {
+        let pool = Pool::start(1, 8).unwrap();
+        let (release, first) = occupy(&pool, "a");
+        let (computed, order) = mpsc::channel();
+        let submit = |name: &'static str, parts| {
+            let computed = computed.clone();
+            pool.submit(&user(name), Known::Record, parts, move |part, _| {
+                computed.send((name, part)).ok()
+            })
+            .unwrap()
+        };
+        let (set, redeem) = (submit("b", 3), submit("c", 1));
+        drop(release);
+        assert_eq!(block(first), Ok(vec![()]));
+        assert!(block(redeem).is_ok() && block(set).is_ok());
+        let order: Vec<_> = order.try_iter().collect();
+        assert_eq!(order, [("b", 0), ("c", 0), ("b", 1), ("b", 2)]);
+    }
+
+    #[test]
+    fn a_set_that_waited_for_its_user_gets_every_idle_worker() {
+        let pool = Pool::start(4, 8).unwrap();
+        let (release, first) = occupy(&pool, "a");
+        let all = Barrier::new(4);
+        let set = pool
+            .submit(&user("a"), Known::Record, 4, move |part, _| {
+                all.wait();
+                Some(part)
+            })
+            .unwrap();
+        // Three more come and go, so that the idle workers have passed over the set.
+        let three = Arc::new(Barrier::new(3));
+        let others = ["b", "c", "d"].map(|name| {
+            let three = Arc::clone(&three);
+            pool.submit(&user(name), Known::Record, 1, move |_, _| {
+                three.wait();
+                Some(())
+            })
+            .unwrap()
+        });
+        for other in others {
+            assert_eq!(block(other), Ok(vec![()]));
+        }
+        drop(release);
+        assert_eq!(block(first), Ok(vec![()]));
+        assert_eq!(block(set), Ok(vec![0, 1, 2, 3]));
+    }
+
+    #[test]
+    fn a_job_of_no_parts_is_answered_and_harms_no_worker() {
+        let pool = Pool::start(1, 8).unwrap();
+        let none = pool
+            .submit(&user("a"), Known::Record, 0, |part, _| Some(part))
+            .unwrap();
+        let next = pool
+            .submit(&user("a"), Known::Record, 1, |_, _| Some(7))
+            .unwrap();
+        assert_eq!(block(next), Ok(vec![7]));
+        assert_eq!(block(none), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_waker_that_panics_harms_no_worker() {
+        struct Panics;
+        impl std::task::Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("planted");
+            }
+        }
+        let pool = Pool::start(1, 8).unwrap();
+        let (release, mut first) = occupy(&pool, "a");
+        let waker = Waker::from(Arc::new(Panics));
+        assert!(
+            Pin::new(&mut first)
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        drop(release);
+        let next = pool
+            .submit(&user("a"), Known::Record, 1, |_, _| Some(7))
+            .unwrap();
+        assert_eq!(block(next), Ok(vec![7]));
+    }
+
+    #[test]
+    fn a_job_that_waits_when_the_pool_is_dropped_fails() {
+        let pool = Pool::start(1, 8).unwrap();
+        let (release, first) = occupy(&pool, "a");
+        let waiting = pool
+            .submit(&user("b"), Known::Record, 1, |_, _| Some(()))
+            .unwrap();
+        drop(pool);
+        drop(release);
+        assert_eq!(block(first), Ok(vec![()]));
+        assert_eq!(block(waiting), Err(HashingError::Failed));
+    }
+
+    #[test]
+    fn the_matrix_is_wiped_after_each_answer_and_after_a_panic() {
+        use crate::{Cost, Format, HashSalt, Hasher, Keyring, SetId, SetSize, generate, hash};
+
+        let pool = Pool::start(1, 8).unwrap();
+        let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+        let mut rng = getrandom::SysRng;
+        let format = Format::crockford(23).unwrap();
+        let codes = generate(format, SetSize::new(1).unwrap(), &mut rng).unwrap();
+        let (salt, set) = (
+            HashSalt::random(&mut rng).unwrap(),
+            SetId::from_bytes([7; 16]),
+        );
+        let owner = user("a");
+        let was_zero = pool
+            .submit(&user("a"), Known::Record, 3, move |part, matrix| {
+                let was_zero = matrix.is_zero();
+                hash(&hasher, matrix, &owner, set, &codes[0], salt).ok()?;
+                assert!(part != 1 || matrix.is_zero(), "planted");
+                Some(was_zero)
+            })
+            .unwrap();
+        assert_eq!(block(was_zero), Err(HashingError::Failed));
+        let after = pool.submit(&user("a"), Known::Record, 1, |_, matrix| {
+            Some(matrix.memory_kib() > 0 && matrix.is_zero())
+        });
+        assert_eq!(block(after.unwrap()), Ok(vec![true]));
     }
 }

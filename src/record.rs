@@ -70,7 +70,9 @@ pub(crate) struct MalformedSlot {
 // The text may hold a hash.
 impl std::fmt::Debug for MalformedSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MalformedSlot").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("MalformedSlot")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 
@@ -210,9 +212,10 @@ impl Record {
             // What a newer version wrote need not fit this one's fields.
             Err(error) => match serde_json::from_str::<VersionOnly>(json) {
                 Ok(VersionOnly { version }) if version > VERSION => Err(version_error(version)),
-                _ => {
-                    Err(RecordError::Malformed { line: error.line(), column: error.column() })
-                }
+                _ => Err(RecordError::Malformed {
+                    line: error.line(),
+                    column: error.column(),
+                }),
             },
         }
     }
@@ -332,7 +335,9 @@ struct Raw<'a>(#[serde(borrow)] std::borrow::Cow<'a, RawValue>);
 impl Raw<'_> {
     fn of(value: &impl Serialize) -> Raw<'static> {
         let json = serde_json::value::to_raw_value(value);
-        Raw(std::borrow::Cow::Owned(json.unwrap_or_else(|_| RawValue::NULL.to_owned())))
+        Raw(std::borrow::Cow::Owned(
+            json.unwrap_or_else(|_| RawValue::NULL.to_owned()),
+        ))
     }
 }
 
@@ -391,7 +396,11 @@ impl<'a> From<&'a Record> for RecordText<'a> {
             pending: record.pending.as_ref().map(SetText::from),
             override_code,
             throttle: record.throttle.clone(),
-            uses: record.uses.iter().map(|used| (used.quarter, used.count)).collect(),
+            uses: record
+                .uses
+                .iter()
+                .map(|used| (used.quarter, used.count))
+                .collect(),
             last_used_at: record.last_used_at,
             revoked_at: record.revoked_at,
             settled: record.settled.clone(),
@@ -422,7 +431,9 @@ impl<'a> From<&'a CodeSet> for SetText<'a> {
             prepared_at: set.prepared_at,
             activated_at: set.activated_at,
             expires_at: set.expires_at,
-            slots: slots.chain(set.malformed.iter().map(|slot| raw_text(&slot.raw))).collect(),
+            slots: slots
+                .chain(set.malformed.iter().map(|slot| raw_text(&slot.raw)))
+                .collect(),
         }
     }
 }
@@ -438,8 +449,11 @@ impl TryFrom<RecordText<'_>> for Record {
                 None => (None, Some(raw.0.get().to_owned())),
             },
         };
-        let mut uses: Vec<Use> =
-            text.uses.into_iter().map(|(quarter, count)| Use { quarter, count }).collect();
+        let mut uses: Vec<Use> = text
+            .uses
+            .into_iter()
+            .map(|(quarter, count)| Use { quarter, count })
+            .collect();
         uses.sort_unstable_by_key(|used| used.quarter);
         let settled = text.settled;
         if settled.len() > SETTLED_KEPT {
@@ -483,7 +497,9 @@ impl TryFrom<SetText<'_>> for CodeSet {
                     set.slots.push(slot);
                 }
                 _ => set.malformed.push(MalformedSlot {
-                    number: serde_json::from_str(json).ok().map(|SlotNumber { slot }| slot),
+                    number: serde_json::from_str(json)
+                        .ok()
+                        .map(|SlotNumber { slot }| slot),
                     raw: json.to_owned(),
                 }),
             }

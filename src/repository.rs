@@ -66,7 +66,14 @@ impl<'a> Put<'a> {
         summary: &'a Summary,
         events: &'a [Event],
     ) -> Self {
-        Self { user, expected, revision, record, summary, events }
+        Self {
+            user,
+            expected,
+            revision,
+            record,
+            summary,
+            events,
+        }
     }
 }
 
@@ -293,14 +300,20 @@ impl UsersQuery {
             };
             let bytes = user.as_bytes();
             let contained = self.containing.is_empty()
-                || bytes.windows(self.containing.len()).any(|part| part == self.containing);
+                || bytes
+                    .windows(self.containing.len())
+                    .any(|part| part == self.containing);
             filtered && contained
         };
         let mut rows: Vec<UserRow> = users
             .into_iter()
             .filter(|(user, summary)| wanted(user, summary))
             .map(|(user, summary)| UserRow::new(user.clone(), summary, self.now, self.void_before))
-            .filter(|row| self.after.as_ref().is_none_or(|after| self.key(row) > self.key(after)))
+            .filter(|row| {
+                self.after
+                    .as_ref()
+                    .is_none_or(|after| self.key(row) > self.key(after))
+            })
             .collect();
         rows.sort_unstable_by(|a, b| self.key(a).cmp(&self.key(b)));
         rows.truncate(usize::from(self.limit));

@@ -64,6 +64,10 @@ pub struct Transition<T> {
 /// The state of an operation that compares a typed code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an evaluation may have to come first"]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once an operation; a box would be one more allocation"
+)]
 pub enum Judged<T> {
     /// Compare the attempt with this target ([`verify`](crate::verify)), then ask again.
     Evaluate(Target),
@@ -98,15 +102,27 @@ pub struct NewSet {
 
 impl<T> Transition<T> {
     fn unchanged(outcome: T) -> Self {
-        Self { outcome, step: None, offered: Vec::new() }
+        Self {
+            outcome,
+            step: None,
+            offered: Vec::new(),
+        }
     }
 
     fn offering(outcome: T, event: Event) -> Self {
-        Self { outcome, step: None, offered: vec![event] }
+        Self {
+            outcome,
+            step: None,
+            offered: vec![event],
+        }
     }
 
     fn map<U>(self, f: impl FnOnce(T) -> U) -> Transition<U> {
-        Transition { outcome: f(self.outcome), step: self.step, offered: self.offered }
+        Transition {
+            outcome: f(self.outcome),
+            step: self.step,
+            offered: self.offered,
+        }
     }
 }
 
@@ -118,13 +134,29 @@ impl Act<'_> {
     /// Writes this record with these events; they get their ids here.
     fn step<T>(&self, outcome: T, mut record: Record, events: Vec<Event>) -> Transition<T> {
         record.settle(self.operation);
-        let events = (0..).zip(events).map(|(i, event)| Event { id: self.revision.event(i), ..event });
-        let step = Step { record, events: events.collect() };
-        Transition { outcome, step: Some(step), offered: Vec::new() }
+        let events = (0..).zip(events).map(|(i, event)| Event {
+            id: self.revision.event(i),
+            ..event
+        });
+        let step = Step {
+            record,
+            events: events.collect(),
+        };
+        Transition {
+            outcome,
+            step: Some(step),
+            offered: Vec::new(),
+        }
     }
 
     fn event(&self, kind: EventKind, outcome: EventOutcome) -> Event {
-        Event::new(self.revision.event(0), kind, outcome, Some(self.user), self.context)
+        Event::new(
+            self.revision.event(0),
+            kind,
+            outcome,
+            Some(self.user),
+            self.context,
+        )
     }
 
     fn success(&self, kind: EventKind) -> Event {
@@ -159,7 +191,10 @@ fn standing(set: &CodeSet, now: Timestamp, config: &Config) -> Result<(), Reason
     if set.expires_at.is_some_and(|expiry| now >= expiry) {
         return Err(Reason::Expired);
     }
-    if config.void_before.is_some_and(|moment| set.prepared_at < moment) {
+    if config
+        .void_before
+        .is_some_and(|moment| set.prepared_at < moment)
+    {
         return Err(Reason::Void);
     }
     Ok(())
@@ -214,8 +249,10 @@ impl Place<'_> {
 
 fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Place<'r> {
     let now = act.now();
-    let override_code =
-        record.override_code.as_ref().filter(|code| attempt.slot() == 0 && act.override_counts(code));
+    let override_code = record
+        .override_code
+        .as_ref()
+        .filter(|code| attempt.slot() == 0 && act.override_counts(code));
     // An unused override works while the set is locked or disabled.
     if let Some(code) = override_code {
         if code.used_at.is_none() {
@@ -227,7 +264,10 @@ fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Place<'r> 
     }
     if let Some(until) = record.throttle.locked_until.filter(|until| now < *until) {
         let wait = Some(until.saturating_since(now));
-        return Place::Closed(Refusal { wait, ..Refusal::because(Reason::Locked) });
+        return Place::Closed(Refusal {
+            wait,
+            ..Refusal::because(Reason::Locked)
+        });
     }
     if let Some(code) = override_code {
         return Place::Override { code, live: false };
@@ -238,9 +278,17 @@ fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Place<'r> 
     if let Err(reason) = act.standing(set) {
         return Place::Nothing(reason);
     }
-    match set.slots.iter().position(|slot| slot.number == attempt.slot()) {
+    match set
+        .slots
+        .iter()
+        .position(|slot| slot.number == attempt.slot())
+    {
         Some(index) => Place::Slot(set, Some(index)),
-        None if set.malformed.iter().any(|slot| slot.number == Some(attempt.slot())) => {
+        None if set
+            .malformed
+            .iter()
+            .any(|slot| slot.number == Some(attempt.slot())) =>
+        {
             Place::Damaged(set)
         }
         None => Place::Slot(set, None),
@@ -279,9 +327,10 @@ fn judge(
         (Place::Closed(_), _) | (Place::Nothing(_), Equality::Equal) => {
             unreachable_refusal(kind, act)
         }
-        (Place::Nothing(reason), _) => {
-            Transition::offering(Verdict::Refused(Refusal::because(reason)), act.failure(kind, reason))
-        }
+        (Place::Nothing(reason), _) => Transition::offering(
+            Verdict::Refused(Refusal::because(reason)),
+            act.failure(kind, reason),
+        ),
         // A fault of the store or of the configuration, not of the user: told, not counted.
         (place, Equality::Unknown(why)) => {
             let set = match place {
@@ -290,7 +339,11 @@ fn judge(
                 Place::Closed(_) | Place::Nothing(_) => return Judged::Evaluate(target),
             };
             let events = vec![act.failure(kind, why).of_set(set)];
-            act.step(Verdict::Refused(Refusal::because(why)), record.clone(), events)
+            act.step(
+                Verdict::Refused(Refusal::because(why)),
+                record.clone(),
+                events,
+            )
         }
         (Place::Override { code, live }, Equality::Equal) => {
             right_override(record, code, live, purpose, act)
@@ -301,9 +354,7 @@ fn judge(
         (Place::Override { code, live: false }, Equality::Different) => {
             wrong(record, code.id, kind, act)
         }
-        (Place::Slot(set, Some(index)), Equality::Equal) => {
-            right(record, set, index, purpose, act)
-        }
+        (Place::Slot(set, Some(index)), Equality::Equal) => right(record, set, index, purpose, act),
         (Place::Slot(set, _) | Place::Damaged(set), _) => wrong(record, set.id, kind, act),
     })
 }
@@ -311,7 +362,10 @@ fn judge(
 /// Cases that the types allow and `judge` has dealt with before; refused all the same.
 fn unreachable_refusal(kind: EventKind, act: &Act<'_>) -> Transition<Verdict> {
     let refusal = Refusal::because(Reason::NoCodes);
-    Transition::offering(Verdict::Refused(refusal), act.failure(kind, Reason::NoCodes))
+    Transition::offering(
+        Verdict::Refused(refusal),
+        act.failure(kind, Reason::NoCodes),
+    )
 }
 
 fn right(
@@ -324,14 +378,22 @@ fn right(
     let kind = purpose.kind();
     let slot = &set.slots[index];
     let spent = match slot {
-        Slot { used_at: Some(_), .. } => Some(Reason::Used),
-        Slot { burned_at: Some(_), .. } => Some(Reason::Burned),
+        Slot {
+            used_at: Some(_), ..
+        } => Some(Reason::Used),
+        Slot {
+            burned_at: Some(_), ..
+        } => Some(Reason::Burned),
         _ => None,
     };
     if let Some(reason) = spent {
         // Logged, not counted: a double click and a race end here.
         let events = vec![act.failure(kind, reason).of_set(set.id)];
-        return act.step(Verdict::Refused(Refusal::because(reason)), record.clone(), events);
+        return act.step(
+            Verdict::Refused(Refusal::because(reason)),
+            record.clone(),
+            events,
+        );
     }
     let mut set = set.clone();
     let mut record = record.clone();
@@ -366,7 +428,14 @@ fn right(
     }
     let number = slot.number;
     record.active = Some(set);
-    act.step(Verdict::Right { slot: number, receipt }, record, events)
+    act.step(
+        Verdict::Right {
+            slot: number,
+            receipt,
+        },
+        record,
+        events,
+    )
 }
 
 fn reissue(level: Level, config: &Config) -> Reissue {
@@ -388,7 +457,11 @@ fn right_override(
     let event = |event: Event| event.of_set(code.id);
     if !live {
         let events = vec![event(act.failure(kind, Reason::Used))];
-        return act.step(Verdict::Refused(Refusal::because(Reason::Used)), record.clone(), events);
+        return act.step(
+            Verdict::Refused(Refusal::because(Reason::Used)),
+            record.clone(),
+            events,
+        );
     }
     let mut record = record.clone();
     let remaining = remaining(&record, act.now(), act.config);
@@ -396,7 +469,10 @@ fn right_override(
     let mut receipt = None;
     match purpose {
         Purpose::Redeem => {
-            record.override_code = Some(OverrideCode { used_at: Some(act.now()), ..code.clone() });
+            record.override_code = Some(OverrideCode {
+                used_at: Some(act.now()),
+                ..code.clone()
+            });
             // The run is over, but a disabled set stays so: only a new set or an unlock changes
             // that (NIST SP 800-63B-4, 3.2.2).
             record.throttle.locked_until = None;
@@ -419,7 +495,10 @@ fn right_override(
         }
         Purpose::Burn => {
             record.override_code = None;
-            events.push(event(act.success(EventKind::RevokeOverride).because(Reason::Burned)));
+            events.push(event(
+                act.success(EventKind::RevokeOverride)
+                    .because(Reason::Burned),
+            ));
         }
         Purpose::Check => {}
     }
@@ -437,13 +516,21 @@ fn wrong_override(
     let mut events = vec![act.failure(kind, Reason::Wrong).of_set(code.id)];
     if run >= Config::OVERRIDE_RUN {
         record.override_code = None;
-        let revoked = act.success(EventKind::RevokeOverride).because(Reason::TooManyWrong);
+        let revoked = act
+            .success(EventKind::RevokeOverride)
+            .because(Reason::TooManyWrong);
         events.push(revoked.of_set(code.id));
     } else {
-        record.override_code = Some(OverrideCode { run, ..code.clone() });
+        record.override_code = Some(OverrideCode {
+            run,
+            ..code.clone()
+        });
     }
     let tries_left = Some(Config::OVERRIDE_RUN.saturating_sub(run));
-    let refusal = Refusal { tries_left, ..Refusal::because(Reason::Wrong) };
+    let refusal = Refusal {
+        tries_left,
+        ..Refusal::because(Reason::Wrong)
+    };
     act.step(Verdict::Refused(refusal), record, events)
 }
 
@@ -460,13 +547,21 @@ fn wrong(record: &Record, set: SetId, kind: EventKind, act: &Act<'_>) -> Transit
         record.throttle.locked_until = None;
         refusal.tries_left = Some(0);
         refusal.notice = Some(act.notice(NoticeKind::Disabled, record.active.as_ref()));
-        events.push(act.success(EventKind::Disable).because(Reason::TooManyWrong).of_set(set));
+        events.push(
+            act.success(EventKind::Disable)
+                .because(Reason::TooManyWrong)
+                .of_set(set),
+        );
     } else if until_lock == Config::LOCK_EVERY {
         record.throttle.locked_until = Some(act.now().saturating_add(Config::LOCK_FOR));
         refusal.tries_left = Some(0);
         refusal.wait = Some(Config::LOCK_FOR);
         refusal.notice = Some(act.notice(NoticeKind::Locked, record.active.as_ref()));
-        events.push(act.success(EventKind::Lock).because(Reason::TooManyWrong).of_set(set));
+        events.push(
+            act.success(EventKind::Lock)
+                .because(Reason::TooManyWrong)
+                .of_set(set),
+        );
     } else {
         refusal.tries_left = Some(until_lock.min(limit - run));
     }
@@ -490,7 +585,10 @@ pub fn consume(
     act: &Act<'_>,
 ) -> Judged<Redeem> {
     judge(record, attempt, verified, Purpose::Redeem, act).map(|verdict| match verdict {
-        Verdict::Right { receipt: Some(receipt), .. } => Redeem::Accepted(receipt),
+        Verdict::Right {
+            receipt: Some(receipt),
+            ..
+        } => Redeem::Accepted(receipt),
         Verdict::Right { receipt: None, .. } => Redeem::Refused(Refusal::because(Reason::NoCodes)),
         Verdict::Refused(refusal) => Redeem::Refused(refusal),
     })
@@ -519,7 +617,9 @@ pub fn burn(
     act: &Act<'_>,
 ) -> Judged<Burn> {
     judge(record, attempt, verified, Purpose::Burn, act).map(|verdict| match verdict {
-        Verdict::Refused(refusal) if matches!(refusal.reason, Reason::Locked | Reason::Disabled) => {
+        Verdict::Refused(refusal)
+            if matches!(refusal.reason, Reason::Locked | Reason::Disabled) =>
+        {
             Burn::Refused(refusal)
         }
         _ => Burn::Done,
@@ -538,7 +638,10 @@ fn new_code_set(set: NewSet, act: &Act<'_>) -> CodeSet {
         format: set.format,
         prepared_at: act.now(),
         activated_at: None,
-        expires_at: act.config.set_lifetime.map(|life| act.now().saturating_add(life)),
+        expires_at: act
+            .config
+            .set_lifetime
+            .map(|life| act.now().saturating_add(life)),
         slots: slots.collect(),
         malformed: Vec::new(),
     }
@@ -554,7 +657,10 @@ pub fn prepare(record: &Record, set: NewSet, act: &Act<'_>) -> Result<Transition
     }
     let mut record = record.clone();
     let set = new_code_set(set, act);
-    let event = act.success(EventKind::Prepare).of_set(set.id).leaving(set.unused());
+    let event = act
+        .success(EventKind::Prepare)
+        .of_set(set.id)
+        .leaving(set.unused());
     record.pending = Some(set);
     Ok(act.step((), record, vec![event]))
 }
@@ -568,7 +674,10 @@ pub fn issue(record: &Record, set: NewSet, act: &Act<'_>) -> Result<Transition<N
         return Err(Erased);
     }
     let set = new_code_set(set, act);
-    let prepared = act.success(EventKind::Prepare).of_set(set.id).leaving(set.unused());
+    let prepared = act
+        .success(EventKind::Prepare)
+        .of_set(set.id)
+        .leaving(set.unused());
     Ok(put_in_force(record, set, vec![prepared], act))
 }
 
@@ -579,13 +688,23 @@ fn put_in_force(
     act: &Act<'_>,
 ) -> Transition<Notice> {
     let mut record = record.clone();
-    let set = CodeSet { activated_at: Some(act.now()), ..set };
-    let event = act.success(EventKind::Activate).of_set(set.id).leaving(set.unused());
+    let set = CodeSet {
+        activated_at: Some(act.now()),
+        ..set
+    };
+    let event = act
+        .success(EventKind::Activate)
+        .of_set(set.id)
+        .leaving(set.unused());
     let kind = match record.active {
         Some(_) => NoticeKind::Replaced,
         None => NoticeKind::Issued,
     };
-    events.push(if record.active.is_some() { event.because(Reason::Replaced) } else { event });
+    events.push(if record.active.is_some() {
+        event.because(Reason::Replaced)
+    } else {
+        event
+    });
     let notice = act.notice(kind, Some(&set));
     record.active = Some(set);
     record.pending = None;
@@ -613,19 +732,27 @@ pub fn activate(
     confirmation: Option<(&Attempt, Option<&Verified>)>,
     act: &Act<'_>,
 ) -> Judged<Activation> {
-    if record.active.as_ref().is_some_and(|active| active.id == set) {
+    if record
+        .active
+        .as_ref()
+        .is_some_and(|active| active.id == set)
+    {
         return Judged::Settled(Transition::unchanged(Activation::AlreadyActive));
     }
     let Some(pending) = pending(record, set, act) else {
-        let event = act.failure(EventKind::Activate, Reason::NoSuchSet).of_set(set);
+        let event = act
+            .failure(EventKind::Activate, Reason::NoSuchSet)
+            .of_set(set);
         return Judged::Settled(Transition::offering(Activation::NoSuchSet, event));
     };
     if let Some((attempt, verified)) = confirmation {
-        let slot = pending.slots.iter().find(|slot| {
-            slot.number == attempt.slot() && pending.format == attempt.format()
+        let slot = pending
+            .slots
+            .iter()
+            .find(|slot| slot.number == attempt.slot() && pending.format == attempt.format());
+        let target = slot.map_or(Target::Nothing, |slot| {
+            Target::Hash(pending.id, slot.hash.clone())
         });
-        let target =
-            slot.map_or(Target::Nothing, |slot| Target::Hash(pending.id, slot.hash.clone()));
         match verified {
             Some(verified) if verified.attempt == attempt.id() && verified.target == target => {
                 if verified.equality != Equality::Equal {
@@ -643,12 +770,20 @@ pub fn activate(
 
 /// Drops a prepared set. Nothing happens where there is no such set.
 pub fn discard(record: &Record, set: SetId, act: &Act<'_>) -> Transition<()> {
-    if record.pending.as_ref().is_none_or(|pending| pending.id != set) {
+    if record
+        .pending
+        .as_ref()
+        .is_none_or(|pending| pending.id != set)
+    {
         return Transition::unchanged(());
     }
     let mut record = record.clone();
     record.pending = None;
-    act.step((), record, vec![act.success(EventKind::Discard).of_set(set)])
+    act.step(
+        (),
+        record,
+        vec![act.success(EventKind::Discard).of_set(set)],
+    )
 }
 
 /// Issues an override code, which works until `expires_at` even while the set is locked or
@@ -670,10 +805,21 @@ pub fn issue_override(
     let mut record = record.clone();
     let issued_at = act.now();
     record.malformed_override = None;
-    record.override_code =
-        Some(OverrideCode { id, format, hash, issued_at, expires_at, run: 0, used_at: None });
+    record.override_code = Some(OverrideCode {
+        id,
+        format,
+        hash,
+        issued_at,
+        expires_at,
+        run: 0,
+        used_at: None,
+    });
     let notice = act.notice(NoticeKind::OverrideIssued, record.active.as_ref());
-    Ok(act.step(notice, record, vec![act.success(EventKind::IssueOverride).of_set(id)]))
+    Ok(act.step(
+        notice,
+        record,
+        vec![act.success(EventKind::IssueOverride).of_set(id)],
+    ))
 }
 
 /// Voids an override code. Nothing happens where there is none.
@@ -714,7 +860,14 @@ pub fn revoke_all(
     record.override_code = None;
     record.malformed_override = None;
     record.revoked_at = Some(act.now());
-    act.step(Some(Notice { remaining: Some(0), ..notice }), record, vec![event])
+    act.step(
+        Some(Notice {
+            remaining: Some(0),
+            ..notice
+        }),
+        record,
+        vec![event],
+    )
 }
 
 /// Clears the wrong codes counted against a user, and with them lock and disablement.
@@ -733,11 +886,18 @@ pub fn erase(record: &Record, act: &Act<'_>) -> Transition<()> {
     if record.erased_at.is_some() {
         return Transition::unchanged(());
     }
-    let record = Record { erased_at: Some(act.now()), ..Record::new() };
+    let record = Record {
+        erased_at: Some(act.now()),
+        ..Record::new()
+    };
     act.step((), record, vec![act.success(EventKind::Erase)])
 }
 
 /// What purging makes of a record.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once an operation; a box would be one more allocation"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purge {
     /// Nothing is old enough.
@@ -758,8 +918,14 @@ pub fn purge(record: &Record, act: &Act<'_>) -> Purge {
     }
     let mut trimmed = record.clone();
     trimmed.forget_uses(act.now(), act.config.keep_uses);
-    trimmed.pending = trimmed.pending.take().filter(|set| pending(record, set.id, act).is_some());
-    trimmed.override_code = trimmed.override_code.take().filter(|code| act.override_counts(code));
+    trimmed.pending = trimmed
+        .pending
+        .take()
+        .filter(|set| pending(record, set.id, act).is_some());
+    trimmed.override_code = trimmed
+        .override_code
+        .take()
+        .filter(|code| act.override_counts(code));
     if trimmed == *record {
         return Purge::Keep;
     }
@@ -772,7 +938,11 @@ pub fn purge(record: &Record, act: &Act<'_>) -> Purge {
 /// Codes that would be accepted now, were they typed.
 pub(crate) fn remaining(record: &Record, now: Timestamp, config: &Config) -> u8 {
     let counts = |set: &&CodeSet| standing(set, now, config).is_ok();
-    record.active.as_ref().filter(counts).map_or(0, CodeSet::unused)
+    record
+        .active
+        .as_ref()
+        .filter(counts)
+        .map_or(0, CodeSet::unused)
 }
 
 /// What a user has, without anything secret.
@@ -791,7 +961,8 @@ pub fn status(record: &Record, act: &Act<'_>) -> Status {
         })
         .collect();
     slots.sort_unstable_by_key(|slot| slot.slot);
-    let damaged = active.map_or(0, |set| set.malformed.len()) + usize::from(record.malformed_override.is_some());
+    let damaged = active.map_or(0, |set| set.malformed.len())
+        + usize::from(record.malformed_override.is_some());
     Status {
         set: active.map(|set| set.id),
         label: active.map(|set| set.id.label()),
@@ -808,13 +979,15 @@ pub fn status(record: &Record, act: &Act<'_>) -> Status {
         wrong_in_a_row: record.throttle.run,
         locked_until: record.throttle.locked_until.filter(|until| now < *until),
         disabled_at: record.throttle.disabled_at,
-        pending: record.pending.as_ref().filter(|set| pending(record, set.id, act).is_some()).map(
-            |set| PendingStatus {
+        pending: record
+            .pending
+            .as_ref()
+            .filter(|set| pending(record, set.id, act).is_some())
+            .map(|set| PendingStatus {
                 set: set.id,
                 label: set.id.label(),
                 prepared_at: set.prepared_at,
-            },
-        ),
+            }),
         override_until: record
             .override_code
             .as_ref()
@@ -826,5 +999,7 @@ pub fn status(record: &Record, act: &Act<'_>) -> Status {
 /// The longest an override may live, given what was asked for.
 pub(crate) fn override_expiry(asked: Duration, act: &Act<'_>) -> Option<Timestamp> {
     let allowed = Duration::from_secs(60)..=act.config.max_override_lifetime;
-    allowed.contains(&asked).then(|| act.now().saturating_add(asked))
+    allowed
+        .contains(&asked)
+        .then(|| act.now().saturating_add(asked))
 }

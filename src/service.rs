@@ -1,7 +1,8 @@
 //! The shell: loads, asks the rules, writes, and only then tells.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use getrandom::SysRng;
@@ -184,6 +185,25 @@ struct Operation<'a> {
     id: AttemptId,
 }
 
+impl<'a> Operation<'a> {
+    /// An operation whose id is not drawn yet.
+    fn new(subject: &'a Subject, context: &'a Context, action: Action, kind: EventKind) -> Self {
+        Self {
+            subject,
+            context,
+            action,
+            kind,
+            id: AttemptId::from_bytes([0; 16]),
+        }
+    }
+}
+
+/// What somebody typed.
+enum Parsed<'a> {
+    Attempt(Operation<'a>, Arc<Attempt>),
+    NotACode(NotACode),
+}
+
 impl<R: CodeRepository, P: RolePolicy> BackupCodes<R, P> {
     /// Backup codes over a repository and a role policy, without an audit sink yet.
     pub fn new(repository: R, policy: P, hashing: Hashing) -> Self {
@@ -202,21 +222,41 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     /// The same with this audit sink.
     #[must_use]
     pub fn with_audit<B: AuditSink>(self, audit: B) -> BackupCodes<R, P, B> {
-        let Self { repository, policy, hashing, config, randomness, .. } = self;
-        BackupCodes { repository, policy, audit: Arc::new(audit), hashing, config, randomness }
+        let Self {
+            repository,
+            policy,
+            hashing,
+            config,
+            randomness,
+            ..
+        } = self;
+        BackupCodes {
+            repository,
+            policy,
+            audit: Arc::new(audit),
+            hashing,
+            config,
+            randomness,
+        }
     }
 
     /// The same under other rules of the application.
     #[must_use]
     pub fn with_config(self, config: Config) -> Self {
-        Self { config: Arc::new(config), ..self }
+        Self {
+            config: Arc::new(config),
+            ..self
+        }
     }
 
     /// The same with another random number generator than the operating system's, for example a
     /// hardware module's.
     #[must_use]
     pub fn with_rng(self, rng: impl TryCryptoRng + Send + 'static) -> Self {
-        Self { randomness: Randomness::new(rng), ..self }
+        Self {
+            randomness: Randomness::new(rng),
+            ..self
+        }
     }
 
     /// The rules of the application.
@@ -273,7 +313,10 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             Err(Failure::Unresolved(_)) => Confirmation::Unconfirmed,
             Err(Failure::Settled(error)) => return Err(error),
         };
-        Ok(Issued { sheet, confirmation })
+        Ok(Issued {
+            sheet,
+            confirmation,
+        })
     }
 
     /// Makes a prepared set the only one.
@@ -305,13 +348,18 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         typed: &str,
         context: &Context,
     ) -> Result<Activation, Error> {
-        let operation = self.operation(subject, context, Action::Activate, EventKind::Activate)?;
-        let attempt = match self.parse(operation, typed).await {
-            Ok(attempt) => attempt,
-            Err(not_a_code) => return Ok(Activation::NotACode(not_a_code)),
+        let operation = Operation::new(subject, context, Action::Activate, EventKind::Activate);
+        let (operation, attempt) = match self.parse(operation, typed).await? {
+            Parsed::Attempt(operation, attempt) => (operation, attempt),
+            Parsed::NotACode(hint) => return Ok(Activation::NotACode(hint)),
         };
         self.on_record(operation, Some(&attempt), |record, act, verified| {
-            Ok(rules::activate(record, set, Some((&attempt, verified)), act))
+            Ok(rules::activate(
+                record,
+                set,
+                Some((&attempt, verified)),
+                act,
+            ))
         })
         .await
     }
@@ -344,10 +392,10 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         typed: &str,
         context: &Context,
     ) -> Result<Redeem, Error> {
-        let operation = self.operation(subject, context, Action::Redeem, EventKind::Redeem)?;
-        let attempt = match self.parse(operation, typed).await {
-            Ok(attempt) => attempt,
-            Err(not_a_code) => return Ok(Redeem::NotACode(not_a_code)),
+        let operation = Operation::new(subject, context, Action::Redeem, EventKind::Redeem);
+        let (operation, attempt) = match self.parse(operation, typed).await? {
+            Parsed::Attempt(operation, attempt) => (operation, attempt),
+            Parsed::NotACode(hint) => return Ok(Redeem::NotACode(hint)),
         };
         let redeemed = self.on_record(operation, Some(&attempt), |record, act, verified| {
             Ok(rules::consume(record, &attempt, verified, act))
@@ -366,10 +414,10 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         typed: &str,
         context: &Context,
     ) -> Result<Check, Error> {
-        let operation = self.operation(subject, context, Action::Check, EventKind::Check)?;
-        let attempt = match self.parse(operation, typed).await {
-            Ok(attempt) => attempt,
-            Err(not_a_code) => return Ok(Check::NotACode(not_a_code)),
+        let operation = Operation::new(subject, context, Action::Check, EventKind::Check);
+        let (operation, attempt) = match self.parse(operation, typed).await? {
+            Parsed::Attempt(operation, attempt) => (operation, attempt),
+            Parsed::NotACode(hint) => return Ok(Check::NotACode(hint)),
         };
         let checked = self.on_record(operation, Some(&attempt), |record, act, verified| {
             Ok(rules::check(record, &attempt, verified, act))
@@ -388,10 +436,10 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         typed: &str,
         context: &Context,
     ) -> Result<Burn, Error> {
-        let operation = self.operation(subject, context, Action::Burn, EventKind::Burn)?;
-        let attempt = match self.parse(operation, typed).await {
-            Ok(attempt) => attempt,
-            Err(not_a_code) => return Ok(Burn::NotACode(not_a_code)),
+        let operation = Operation::new(subject, context, Action::Burn, EventKind::Burn);
+        let (operation, attempt) = match self.parse(operation, typed).await? {
+            Parsed::Attempt(operation, attempt) => (operation, attempt),
+            Parsed::NotACode(hint) => return Ok(Burn::NotACode(hint)),
         };
         let burned = self.on_record(operation, Some(&attempt), |record, act, verified| {
             Ok(rules::burn(record, &attempt, verified, act))
@@ -411,8 +459,12 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         lifetime: Duration,
         context: &Context,
     ) -> Result<Override, Error> {
-        let operation =
-            self.operation(subject, context, Action::IssueOverride, EventKind::IssueOverride)?;
+        let operation = self.operation(
+            subject,
+            context,
+            Action::IssueOverride,
+            EventKind::IssueOverride,
+        )?;
         self.ask(operation).await?;
         let max = self.config.max_override_lifetime;
         let revision = self.revision()?;
@@ -432,7 +484,11 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
                 Ok(Judged::Settled(issued))
             })
             .await?;
-        Ok(Override { code, expires_at, notice })
+        Ok(Override {
+            code,
+            expires_at,
+            notice,
+        })
     }
 
     /// Voids an override code. Nothing happens where there is none.
@@ -440,8 +496,12 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     /// # Errors
     /// [`Error::Denied`] or a fault.
     pub async fn revoke_override(&self, subject: &Subject, context: &Context) -> Result<(), Error> {
-        let operation =
-            self.operation(subject, context, Action::RevokeOverride, EventKind::RevokeOverride)?;
+        let operation = self.operation(
+            subject,
+            context,
+            Action::RevokeOverride,
+            EventKind::RevokeOverride,
+        )?;
         self.on_record(operation, None, |record, act, _| {
             Ok(Judged::Settled(rules::revoke_override(record, act)))
         })
@@ -500,7 +560,10 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             self.operation(subject, context, Action::ReadStatus, EventKind::ReadStatus)?;
         self.ask(operation).await?;
         let state = self.load(subject.id(), Freshness::Any).await?;
-        Ok(rules::status(&state.record, &self.act(operation, self.revision()?)))
+        Ok(rules::status(
+            &state.record,
+            &self.act(operation, self.revision()?),
+        ))
     }
 
     /// Hands stored events to the audit sink until none is left. Run it at start and on a
@@ -509,14 +572,19 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     /// # Errors
     /// [`Error::Sink`] when the sink fails, [`Error::Unavailable`] when the store does.
     pub async fn deliver_pending(&self) -> Result<Delivery, Error> {
-        let Self { repository, audit, .. } = self;
+        let Self {
+            repository, audit, ..
+        } = self;
         if audit.durability() == Durability::Lossy {
             return Ok(Delivery::SinkIsLossy);
         }
         let mut delivered = 0;
         let mut last: Option<EventId> = None;
         loop {
-            let events = repository.undelivered(DELIVERY_PAGE).await.map_err(unavailable)?;
+            let events = repository
+                .undelivered(DELIVERY_PAGE)
+                .await
+                .map_err(unavailable)?;
             let newest = events.last().map(|event| event.id);
             // The same page again: others deliver too, or the store does not take the
             // acknowledgement. Either way this run is over.
@@ -524,7 +592,10 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
                 return Ok(Delivery::Delivered(delivered));
             }
             last = newest;
-            audit.record(&events).await.map_err(|error| Error::Sink(Box::new(error)))?;
+            audit
+                .record(&events)
+                .await
+                .map_err(|error| Error::Sink(Box::new(error)))?;
             let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
             repository.acknowledge(&ids).await.map_err(unavailable)?;
             delivered += events.len();
@@ -547,7 +618,10 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         kind: EventKind,
     ) -> Result<Operation<'a>, Error> {
         let id = AttemptId::random(&mut self.rng())?;
-        Ok(Operation { subject, context, action, kind, id })
+        Ok(Operation {
+            id,
+            ..Operation::new(subject, context, action, kind)
+        })
     }
 
     fn act<'a>(&'a self, operation: Operation<'a>, revision: Revision) -> Act<'a> {
@@ -585,7 +659,8 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
 
     async fn offer_failure(&self, operation: Operation<'_>, reason: impl Into<Reason>) {
         let subject = Some(operation.subject.id());
-        self.offer(operation.kind, subject, operation.context, reason.into()).await;
+        self.offer(operation.kind, subject, operation.context, reason.into())
+            .await;
     }
 
     async fn offer(
@@ -595,30 +670,40 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         context: &Context,
         reason: Reason,
     ) {
+        let Ok(id) = self.randomness.offered_id() else {
+            return;
+        };
         // Best effort: an event that changes nothing is not worth an error.
-        if let Ok(id) = EventId::random(&mut self.rng()) {
-            let event = Event::new(id, kind, EventOutcome::Failure, subject, context);
-            let _ = self.audit.record(&[event.because(reason)]).await;
-        }
+        let event = Event::new(id, kind, EventOutcome::Failure, subject, context);
+        let _ = self.audit.record(&[event.because(reason)]).await;
     }
 
-    async fn parse(
-        &self,
-        operation: Operation<'_>,
-        typed: &str,
-    ) -> Result<Arc<Attempt>, NotACode> {
+    /// Reads what was typed. No random number is drawn and nothing hashed for what is no code.
+    async fn parse<'a>(&self, operation: Operation<'a>, typed: &str) -> Result<Parsed<'a>, Error> {
         match Attempt::parse(typed, &self.config.formats, operation.id) {
-            Ok(attempt) => Ok(Arc::new(attempt)),
-            Err(not_a_code) => {
-                self.offer_failure(operation, not_a_code).await;
-                Err(not_a_code)
+            Ok(attempt) => {
+                let id = AttemptId::random(&mut self.rng())?;
+                let attempt = Arc::new(attempt.with_id(id));
+                Ok(Parsed::Attempt(Operation { id, ..operation }, attempt))
+            }
+            Err(hint) => {
+                self.offer_failure(operation, hint).await;
+                Ok(Parsed::NotACode(hint))
             }
         }
     }
 
     async fn load(&self, user: &UserId, freshness: Freshness) -> Result<State, Error> {
-        match self.repository.load(user, freshness).await.map_err(unavailable)? {
-            None => Ok(State { record: Record::new(), expected: Expected::Absent }),
+        match self
+            .repository
+            .load(user, freshness)
+            .await
+            .map_err(unavailable)?
+        {
+            None => Ok(State {
+                record: Record::new(),
+                expected: Expected::Absent,
+            }),
             Some(loaded) => Ok(State {
                 record: Record::from_json(&loaded.record)?,
                 expected: Expected::At(loaded.revision),
@@ -634,7 +719,10 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         known: Known,
     ) -> Result<Vec<StoredHash>, Error> {
         let mut rng = self.rng();
-        let salts = codes.iter().map(|_| HashSalt::random(&mut rng)).collect::<Result<_, _>>()?;
+        let salts = codes
+            .iter()
+            .map(|_| HashSalt::random(&mut rng))
+            .collect::<Result<_, _>>()?;
         let user = operation.subject.id();
         match self.hashing.hash_set(user, set, codes, salts, known).await {
             Ok(hashes) => Ok(hashes),
@@ -657,8 +745,15 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         let state = self.load(operation.subject.id(), Freshness::Any).await?;
         let hashes = self.hash(operation, id, &codes, state.known()).await?;
         let now = operation.context.now();
-        let expires_at = config.set_lifetime.map(|lifetime| now.saturating_add(lifetime));
-        let sheet = Sheet { set: id, prepared_at: now, expires_at, codes };
+        let expires_at = config
+            .set_lifetime
+            .map(|lifetime| now.saturating_add(lifetime));
+        let sheet = Sheet {
+            set: id,
+            prepared_at: now,
+            expires_at,
+            codes,
+        };
         Ok((sheet, NewSet { id, format, hashes }, state))
     }
 
@@ -707,14 +802,20 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
                     }
                 }
             };
-            let Transition { outcome, step, offered } = transition;
+            let Transition {
+                outcome,
+                step,
+                offered,
+            } = transition;
             let Some(step) = step else {
                 if !offered.is_empty() {
                     let _ = self.audit.record(&offered).await;
                 }
                 return Ok(outcome);
             };
-            let put = self.put(user, state.expected, revision, &step.record, &step.events).await;
+            let put = self
+                .put(user, state.expected, revision, &step.record, &step.events)
+                .await;
             let unknown = match put {
                 Ok(PutOutcome::Applied) => {
                     self.forward(&step.events).await;
@@ -750,7 +851,9 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         events: &[Event],
     ) -> Result<PutOutcome, PutError<R::Error>> {
         let (json, summary) = (record.to_json(), Summary::of(record));
-        self.repository.put(Put::new(user, expected, revision, &json, &summary, events)).await
+        self.repository
+            .put(Put::new(user, expected, revision, &json, &summary, events))
+            .await
     }
 
     /// Looks whether the operation's own write is in the latest state. If so, writes once more:
@@ -771,7 +874,10 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
                 return Ok(Own::Absent(latest));
             }
             let revision = self.revision()?;
-            match self.put(user, latest.expected, revision, &latest.record, &[]).await {
+            match self
+                .put(user, latest.expected, revision, &latest.record, &[])
+                .await
+            {
                 Ok(PutOutcome::Applied) => return Ok(Own::Confirmed),
                 Ok(PutOutcome::Conflict) => {}
                 Err(PutError::NotApplied(error) | PutError::Unknown(error)) => {
@@ -784,7 +890,9 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
 
     /// Hands stored events to the sink. If that fails they stay stored, for `deliver_pending`.
     async fn forward(&self, events: &[Event]) {
-        let Self { repository, audit, .. } = self;
+        let Self {
+            repository, audit, ..
+        } = self;
         if events.is_empty() || audit.record(events).await.is_err() {
             return;
         }
@@ -802,7 +910,12 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         context: &Context,
     ) -> Result<(), Error> {
         let (actor, now) = (context.actor(), context.now());
-        match self.policy.decide(Request { actor, subject: None, action, now }) {
+        match self.policy.decide(Request {
+            actor,
+            subject: None,
+            action,
+            now,
+        }) {
             Decision::Allow => Ok(()),
             Decision::Deny(denial) => {
                 self.offer(kind, None, context, denial.into()).await;
@@ -818,19 +931,18 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
-    pub async fn users(
-        &self,
-        query: UsersQuery,
-        context: &Context,
-    ) -> Result<Vec<UserRow>, Error> {
-        self.ask_about_all(Action::ReadReports, EventKind::ReadReports, context).await?;
+    pub async fn users(&self, query: UsersQuery, context: &Context) -> Result<Vec<UserRow>, Error> {
+        self.ask_about_all(Action::ReadReports, EventKind::ReadReports, context)
+            .await?;
         let query = UsersQuery {
             low_threshold: self.policy.low_threshold(),
             now: context.now(),
             void_before: self.config.void_before,
             ..query
         };
-        Directory::users(&*self.repository, &query).await.map_err(unavailable)
+        Directory::users(&*self.repository, &query)
+            .await
+            .map_err(unavailable)
     }
 
     /// The usage figures for these windows.
@@ -838,10 +950,13 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     /// # Errors
     /// [`Error::Denied`] or a fault.
     pub async fn usage(&self, windows: Windows, context: &Context) -> Result<Usage, Error> {
-        self.ask_about_all(Action::ReadReports, EventKind::ReadReports, context).await?;
+        self.ask_about_all(Action::ReadReports, EventKind::ReadReports, context)
+            .await?;
         let threshold = self.policy.low_threshold();
         let query = UsageQuery::new(windows, threshold, context.now(), &self.config);
-        Directory::usage(&*self.repository, &query).await.map_err(unavailable)
+        Directory::usage(&*self.repository, &query)
+            .await
+            .map_err(unavailable)
     }
 
     /// Goes through all records and forgets what is old: uses beyond their time, prepared sets
@@ -853,12 +968,16 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     /// # Errors
     /// [`Error::Denied`] or a fault; what was purged before it stays purged.
     pub async fn purge(&self, context: &Context) -> Result<Purged, Error> {
-        self.ask_about_all(Action::Erase, EventKind::Erase, context).await?;
+        self.ask_about_all(Action::Erase, EventKind::Erase, context)
+            .await?;
         let mut purged = Purged::default();
-        let mut query =
-            UsersQuery::new(context.now()).filter(UserFilter::Every).limit(1000);
+        let mut query = UsersQuery::new(context.now())
+            .filter(UserFilter::Every)
+            .limit(1000);
         loop {
-            let rows = Directory::users(&*self.repository, &query).await.map_err(unavailable)?;
+            let rows = Directory::users(&*self.repository, &query)
+                .await
+                .map_err(unavailable)?;
             let Some(last) = rows.last().cloned() else {
                 return Ok(purged);
             };
@@ -885,13 +1004,19 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
         let written = match rules::purge(&state.record, &self.act(operation, revision)) {
             Purge::Keep => return Ok(()),
             Purge::Trim(step) => {
-                let put =
-                    self.put(subject.id(), state.expected, revision, &step.record, &step.events);
+                let put = self.put(
+                    subject.id(),
+                    state.expected,
+                    revision,
+                    &step.record,
+                    &step.events,
+                );
                 (put.await, &mut purged.trimmed)
             }
-            Purge::Remove => {
-                (self.repository.remove(subject.id(), current).await, &mut purged.removed)
-            }
+            Purge::Remove => (
+                self.repository.remove(subject.id(), current).await,
+                &mut purged.removed,
+            ),
         };
         match written {
             (Ok(PutOutcome::Applied), count) => *count += 1,
@@ -929,15 +1054,24 @@ impl<R: CodeRepository + SettingsStore, A: AuditSink> BackupCodes<R, SharedSetti
         draft: SettingsDraft,
         context: &Context,
     ) -> Result<SaveSettings, Error> {
-        self.ask_about_all(Action::SaveSettings, EventKind::SaveSettings, context).await?;
+        self.ask_about_all(Action::SaveSettings, EventKind::SaveSettings, context)
+            .await?;
         let revision = self.revision()?;
         let id = revision.event(0);
-        let event =
-            Event::new(id, EventKind::SaveSettings, EventOutcome::Success, None, context);
+        let event = Event::new(
+            id,
+            EventKind::SaveSettings,
+            EventOutcome::Success,
+            None,
+            context,
+        );
         let events = [event];
         let expected = draft.based_on.map_or(Expected::Absent, Expected::At);
         let SettingsDraft { settings, .. } = draft;
-        let saved = self.repository.save_settings(expected, revision, &settings, &events).await;
+        let saved = self
+            .repository
+            .save_settings(expected, revision, &settings, &events)
+            .await;
         match saved {
             Ok(PutOutcome::Applied) => {
                 self.policy.replace(settings, Some(revision), context.now());
@@ -958,6 +1092,10 @@ impl<R: CodeRepository + SettingsStore, A: AuditSink> BackupCodes<R, SharedSetti
 }
 
 /// Whether an operation's own write is in the latest state.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once an operation; a box would be one more allocation"
+)]
 enum Own {
     /// It is, and a write after it was applied.
     Confirmed,
@@ -981,7 +1119,18 @@ impl From<Denial> for Error {
 
 /// The generator of a shell, shared by its clones.
 #[derive(Clone)]
-struct Randomness(Arc<Mutex<dyn Draw>>);
+struct Randomness {
+    rng: Arc<Mutex<dyn Draw>>,
+    offered: Arc<Offered>,
+}
+
+/// Ids of events that are never stored: a random beginning and a count, so that what is no code
+/// costs no system call.
+#[derive(Default)]
+struct Offered {
+    first: OnceLock<[u8; 16]>,
+    count: AtomicU64,
+}
 
 /// A generator whose error type is out of the way.
 trait Draw: Send {
@@ -996,7 +1145,27 @@ impl<R: TryCryptoRng + Send> Draw for R {
 
 impl Randomness {
     fn new(rng: impl TryCryptoRng + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(rng)))
+        Self {
+            rng: Arc::new(Mutex::new(rng)),
+            offered: Arc::default(),
+        }
+    }
+
+    fn offered_id(&self) -> Result<EventId, RandomError> {
+        let Offered { first, count } = &*self.offered;
+        let first = match first.get() {
+            Some(first) => *first,
+            None => {
+                let drawn = EventId::random(&mut ShellRng(self))?.to_bytes();
+                *first.get_or_init(|| drawn)
+            }
+        };
+        let number = u128::from(count.fetch_add(1, Ordering::Relaxed));
+        Ok(EventId::from_bytes(
+            u128::from_be_bytes(first)
+                .wrapping_add(number)
+                .to_be_bytes(),
+        ))
     }
 }
 
@@ -1018,7 +1187,11 @@ impl TryRng for ShellRng<'_> {
     }
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), RandomError> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).fill(bytes)
+        self.0
+            .rng
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .fill(bytes)
     }
 }
 

@@ -214,10 +214,27 @@ impl Settings {
     }
 
     fn judge(&self, request: &Request<'_>) -> Result<(), Denial> {
-        let own = || if request.is_own() { Ok(()) } else { Err(Denial::OnlyOwn) };
-        let somebody_else = || if request.is_own() { Err(Denial::NotOneself) } else { Ok(()) };
-        let own_or_administered =
-            || if request.is_own() { Ok(()) } else { self.administers(request) };
+        let own = || {
+            if request.is_own() {
+                Ok(())
+            } else {
+                Err(Denial::OnlyOwn)
+            }
+        };
+        let somebody_else = || {
+            if request.is_own() {
+                Err(Denial::NotOneself)
+            } else {
+                Ok(())
+            }
+        };
+        let own_or_administered = || {
+            if request.is_own() {
+                Ok(())
+            } else {
+                self.administers(request)
+            }
+        };
         if *request.actor == Actor::Nobody {
             return Err(Denial::NoActor);
         }

@@ -40,7 +40,10 @@ impl SharedSettings {
     /// A copy that is not yet read, and never used when older than `max_age`.
     #[must_use]
     pub fn new(max_age: Duration) -> Self {
-        Self { copy: Arc::default(), max_age }
+        Self {
+            copy: Arc::default(),
+            max_age,
+        }
     }
 
     /// The settings in force, to be changed and saved with
@@ -48,7 +51,10 @@ impl SharedSettings {
     /// refresh.
     #[must_use]
     pub fn edit(&self) -> Option<SettingsDraft> {
-        self.read().map(|copy| SettingsDraft { settings: copy.settings, based_on: copy.revision })
+        self.read().map(|copy| SettingsDraft {
+            settings: copy.settings,
+            based_on: copy.revision,
+        })
     }
 
     /// The settings in force, as last read.
@@ -63,12 +69,19 @@ impl SharedSettings {
         revision: Option<Revision>,
         read_at: Timestamp,
     ) {
-        let copied = Copied { settings, revision, read_at };
+        let copied = Copied {
+            settings,
+            revision,
+            read_at,
+        };
         *self.copy.write().unwrap_or_else(PoisonError::into_inner) = Some(copied);
     }
 
     fn read(&self) -> Option<Copied> {
-        self.copy.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.copy
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -83,6 +96,8 @@ impl RolePolicy for SharedSettings {
     }
 
     fn low_threshold(&self) -> u8 {
-        self.read().map_or_else(Settings::default, |copy| copy.settings).low_threshold()
+        self.read()
+            .map_or_else(Settings::default, |copy| copy.settings)
+            .low_threshold()
     }
 }

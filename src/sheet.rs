@@ -100,12 +100,17 @@ impl Wording {
             format!("Sheet:   {}", sheet.label()),
             format!("Made on: {}", sheet.prepared_at.date()),
         ];
-        facts.extend(sheet.expires_at.map(|expiry| format!("Valid until: {expiry}")));
+        facts.extend(
+            sheet
+                .expires_at
+                .map(|expiry| format!("Valid until: {expiry}")),
+        );
         Self {
             title: format!("Backup codes for {site}"),
             facts,
             advice: vec![
-                "Each code works once, in any order. Keep this sheet apart from your password.".into(),
+                "Each code works once, in any order. Keep this sheet apart from your password."
+                    .into(),
                 "A new sheet makes this one useless.".into(),
             ],
         }
@@ -125,9 +130,17 @@ impl ExposedSheet<'_> {
     /// accepted as that code.
     #[must_use]
     pub fn text(&self, wording: &Wording) -> Zeroizing<String> {
-        let codes = self.0.codes.first().map_or(0, |code| code.format().symbols() * 2 + 8);
-        let words: usize =
-            wording.facts.iter().chain(&wording.advice).map(|line| line.len() + 1).sum();
+        let codes = self
+            .0
+            .codes
+            .first()
+            .map_or(0, |code| code.format().symbols() * 2 + 8);
+        let words: usize = wording
+            .facts
+            .iter()
+            .chain(&wording.advice)
+            .map(|line| line.len() + 1)
+            .sum();
         // Reserved in one piece: a text that grows leaves unwiped copies behind.
         let capacity = wording.title.len() + words + codes * self.0.codes.len() + 8;
         let mut text = Zeroizing::new(String::with_capacity(capacity));
@@ -173,7 +186,9 @@ impl Override {
     /// [`Sheet::expose`].
     #[must_use]
     pub fn expose(&self) -> Zeroizing<String> {
-        self.code.first().map_or_else(|| Zeroizing::new(String::new()), Code::expose)
+        self.code
+            .first()
+            .map_or_else(|| Zeroizing::new(String::new()), Code::expose)
     }
 
     /// From when on it is refused.

@@ -93,7 +93,11 @@ fn civil(day_number: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -105,7 +109,10 @@ impl fmt::Display for Timestamp {
         let of_day = self.0.rem_euclid(86_400_000);
         let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
         let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
+        )
     }
 }
 
@@ -133,7 +140,9 @@ impl TryFrom<SystemTime> for Timestamp {
     type Error = TimestampError;
 
     fn try_from(time: SystemTime) -> Result<Self, TimestampError> {
-        let since = time.duration_since(UNIX_EPOCH).map_err(|_| TimestampError)?;
+        let since = time
+            .duration_since(UNIX_EPOCH)
+            .map_err(|_| TimestampError)?;
         Self::from_unix_millis(i64::try_from(since.as_millis()).map_err(|_| TimestampError)?)
     }
 }
@@ -159,7 +168,10 @@ mod tests {
             (1_735_689_599_999, "2024-12-31T23:59:59.999Z"),
             (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
         ] {
-            assert_eq!(Timestamp::from_unix_millis(millis).unwrap().to_string(), text);
+            assert_eq!(
+                Timestamp::from_unix_millis(millis).unwrap().to_string(),
+                text
+            );
         }
     }
 
@@ -188,7 +200,10 @@ mod tests {
     #[test]
     fn what_is_out_of_range_is_refused() {
         assert_eq!(Timestamp::from_unix_millis(-1), Err(TimestampError));
-        assert_eq!(Timestamp::from_unix_millis(253_402_300_800_000), Err(TimestampError));
+        assert_eq!(
+            Timestamp::from_unix_millis(253_402_300_800_000),
+            Err(TimestampError)
+        );
         assert!(serde_json::from_str::<Timestamp>("-1").is_err());
         assert_eq!(Timestamp::MAX.saturating_add(Duration::MAX), Timestamp::MAX);
         assert_eq!(Timestamp::MIN.saturating_sub(Duration::MAX), Timestamp::MIN);

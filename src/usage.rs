@@ -149,14 +149,25 @@ impl Windows {
         };
         let window = |range: Range<Timestamp>| {
             let quarters = quarter(range.start)?..quarter(range.end)?;
-            if quarters.is_empty() { Err(WindowsError::Order) } else { Ok(quarters) }
+            if quarters.is_empty() {
+                Err(WindowsError::Order)
+            } else {
+                Ok(quarters)
+            }
         };
-        let days = day_boundaries.iter().map(|at| quarter(*at)).collect::<Result<Vec<_>, _>>()?;
+        let days = day_boundaries
+            .iter()
+            .map(|at| quarter(*at))
+            .collect::<Result<Vec<_>, _>>()?;
         let in_order = days.windows(2).all(|pair| pair[0] < pair[1]);
         if !in_order || days.len() == 1 || days.len() > 401 {
             return Err(WindowsError::Order);
         }
-        Ok(Self { today: window(today)?, month: window(month)?, days })
+        Ok(Self {
+            today: window(today)?,
+            month: window(month)?,
+            days,
+        })
     }
 
     /// Windows of a time zone: the day and month of `now`, and the `days` days up to and
@@ -177,7 +188,9 @@ impl Windows {
             .to_zoned_datetime(zone.clone());
         // Midnight may not exist; the start of a day always does.
         let start = |date: jiff::civil::Date| {
-            let start = date.to_zoned_datetime(zone.clone()).map_err(|_| WindowsError::Zone)?;
+            let start = date
+                .to_zoned_datetime(zone.clone())
+                .map_err(|_| WindowsError::Zone)?;
             Timestamp::from_unix_millis(start.timestamp().as_millisecond())
                 .map_err(|_| WindowsError::Zone)
         };
@@ -195,7 +208,11 @@ impl Windows {
             }
             boundaries.push(start(tomorrow)?);
         }
-        Self::new(start(today)?..start(tomorrow)?, start(first)?..start(next)?, &boundaries)
+        Self::new(
+            start(today)?..start(tomorrow)?,
+            start(first)?..start(next)?,
+            &boundaries,
+        )
     }
 }
 
@@ -216,7 +233,12 @@ impl UsageQuery {
     /// A query for these windows at `now`.
     #[must_use]
     pub fn new(windows: Windows, low_threshold: u8, now: Timestamp, config: &Config) -> Self {
-        Self { windows, low_threshold, now, void_before: config.void_before() }
+        Self {
+            windows,
+            low_threshold,
+            now,
+            void_before: config.void_before(),
+        }
     }
 }
 
@@ -245,7 +267,10 @@ impl Usage {
     #[must_use]
     pub fn none(query: &UsageQuery) -> Self {
         let days = query.windows.days.len().saturating_sub(1);
-        Self { used_by_day: vec![0; days], ..Self::default() }
+        Self {
+            used_by_day: vec![0; days],
+            ..Self::default()
+        }
     }
 
     /// Counts one user in.
@@ -263,7 +288,9 @@ impl Usage {
             }
         }
         let Windows { today, month, days } = &query.windows;
-        let earliest = days.first().map_or(month.start, |day| *day.min(&month.start));
+        let earliest = days
+            .first()
+            .map_or(month.start, |day| *day.min(&month.start));
         for used in summary.uses.iter().rev() {
             if used.quarter < earliest.min(today.start) {
                 break;
@@ -276,7 +303,10 @@ impl Usage {
                 self.used_this_month += count;
             }
             let day = days.partition_point(|start| *start <= used.quarter);
-            if let Some(slot) = day.checked_sub(1).and_then(|day| self.used_by_day.get_mut(day)) {
+            if let Some(slot) = day
+                .checked_sub(1)
+                .and_then(|day| self.used_by_day.get_mut(day))
+            {
                 *slot += count;
             }
         }

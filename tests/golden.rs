@@ -1,0 +1,80 @@
+//! Every record format version ever written is read, and written again to the letter.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::fs;
+use std::path::Path;
+
+use backup_codes::{Record, RecordError};
+
+fn golden() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut files: Vec<(String, String)> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (
+                name,
+                fs::read_to_string(path).unwrap().trim_end().to_owned(),
+            )
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn golden_records_are_read_and_written_again_to_the_letter() {
+    let files = golden();
+    assert_eq!(
+        files.len(),
+        5,
+        "a golden file was added or removed: keep every one"
+    );
+    for (name, json) in files {
+        let record = Record::from_json(&json).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(record.to_json(), json, "{name}");
+    }
+}
+
+#[test]
+fn a_newer_version_is_refused_and_named_whatever_its_fields() {
+    for json in [r#"{"version":2}"#, r#"{"version":2,"shards":[1,2]}"#] {
+        let error = Record::from_json(json).unwrap_err();
+        assert_eq!(error, RecordError::Newer { found: 2 });
+        assert_eq!(
+            error.to_string(),
+            "the record has format version 2, this crate reads up to 1: update the crate on every \
+             node before a newer one writes"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_record_is_an_error_that_repeats_nothing() {
+    for json in [
+        "",
+        "null",
+        "[]",
+        "{}",
+        r#"{"version":0}"#,
+        r#"{"version":1,"secret":"$argon2id$v=19$leak"}"#,
+        r#"{"version":1,"active":{"id":"zz"}}"#,
+        r#"{"version":1,"throttle":{"run":300}}"#,
+    ] {
+        let error = Record::from_json(json).unwrap_err();
+        assert!(
+            matches!(error, RecordError::Malformed { .. }),
+            "{json}: {error}"
+        );
+        assert!(!error.to_string().contains("leak") && !format!("{error:?}").contains("leak"));
+    }
+    let large = format!(
+        "{{\"version\":1,\"x\":\"{}\"}}",
+        "x".repeat(Record::MAX_JSON_LEN)
+    );
+    assert!(matches!(
+        Record::from_json(&large),
+        Err(RecordError::TooLarge { .. })
+    ));
+}
