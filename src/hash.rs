@@ -280,7 +280,9 @@ impl Matrix {
 
     #[cfg(test)]
     pub(crate) fn is_zero(&self) -> bool {
-        self.blocks.iter().all(|block| block.as_ref().iter().all(|word| *word == 0))
+        self.blocks
+            .iter()
+            .all(|block| block.as_ref().iter().all(|word| *word == 0))
     }
 }
 

@@ -1,4 +1,75 @@
-//! Single-use 2FA backup (recovery) codes.
+//! Single-use 2FA backup (recovery) codes: made, shown once, redeemed once.
+//!
+//! ```
+//! use backup_codes::{
+//!     Activation, BackupCodes, Context, Hasher, Hashing, Keyring, MemoryRepository, Redeem,
+//!     Settings, Subject, Timestamp, UserId,
+//! };
+//!
+//! # pollster::block_on(async {
+//! // In an application: `Hashing::pool(keyring)`, with a pepper.
+//! let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper()));
+//! let codes = BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing);
+//! let alice = Subject::new(UserId::new("42")?, ["staff"]);
+//! let cx = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?).by(&alice);
+//!
+//! let sheet = codes.prepare(&alice, &cx).await?;
+//! let (number, code) = sheet.expose().codes().nth(2).expect("ten codes");
+//! assert!(matches!(codes.activate(&alice, sheet.id(), &cx).await?, Activation::Activated(_)));
+//!
+//! let Redeem::Accepted(receipt) = codes.redeem(&alice, &code, &cx).await? else {
+//!     panic!("a right code is accepted");
+//! };
+//! assert_eq!((receipt.slot(), receipt.remaining()), (number, 9));
+//! assert!(matches!(codes.redeem(&alice, &code, &cx).await?, Redeem::Refused(_)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Overview
+//!
+//! [`BackupCodes`] is the shell: every operation, async, over three traits of yours.
+//!
+//! * [`CodeRepository`] keeps one record a user, replaced by one conditional write.
+//!   [`MemoryRepository`] is the ready one; the `conformance` feature tests yours. [`Directory`]
+//!   and [`SettingsStore`] stand beside it for administration.
+//! * [`RolePolicy`] says who may hold, redeem and administer codes. [`Settings`] is the ready
+//!   one, [`SharedSettings`] a copy of saved ones.
+//! * [`AuditSink`] receives every [`Event`]: [`JsonLines`], [`MemoryAudit`], [`NoAudit`], or
+//!   `tracing` behind a feature.
+//!
+//! Below it are pure functions on values, for applications that do their own I/O:
+//! [`generate()`], [`hash()`], [`verify()`], [`consume()`], [`usage()`] and the other transitions in
+//! [`rules`]. Time and randomness are arguments; nothing here reads a clock.
+//!
+//! # Cookbook
+//!
+//! * *A user on the profile page*: [`prepare`](BackupCodes::prepare), show the [`Sheet`], then
+//!   [`activate`](BackupCodes::activate); [`status`](BackupCodes::status);
+//!   [`check`](BackupCodes::check) tries a code, [`burn`](BackupCodes::burn) voids a leaked one.
+//! * *A locked-out user*: [`redeem`](BackupCodes::redeem).
+//! * *An administrator*: [`users`](BackupCodes::users), [`usage`](BackupCodes::usage),
+//!   [`issue_override`](BackupCodes::issue_override), [`unlock`](BackupCodes::unlock),
+//!   [`revoke_all`](BackupCodes::revoke_all), [`save_settings`](BackupCodes::save_settings).
+//! * *A schedule*: [`deliver_pending`](BackupCodes::deliver_pending) each minute and at start,
+//!   [`refresh_settings`](BackupCodes::refresh_settings) well within its bound,
+//!   [`purge`](BackupCodes::purge) each day.
+//! * *When the second factor is removed*: [`revoke_all`](BackupCodes::revoke_all) with
+//!   [`RevokeReason::FactorRemoved`], or its codes would outlive it.
+//!
+//! # What it does not do
+//!
+//! It never finds a user by a code, mints no session, draws no login page, and is no first
+//! factor: a [`Receipt`] proves one factor of a user whom the application has identified by
+//! another. It equalises the work of right and wrong codes; it does not hide whether an account
+//! exists, which the first factor has settled.
+//!
+//! # Features
+//!
+//! All are off by default, and each adds something without changing anything: `conformance` (the
+//! storage contract as tests; for development), `jiff` (windows of figures out of a time zone;
+//! without it, pass the midnights yourself), `tracing` (an audit sink).
 #![forbid(unsafe_code)]
 
 // In the order of `DESIGN.md`: each file imports only from those above it.
@@ -58,3 +129,7 @@ pub use usage::*;
 
 #[doc = include_str!("../docs/framing.md")]
 pub mod framing {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

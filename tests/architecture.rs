@@ -1,0 +1,95 @@
+//! Each file of `src/` imports only from files above it in the table of `DESIGN.md`.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::Path;
+
+fn rooms() -> Vec<String> {
+    let design = fs::read_to_string("DESIGN.md").unwrap();
+    let table = design
+        .split("## Rooms")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    table
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("| `")?
+                .split_once(".rs`")
+                .map(|(name, _)| name.to_owned())
+        })
+        .collect()
+}
+
+/// The files of this crate that a source text imports from, tests left out.
+fn imports(source: &str) -> Vec<String> {
+    let code = source.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let code: String = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
+    code.split("crate::")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("::").map(|(name, _)| name.to_owned()))
+        .filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect()
+}
+
+#[test]
+fn the_table_names_every_file() {
+    let mut rooms = rooms();
+    let mut files: Vec<String> = fs::read_dir("src")
+        .unwrap()
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .filter(|name| name != "lib")
+        .collect();
+    rooms.sort();
+    files.sort();
+    assert_eq!(rooms, files);
+}
+
+#[test]
+fn each_file_imports_only_from_files_above_it() {
+    let rooms = rooms();
+    let mut seen = 0;
+    for (place, room) in rooms.iter().enumerate() {
+        let source = fs::read_to_string(Path::new("src").join(format!("{room}.rs"))).unwrap();
+        for import in imports(&source) {
+            // The hooks of the constant-time proof are called from below; they import nothing.
+            if import == "memcheck" || import == *room || !rooms.contains(&import) {
+                continue;
+            }
+            seen += 1;
+            assert!(
+                rooms[..place].contains(&import),
+                "{room}.rs imports {import}.rs"
+            );
+        }
+    }
+    assert!(seen > 50, "imports were found at all");
+}
+
+#[test]
+fn a_planted_import_from_below_would_be_seen() {
+    let planted =
+        "use crate::service::BackupCodes;\nlet x = crate::rules::Erased;\n// crate::no::no\n";
+    assert_eq!(imports(planted), ["service", "rules"]);
+}
+
+#[test]
+fn nothing_in_src_reads_a_clock() {
+    for entry in fs::read_dir("src").unwrap() {
+        let source = fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(!source.contains("::now()"));
+    }
+}

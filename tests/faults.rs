@@ -1,0 +1,248 @@
+//! Faults of the store, one by one: what the caller is told, and what is then true.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use backup_codes::conformance::{Fault, Faulty};
+use backup_codes::{
+    Activation, BackupCodes, CodeRepository, Config, Confirmation, Context, Cost, Error, Event,
+    EventId, Format, Formats, Freshness, Hasher, Hashing, Keyring, Loaded, MemoryRepository, Put,
+    PutError, PutOutcome, Redeem, Revision, Settings, Sheet, Subject, Timestamp, UserId,
+};
+use pollster::block_on;
+
+fn service<R: CodeRepository>(store: R) -> BackupCodes<R, Settings> {
+    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
+    BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config)
+}
+
+fn alice() -> Subject {
+    Subject::new(UserId::new("alice").unwrap(), ["staff"])
+}
+
+fn own() -> Context {
+    Context::new(Timestamp::from_unix_millis(1_790_000_000_000).unwrap()).by(&alice())
+}
+
+fn issue(store: &MemoryRepository) -> Sheet {
+    block_on(service(store.clone()).issue(&alice(), &own()))
+        .unwrap()
+        .sheet
+}
+
+fn first(sheet: &Sheet) -> String {
+    sheet.expose().codes().next().unwrap().1.to_string()
+}
+
+fn remaining(store: &MemoryRepository) -> u8 {
+    block_on(service(store.clone()).status(&alice(), &own()))
+        .unwrap()
+        .remaining
+}
+
+/// A redeem of a right code, whose calls meet these faults.
+fn redeem(faults: &[Fault]) -> (Result<Redeem, Error>, u8) {
+    let store = MemoryRepository::new();
+    let sheet = issue(&store);
+    let faulty = service(Faulty::new(store.clone(), faults.to_vec()));
+    let outcome = block_on(faulty.redeem(&alice(), &first(&sheet), &own()));
+    (outcome, remaining(&store))
+}
+
+#[test]
+fn a_lost_reply_is_settled_by_a_confirming_write() {
+    use Fault::{ApplyThenConflict, ApplyThenFail, None};
+    for lost in [ApplyThenFail, ApplyThenConflict] {
+        let (outcome, left) = redeem(&[None, lost]);
+        assert!(matches!(outcome, Ok(Redeem::Accepted(_))), "{outcome:?}");
+        assert_eq!(left, 9);
+    }
+}
+
+#[test]
+fn without_an_applied_confirmation_there_is_no_acceptance() {
+    use Fault::{ApplyThenFail, FailBefore, FailUnknown, None};
+    // The reply is lost, and the look, or the confirming write, fails.
+    for faults in [
+        vec![None, ApplyThenFail, FailBefore],
+        vec![None, ApplyThenFail, None, FailBefore],
+        vec![None, ApplyThenFail, None, FailUnknown],
+        vec![None, ApplyThenFail, None, ApplyThenFail],
+    ] {
+        let (outcome, left) = redeem(&faults);
+        assert!(
+            matches!(outcome, Err(Error::Unavailable(_))),
+            "{faults:?}: {outcome:?}"
+        );
+        assert_eq!(left, 9, "the code is burned, never un-burned");
+    }
+    for faults in [
+        vec![FailBefore],
+        vec![None, FailBefore],
+        vec![None, FailUnknown],
+    ] {
+        let (outcome, left) = redeem(&faults);
+        assert!(
+            matches!(outcome, Err(Error::Unavailable(_))),
+            "{faults:?}: {outcome:?}"
+        );
+        assert_eq!(left, 10);
+    }
+}
+
+#[test]
+fn a_right_and_a_wrong_code_get_the_same_error() {
+    let store = MemoryRepository::new();
+    let sheet = issue(&store);
+    let foreign = first(&issue(&MemoryRepository::new()));
+    for fault in [Fault::FailBefore, Fault::FailUnknown] {
+        let text = |typed: &str| {
+            let faulty = service(Faulty::new(store.clone(), [Fault::None, fault]));
+            let error = block_on(faulty.redeem(&alice(), typed, &own())).unwrap_err();
+            format!("{error} {error:?}")
+        };
+        assert_eq!(text(&first(&sheet)), text(&foreign));
+    }
+}
+
+#[test]
+fn an_issue_without_an_answer_gives_the_sheet_as_unconfirmed() {
+    let store = MemoryRepository::new();
+    let old = issue(&store);
+    for (fault, in_force) in [(Fault::ApplyThenFail, true), (Fault::FailUnknown, false)] {
+        let faults = [Fault::None, fault, Fault::FailBefore];
+        let faulty = service(Faulty::new(store.clone(), faults));
+        let issued = block_on(faulty.issue(&alice(), &own())).unwrap();
+        assert_eq!(issued.confirmation, Confirmation::Unconfirmed);
+        let status = block_on(service(store.clone()).status(&alice(), &own())).unwrap();
+        assert_eq!(status.set == Some(issued.sheet.id()), in_force);
+        assert_eq!(status.total, 10, "the old set or the new one");
+    }
+    let _ = old;
+    // Where it is certain that nothing was written, it is an error.
+    let faulty = service(Faulty::new(store, [Fault::None, Fault::FailBefore]));
+    assert!(matches!(
+        block_on(faulty.issue(&alice(), &own())),
+        Err(Error::Unavailable(_))
+    ));
+}
+
+#[test]
+fn a_fault_at_every_call_of_a_replacement_leaves_the_old_set_or_the_new_one() {
+    let faults = [
+        Fault::FailBefore,
+        Fault::ApplyThenFail,
+        Fault::FailUnknown,
+        Fault::ApplyThenConflict,
+    ];
+    for call in 0..8 {
+        for fault in faults {
+            let store = MemoryRepository::new();
+            let old = issue(&store);
+            let mut plan = vec![Fault::None; call];
+            plan.push(fault);
+            let faulty = service(Faulty::new(store.clone(), plan));
+            let new = block_on(faulty.prepare(&alice(), &own())).ok();
+            let activated = new
+                .as_ref()
+                .and_then(|new| block_on(faulty.activate(&alice(), new.id(), &own())).ok());
+            let status = block_on(service(store.clone()).status(&alice(), &own())).unwrap();
+            if matches!(activated, Some(Activation::Activated(_))) {
+                assert_eq!(status.set, new.as_ref().map(Sheet::id));
+            }
+            let valid = [Some(&old), new.as_ref()].into_iter().flatten();
+            let working = valid.filter(|sheet| {
+                let redeemed =
+                    block_on(service(store.clone()).redeem(&alice(), &first(sheet), &own()));
+                matches!(redeemed, Ok(Redeem::Accepted(_)))
+            });
+            assert_eq!(working.count(), 1, "{fault:?} at call {call}");
+        }
+    }
+}
+
+/// A store in which somebody else is always faster.
+struct Overtaken(MemoryRepository, Arc<AtomicUsize>);
+
+impl CodeRepository for Overtaken {
+    type Error = Infallible;
+    async fn load(&self, user: &UserId, f: Freshness) -> Result<Option<Loaded>, Infallible> {
+        self.0.load(user, f).await
+    }
+    async fn put(&self, _: Put<'_>) -> Result<PutOutcome, PutError<Infallible>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Ok(PutOutcome::Conflict)
+    }
+    async fn remove(&self, _: &UserId, _: Revision) -> Result<PutOutcome, PutError<Infallible>> {
+        Ok(PutOutcome::Conflict)
+    }
+    async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Infallible> {
+        self.0.undelivered(limit).await
+    }
+    async fn acknowledge(&self, events: &[EventId]) -> Result<(), Infallible> {
+        self.0.acknowledge(events).await
+    }
+}
+
+#[test]
+fn after_sixteen_rounds_there_is_no_verdict_and_one_evaluation_was_done() {
+    let store = MemoryRepository::new();
+    let sheet = issue(&store);
+    let rounds = Arc::new(AtomicUsize::new(0));
+    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let hashing = Hashing::inline(hasher);
+    let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
+    let codes = BackupCodes::new(
+        Overtaken(store, rounds.clone()),
+        Settings::default(),
+        hashing.clone(),
+    )
+    .with_config(config);
+    let outcome = block_on(codes.redeem(&alice(), &first(&sheet), &own()));
+    assert!(matches!(outcome, Err(Error::Contended)));
+    assert_eq!(rounds.load(Ordering::Relaxed), 16);
+    assert_eq!(hashing.evaluations(), 1, "the slot's hash did not change");
+}
+
+#[test]
+fn a_store_that_is_down_lets_nobody_in() {
+    let store = MemoryRepository::new();
+    let sheet = issue(&store);
+    let faulty = Faulty::new(store.clone(), []);
+    faulty.set_down(true);
+    let faulty = service(faulty);
+    for _ in 0..20 {
+        let outcome = block_on(faulty.redeem(&alice(), &first(&sheet), &own()));
+        assert!(matches!(outcome, Err(Error::Unavailable(_))));
+    }
+    faulty.repository().set_down(false);
+    let outcome = block_on(faulty.redeem(&alice(), &first(&sheet), &own()));
+    assert!(
+        matches!(outcome, Ok(Redeem::Accepted(_))),
+        "nothing was counted: {outcome:?}"
+    );
+}
+
+#[test]
+fn a_corrupt_or_newer_record_is_an_error_that_says_so() {
+    for (text, expected) in [
+        ("{\"version\":9}", "the record has format version 9"),
+        ("garbage", "the record is damaged at line 1, column 1"),
+    ] {
+        let store = MemoryRepository::new();
+        let (user, summary) = (alice(), backup_codes::Summary::default());
+        let revision = Revision::random(&mut getrandom::SysRng).unwrap();
+        let absent = backup_codes::Expected::Absent;
+        let put = Put::new(user.id(), absent, revision, text, &summary, &[]);
+        assert_eq!(block_on(store.put(put)).unwrap(), PutOutcome::Applied);
+        let foreign = first(&issue(&MemoryRepository::new()));
+        let error = block_on(service(store).redeem(&alice(), &foreign, &own())).unwrap_err();
+        let Error::Record(source) = error else {
+            panic!("{error:?}")
+        };
+        assert!(source.to_string().starts_with(expected), "{source}");
+    }
+}

@@ -1,0 +1,101 @@
+//! Secrets are gone from this process's memory once they are dropped.
+//!
+//! Searches the writable memory through `/proc/self/mem`, so on Linux only. What is searched for
+//! is kept in a disguise, or the search would find itself.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+use backup_codes::{
+    Attempt, AttemptId, Cost, Format, Formats, HashSalt, Hasher, KeyId, Keyring, Matrix, Pepper,
+    SetId, SetSize, Target, UserId, generate, hash, verify,
+};
+use getrandom::SysRng;
+use getrandom::rand_core::TryRng;
+
+const DISGUISE: u8 = 0x5a;
+
+fn disguised(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| byte ^ DISGUISE).collect()
+}
+
+/// How often the disguised bytes stand undisguised in writable memory.
+fn found(needle: &[u8]) -> usize {
+    let memory = File::open("/proc/self/mem").unwrap();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mut count = 0;
+    for line in maps.lines() {
+        let mut fields = line.split_whitespace();
+        let (range, mode) = (fields.next().unwrap(), fields.next().unwrap());
+        if !mode.starts_with("rw") {
+            continue;
+        }
+        let (from, to) = range.split_once('-').unwrap();
+        let from = u64::from_str_radix(from, 16).unwrap();
+        let to = u64::from_str_radix(to, 16).unwrap();
+        let mut page = [0; 4096 + 64];
+        let mut at = from;
+        while at < to {
+            let read = memory.read_at(&mut page, at).unwrap_or(0);
+            for window in page[..read].windows(needle.len()) {
+                let same = window
+                    .iter()
+                    .zip(needle)
+                    .all(|(byte, wanted)| byte ^ DISGUISE == *wanted);
+                count += usize::from(same);
+            }
+            // Disguised in turn, so that this buffer is not found.
+            page.fill(0);
+            at += 4096;
+        }
+    }
+    count
+}
+
+#[test]
+fn codes_attempts_and_peppers_are_wiped() {
+    let mut pepper = vec![0; 48];
+    SysRng.try_fill_bytes(&mut pepper).unwrap();
+    let pepper_needle = disguised(&pepper[8..40]);
+    let keyring = Keyring::new(KeyId::new("k").unwrap(), Pepper::new(pepper).unwrap());
+    let hasher = Hasher::new(keyring).with_high_entropy_cost(Cost::LEAST);
+    let codes = generate(Format::HIGH_ENTROPY, SetSize::new(2).unwrap(), &mut SysRng).unwrap();
+    // The groups as they are shown, and the symbols without hyphens.
+    let (shown, symbols) = {
+        let text = codes[0].expose();
+        let symbols = zeroize::Zeroizing::new(
+            text.bytes()
+                .filter(|byte| *byte != b'-')
+                .collect::<Vec<u8>>(),
+        );
+        (
+            disguised(&text.as_bytes()[5..30]),
+            disguised(&symbols[4..24]),
+        )
+    };
+    assert!(found(&symbols) > 0, "the search finds what is there");
+    assert!(found(&pepper_needle) > 0);
+
+    let (user, set, mut matrix) = (
+        UserId::new("a").unwrap(),
+        SetId::from_bytes([1; 16]),
+        Matrix::new(),
+    );
+    let salt = HashSalt::random(&mut SysRng).unwrap();
+    let stored = hash(&hasher, &mut matrix, &user, set, &codes[0], salt).unwrap();
+    {
+        let typed = codes[0].expose();
+        let formats = Formats::new(Format::HIGH_ENTROPY);
+        let attempt = Attempt::parse(&typed, &formats, AttemptId::from_bytes([2; 16])).unwrap();
+        let target = Target::Hash(set, stored);
+        let _ = verify(&hasher, &mut matrix, &user, &attempt, &target).unwrap();
+    }
+    drop(codes);
+    drop(matrix);
+    assert_eq!(found(&shown), 0, "a shown code is left in memory");
+    assert_eq!(found(&symbols), 0, "a code's symbols are left in memory");
+    drop(hasher);
+    assert_eq!(found(&pepper_needle), 0, "a pepper is left in memory");
+}

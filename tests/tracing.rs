@@ -1,0 +1,63 @@
+//! The `tracing` sink: one event, one line, whatever is in it.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use backup_codes::{
+    AuditSink, BackupCodes, Context, Durability, Hasher, Hashing, Keyring, MemoryRepository,
+    Redeem, Settings, Subject, Timestamp, TracingAudit, UserId,
+};
+use pollster::block_on;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Visit for Lines {
+    fn record_debug(&mut self, _: &Field, value: &dyn fmt::Debug) {
+        self.0.lock().unwrap().push(format!("{value:?}"));
+    }
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "backup_codes::audit"
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_hostile_user_id_and_agent_cannot_forge_a_line() {
+    assert_eq!(TracingAudit.durability(), Durability::Lossy);
+    let lines = Lines::default();
+    let user = Subject::new(UserId::new("x\r\nforged").unwrap(), ["staff"]);
+    let cx = Context::new(Timestamp::MIN)
+        .by(&user)
+        .with_user_agent("a\r\nforged");
+    let codes = BackupCodes::new(
+        MemoryRepository::new(),
+        Settings::default(),
+        Hashing::inline(Hasher::new(Keyring::without_pepper())),
+    )
+    .with_audit(TracingAudit);
+    tracing::subscriber::with_default(lines.clone(), || {
+        let outcome = block_on(codes.redeem(&user, "no code", &cx)).unwrap();
+        assert!(matches!(outcome, Redeem::NotACode(_)));
+    });
+    let lines = lines.0.lock().unwrap();
+    assert_eq!(lines.len(), 1);
+    assert!(!lines[0].contains(['\r', '\n']), "{}", lines[0]);
+    assert!(lines[0].contains("not_a_code_shape"), "{}", lines[0]);
+}
