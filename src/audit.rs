@@ -305,3 +305,65 @@ impl AuditSink for TracingAudit {
         Durability::Lossy
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Context;
+    use crate::id::EventId;
+    use crate::timestamp::Timestamp;
+
+    /// The words are those of the OWASP Logging Vocabulary Cheat Sheet that fit this crate.
+    #[test]
+    fn every_kind_has_a_word_of_the_vocabulary() {
+        let words = [
+            "authn_login_success",
+            "authn_login_fail",
+            "authn_login_lock",
+            "authn_token_created",
+            "authn_token_revoked",
+            "authz_admin",
+            "authz_change",
+            "authz_fail",
+            "user_updated",
+        ];
+        for kind in [
+            EventKind::Prepare,
+            EventKind::Activate,
+            EventKind::Discard,
+            EventKind::Redeem,
+            EventKind::Check,
+            EventKind::Burn,
+            EventKind::Revoke,
+            EventKind::IssueOverride,
+            EventKind::RevokeOverride,
+            EventKind::Unlock,
+            EventKind::Erase,
+            EventKind::Lock,
+            EventKind::Disable,
+            EventKind::Low,
+            EventKind::Exhausted,
+            EventKind::ReadStatus,
+            EventKind::ReadReports,
+            EventKind::SaveSettings,
+        ] {
+            for outcome in [EventOutcome::Success, EventOutcome::Failure] {
+                let id = EventId::from_bytes([1; 16]);
+                let event = Event::new(id, kind, outcome, None, &Context::system(Timestamp::MIN));
+                let line = ecs(&event);
+                let word = line["event.code"].as_str().unwrap();
+                assert!(words.contains(&word), "{kind:?} {word}");
+                assert_eq!(line["event.action"], kind.as_str());
+                assert!(line["event.category"][0].is_string());
+            }
+        }
+        assert_eq!(
+            owasp_word(EventKind::Redeem, EventOutcome::Failure),
+            "authn_login_fail"
+        );
+        assert_eq!(
+            owasp_word(EventKind::Lock, EventOutcome::Success),
+            "authn_login_lock"
+        );
+    }
+}

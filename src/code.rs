@@ -178,6 +178,26 @@ where
 /// assert!(codes[2].expose().starts_with('3'));
 /// # Ok::<(), backup_codes::RandomError>(())
 /// ```
+///
+/// A generator that is not cryptographic does not compile:
+///
+/// ```compile_fail,E0277
+/// struct Counter(u64);
+/// impl rand_core::TryRng for Counter {
+///     type Error = rand_core::Infallible;
+///     fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+///         Ok(0)
+///     }
+///     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+///         Ok(0)
+///     }
+///     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+///         Ok(bytes.fill(0))
+///     }
+/// }
+/// let size = backup_codes::SetSize::default();
+/// backup_codes::generate(backup_codes::Format::CROCKFORD, size, &mut Counter(0));
+/// ```
 pub fn generate<R>(format: Format, size: SetSize, rng: &mut R) -> Result<Vec<Code>, RandomError>
 where
     R: TryCryptoRng + ?Sized,

@@ -126,7 +126,7 @@ pub struct StoredHashError;
 impl StoredHash {
     /// Reads a PHC string, with the id of its pepper, if any.
     ///
-    /// Only the one spelling that [`StoredHash::to_phc`] writes is read: Argon2id, version 19,
+    /// Only the one spelling that [`StoredHash::expose_phc`] writes is read: Argon2id, version 19,
     /// one lane, 16 bytes of salt, 32 of tag, cost within the bounds of [`Cost::new`].
     ///
     /// # Errors

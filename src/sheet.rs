@@ -13,6 +13,16 @@ use crate::timestamp::Timestamp;
 ///
 /// Neither `Clone` nor `Serialize`: what is not shown from here is not shown at all. Plaintext
 /// leaves by one door, [`Sheet::expose`].
+///
+/// ```compile_fail,E0277
+/// fn copied<T: Clone>() {}
+/// copied::<backup_codes::Sheet>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn stored<T: serde::Serialize>() {}
+/// stored::<backup_codes::Sheet>();
+/// ```
 pub struct Sheet {
     pub(crate) set: SetId,
     pub(crate) prepared_at: Timestamp,

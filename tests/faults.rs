@@ -1,5 +1,5 @@
 //! Faults of the store, one by one: what the caller is told, and what is then true.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::convert::Infallible;
 use std::sync::Arc;

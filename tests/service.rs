@@ -1125,6 +1125,25 @@ fn a_row_that_is_too_costly_or_too_cheap_is_not_evaluated() {
     let _ = standard.accepted(&code(&sheet, 2), Duration::ZERO);
 }
 
+#[test]
+fn ten_thousand_codes_have_ten_thousand_salts() {
+    let size = SetSize::new(31).unwrap();
+    let f = fixture_with(config().with_set_size(size), Settings::default(), inline());
+    let mut salts = BTreeSet::new();
+    let mut codes = 0;
+    while codes < 10_000 {
+        f.issue(&alice(), Duration::ZERO);
+        let record = f.load().record;
+        let stored = record
+            .split("p=1$")
+            .skip(1)
+            .map(|rest| rest[..22].to_owned());
+        codes += stored.clone().count();
+        salts.extend(stored);
+    }
+    assert_eq!(salts.len(), codes);
+}
+
 // Faults.
 
 /// A sink that fails while it is told to.
