@@ -1,5 +1,5 @@
 //! Every record format version ever written is read, and written again to the letter.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Properties of parsing, generation, transitions and usage, and a model of the whole service.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
