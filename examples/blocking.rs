@@ -10,8 +10,9 @@ use std::time::SystemTime;
 
 use backup_codes::rules::{self, Act, Judged, NewSet, Step};
 use backup_codes::{
-    Attempt, AttemptId, Config, Context, HashSalt, Hasher, Keyring, Matrix, Record, Redeem,
-    Revision, SetId, Subject, Timestamp, UserId, generate, hash, verify,
+    Action, Attempt, AttemptId, Config, Context, Decision, HashSalt, Hasher, Keyring, Matrix,
+    Record, Redeem, Request, Revision, RolePolicy, SetId, Settings, Subject, Timestamp, UserId,
+    generate, hash, verify,
 };
 use getrandom::SysRng;
 
@@ -57,6 +58,7 @@ impl OutcomeText for backup_codes::Event {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut rng, mut matrix) = (SysRng, Matrix::new());
     let (config, hasher) = (Config::default(), Hasher::new(Keyring::without_pepper()));
+    let settings = Settings::default();
     let alice = Subject::new(UserId::new("alice")?, ["staff"]);
     let context = Context::new(Timestamp::try_from(SystemTime::now())?).by(&alice);
     let mut row = Row {
@@ -100,8 +102,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let typed = codes[2].expose();
         let attempt = Attempt::parse(&typed, config.formats(), AttemptId::random(&mut rng)?)?;
         let mut verified = None;
+        let mut outcome = None;
         // Starts over where somebody else was faster: policy, throttle and slot anew.
-        let outcome = 'redeem: loop {
+        for _ in 0..16 {
+            let request = Request::new(context.actor(), &alice, Action::Redeem, context.now());
+            if let Decision::Deny(denial) = settings.decide(request) {
+                return Err(denial.into());
+            }
             let (record, expected) = row.load()?;
             let revision = Revision::random(&mut rng)?;
             let act = Act {
@@ -123,10 +130,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             match &transition.step {
                 Some(step) if !row.write(expected, revision, step) => {}
                 // Written, or nothing to write: only now is the outcome told.
-                _ => break 'redeem transition.outcome,
+                _ => {
+                    outcome = Some(transition.outcome);
+                    break;
+                }
             }
-        };
-        match outcome {
+        }
+        match outcome.ok_or("others kept changing the record: try again")? {
             Redeem::Accepted(receipt) => println!("  accepted, {} left", receipt.remaining()),
             Redeem::Refused(refusal) => println!("  refused: {}", refusal.reason().as_str()),
             Redeem::NotACode(hint) => println!("  {hint}"),

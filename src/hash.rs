@@ -310,7 +310,7 @@ pub struct HashError;
 pub struct Hasher {
     keyring: Keyring,
     cost: Cost,
-    high_entropy_cost: Cost,
+    high_entropy_cost: Option<Cost>,
     max_memory_kib: u32,
 }
 
@@ -321,7 +321,7 @@ impl Hasher {
         Self {
             keyring,
             cost: Cost::MIB_19,
-            high_entropy_cost: Cost::MIB_19,
+            high_entropy_cost: None,
             max_memory_kib: Cost::MIB_46.memory_kib,
         }
     }
@@ -335,7 +335,6 @@ impl Hasher {
             return Err(CostError::BelowFloor);
         }
         self.cost = cost;
-        self.high_entropy_cost = cost;
         self.max_memory_kib = self.max_memory_kib.max(cost.memory_kib);
         Ok(self)
     }
@@ -346,7 +345,7 @@ impl Hasher {
     /// 3.1.2.2). Other codes are not affected.
     #[must_use]
     pub fn with_high_entropy_cost(mut self, cost: Cost) -> Self {
-        self.high_entropy_cost = cost;
+        self.high_entropy_cost = Some(cost);
         self.max_memory_kib = self.max_memory_kib.max(cost.memory_kib);
         self
     }
@@ -354,11 +353,10 @@ impl Hasher {
     /// The cost of new hashes of codes in this format.
     #[must_use]
     pub fn cost(&self, format: Format) -> Cost {
-        if format.payload_bits() >= HIGH_ENTROPY_BITS {
-            self.high_entropy_cost
-        } else {
-            self.cost
-        }
+        let enough = format.payload_bits() >= HIGH_ENTROPY_BITS;
+        self.high_entropy_cost
+            .filter(|_| enough)
+            .unwrap_or(self.cost)
     }
 
     /// The most memory a stored hash may ask for, in KiB: 46 MiB, or the configured cost where

@@ -16,8 +16,10 @@ pub(crate) use crate::pool::{HashingError, Known};
 
 /// The size of a hash pool.
 ///
-/// Memory is at most `workers` times the memory of one evaluation; whoever finds the queue full
-/// is told so at once ([`Error::Busy`](crate::Error::Busy)).
+/// Memory is at most `workers` times that of the costliest evaluation a worker has met, which
+/// [`Hasher::max_memory_kib`] bounds: rows stored at a higher cost raise it. Whoever finds the
+/// queue full is told so at once ([`Error::Busy`](crate::Error::Busy)). One job of a user is in
+/// flight at a time; a set is one job, whose hashes several workers may compute side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolSize {
     workers: usize,

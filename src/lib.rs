@@ -72,7 +72,7 @@
 //! without it, pass the midnights yourself), `tracing` (an audit sink).
 #![forbid(unsafe_code)]
 
-// In the order of `DESIGN.md`: each file imports only from those above it.
+// Who may import whom is in `DESIGN.md`.
 mod audit;
 mod code;
 mod config;
@@ -103,29 +103,42 @@ mod sheet;
 mod timestamp;
 mod usage;
 
-pub use audit::*;
-pub use code::*;
-pub use config::*;
-pub use context::*;
-pub use error::*;
-pub use event::*;
-pub use format::*;
-pub use hash::*;
-pub use hashing::*;
-pub use id::*;
-pub use keyring::*;
-pub use memory::*;
-pub use outcome::*;
-pub use policy::*;
-pub use record::*;
-pub use repository::*;
+#[cfg(feature = "tracing")]
+pub use audit::TracingAudit;
+pub use audit::{AuditSink, Durability, JsonLines, MemoryAudit, NoAudit};
+pub use code::{Attempt, Code, NotACode, SetSize, SetSizeError, generate, generate_override};
+pub use config::{Config, ConfigError, ReissueRule};
+pub use context::Context;
+pub use error::Error;
+pub use event::{Event, EventActor, EventKind, EventOutcome, Reason, RevokeReason};
+pub use format::{Format, FormatError, Formats};
+pub use hash::{
+    Cost, CostError, HashError, HashSalt, Hasher, Matrix, StoredHash, StoredHashError, Target,
+    Unverifiable, Verified, hash, verify,
+};
+pub use hashing::{Hashing, PoolError, PoolSize};
+pub use id::{
+    AttemptId, EventId, IdError, RandomError, Revision, Role, SetId, Subject, UserId, UserIdError,
+};
+pub use keyring::{KeyId, Keyring, KeyringError, Pepper};
+pub use memory::MemoryRepository;
+pub use outcome::{
+    Activation, Burn, Check, Level, Notice, NoticeKind, PendingStatus, Receipt, Redeem, Refusal,
+    Reissue, SlotStatus, Status,
+};
+pub use policy::{Action, Actor, Decision, Denial, Request, RolePolicy};
+pub use record::{Record, RecordError, Use};
+pub use repository::{
+    CodeRepository, Directory, Expected, Freshness, Loaded, Put, PutError, PutOutcome,
+    SettingsStore, UserFilter, UserOrder, UsersQuery,
+};
 pub use rules::consume;
-pub use service::*;
-pub use settings::*;
-pub use shared_settings::*;
-pub use sheet::*;
-pub use timestamp::*;
-pub use usage::*;
+pub use service::{BackupCodes, Confirmation, Delivery, Issued, Purged, SaveSettings};
+pub use settings::{OnRoleLoss, PermittedRoles, Settings, SettingsError, Switch};
+pub use shared_settings::{SettingsDraft, SharedSettings};
+pub use sheet::{ExposedSheet, Override, Sheet, Wording};
+pub use timestamp::{Timestamp, TimestampError};
+pub use usage::{SetSummary, Summary, Usage, UsageQuery, UserRow, Windows, WindowsError, usage};
 
 #[doc = include_str!("../docs/framing.md")]
 pub mod framing {}

@@ -206,7 +206,9 @@ pub enum Check {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Burn {
     /// If this was a code of the user's, it is void. The same answer whether it was or not.
-    Done,
+    ///
+    /// With a message owed to the user where it was one wrong code too many.
+    Done(Option<Notice>),
     /// The set is locked or disabled, or the policy forbids it.
     Refused(Refusal),
     /// It cannot be a code; nothing was counted.
@@ -269,7 +271,7 @@ pub struct Status {
     pub level: Option<Level>,
     /// Each readable slot, in order.
     pub slots: Vec<SlotStatus>,
-    /// Slots whose stored text is damaged; they never match.
+    /// Slots, and an override code, whose stored text is damaged; they never match.
     pub damaged: u8,
     /// When the set was prepared.
     pub prepared_at: Option<Timestamp>,

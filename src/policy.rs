@@ -65,7 +65,18 @@ pub struct Request<'a> {
     pub now: Timestamp,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// A question about one user's codes.
+    #[must_use]
+    pub fn new(actor: &'a Actor, subject: &'a Subject, action: Action, now: Timestamp) -> Self {
+        Self {
+            actor,
+            subject: Some(subject),
+            action,
+            now,
+        }
+    }
+
     /// Whether the actor is the user it is about.
     #[must_use]
     pub fn is_own(&self) -> bool {

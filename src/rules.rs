@@ -226,8 +226,8 @@ enum Place<'r> {
     Nothing(Reason),
     /// A slot of the active set: its index, or none where the set has no such slot.
     Slot(&'r CodeSet, Option<usize>),
-    /// A slot of the active set whose stored text is damaged.
-    Damaged(&'r CodeSet),
+    /// A slot, or the override, whose stored text is damaged: of this set, where that is known.
+    Damaged(Option<SetId>),
     /// The override code. `live` is false once it is used.
     Override { code: &'r OverrideCode, live: bool },
 }
@@ -241,7 +241,7 @@ impl Place<'_> {
             Self::Override { code, .. } if code.format == attempt.format() => {
                 Target::Hash(code.id, code.hash.clone())
             }
-            Self::Damaged(set) => Target::Malformed(set.id),
+            Self::Damaged(set) => Target::Malformed(set.unwrap_or(SetId::from_bytes([0; 16]))),
             _ => Target::Nothing,
         }
     }
@@ -272,6 +272,9 @@ fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Place<'r> 
     if let Some(code) = override_code {
         return Place::Override { code, live: false };
     }
+    if attempt.slot() == 0 && record.malformed_override.is_some() {
+        return Place::Damaged(None);
+    }
     let Some(set) = &record.active else {
         return Place::Nothing(Reason::NoCodes);
     };
@@ -284,12 +287,13 @@ fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Place<'r> 
         .position(|slot| slot.number == attempt.slot())
     {
         Some(index) => Place::Slot(set, Some(index)),
+        // A damaged slot may no longer say which it is.
         None if set
             .malformed
             .iter()
-            .any(|slot| slot.number == Some(attempt.slot())) =>
+            .any(|slot| slot.number.is_none_or(|n| n == attempt.slot())) =>
         {
-            Place::Damaged(set)
+            Place::Damaged(Some(set.id))
         }
         None => Place::Slot(set, None),
     }
@@ -324,21 +328,22 @@ fn judge(
         _ => return Judged::Evaluate(target),
     };
     Judged::Settled(match (place, equality) {
-        (Place::Closed(_), _) | (Place::Nothing(_), Equality::Equal) => {
-            unreachable_refusal(kind, act)
+        (Place::Nothing(reason), Equality::Different | Equality::Unknown(_)) => {
+            Transition::offering(
+                Verdict::Refused(Refusal::because(reason)),
+                act.failure(kind, reason),
+            )
         }
-        (Place::Nothing(reason), _) => Transition::offering(
-            Verdict::Refused(Refusal::because(reason)),
-            act.failure(kind, reason),
-        ),
         // A fault of the store or of the configuration, not of the user: told, not counted.
         (place, Equality::Unknown(why)) => {
             let set = match place {
-                Place::Override { code, .. } => code.id,
-                Place::Slot(set, _) | Place::Damaged(set) => set.id,
-                Place::Closed(_) | Place::Nothing(_) => return Judged::Evaluate(target),
+                Place::Override { code, .. } => Some(code.id),
+                Place::Slot(set, _) => Some(set.id),
+                Place::Damaged(set) => set,
+                Place::Closed(_) | Place::Nothing(_) => None,
             };
-            let events = vec![act.failure(kind, why).of_set(set)];
+            let event = act.failure(kind, why);
+            let events = vec![set.map_or(event.clone(), |set| event.of_set(set))];
             act.step(
                 Verdict::Refused(Refusal::because(why)),
                 record.clone(),
@@ -355,7 +360,10 @@ fn judge(
             wrong(record, code.id, kind, act)
         }
         (Place::Slot(set, Some(index)), Equality::Equal) => right(record, set, index, purpose, act),
-        (Place::Slot(set, _) | Place::Damaged(set), _) => wrong(record, set.id, kind, act),
+        (Place::Slot(set, _), _) => wrong(record, set.id, kind, act),
+        (Place::Closed(_) | Place::Damaged(_), _) | (Place::Nothing(_), Equality::Equal) => {
+            unreachable_refusal(kind, act)
+        }
     })
 }
 
@@ -622,7 +630,8 @@ pub fn burn(
         {
             Burn::Refused(refusal)
         }
-        _ => Burn::Done,
+        Verdict::Refused(refusal) => Burn::Done(refusal.notice),
+        Verdict::Right { .. } => Burn::Done(None),
     })
 }
 
@@ -657,12 +666,20 @@ pub fn prepare(record: &Record, set: NewSet, act: &Act<'_>) -> Result<Transition
     }
     let mut record = record.clone();
     let set = new_code_set(set, act);
+    let dropped = record.pending.take().map(|old| discarded(&old, act));
     let event = act
         .success(EventKind::Prepare)
         .of_set(set.id)
         .leaving(set.unused());
     record.pending = Some(set);
-    Ok(act.step((), record, vec![event]))
+    Ok(act.step((), record, dropped.into_iter().chain([event]).collect()))
+}
+
+/// The event of a prepared set that a newer one pushes aside.
+fn discarded(set: &CodeSet, act: &Act<'_>) -> Event {
+    act.success(EventKind::Discard)
+        .because(Reason::Replaced)
+        .of_set(set.id)
 }
 
 /// Makes a new set the only one at once, without a confirm step.
@@ -706,8 +723,9 @@ fn put_in_force(
         event
     });
     let notice = act.notice(kind, Some(&set));
+    let pushed_aside = record.pending.take().filter(|old| old.id != set.id);
+    events.extend(pushed_aside.map(|old| discarded(&old, act)));
     record.active = Some(set);
-    record.pending = None;
     record.throttle = Throttle::default();
     record.forget_uses(act.now(), act.config.keep_uses);
     act.step(notice, record, events)
@@ -805,6 +823,15 @@ pub fn issue_override(
     let mut record = record.clone();
     let issued_at = act.now();
     record.malformed_override = None;
+    let unused = record
+        .override_code
+        .take()
+        .filter(|old| old.used_at.is_none());
+    let replaced = unused.map(|old| {
+        act.success(EventKind::RevokeOverride)
+            .because(Reason::Replaced)
+            .of_set(old.id)
+    });
     record.override_code = Some(OverrideCode {
         id,
         format,
@@ -815,10 +842,11 @@ pub fn issue_override(
         used_at: None,
     });
     let notice = act.notice(NoticeKind::OverrideIssued, record.active.as_ref());
+    let event = act.success(EventKind::IssueOverride).of_set(id);
     Ok(act.step(
         notice,
         record,
-        vec![act.success(EventKind::IssueOverride).of_set(id)],
+        replaced.into_iter().chain([event]).collect(),
     ))
 }
 

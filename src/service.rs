@@ -19,7 +19,7 @@ use crate::hashing::{Hashing, HashingError, Known};
 use crate::id::{AttemptId, EventId, RandomError, Revision, SetId, Subject, UserId};
 use crate::outcome::{Activation, Burn, Check, Notice, Redeem, Refusal, Status};
 use crate::policy::{Action, Decision, Denial, Request, RolePolicy};
-use crate::record::Record;
+use crate::record::{Record, RecordError};
 use crate::repository::{
     CodeRepository, Directory, Expected, Freshness, Put, PutError, PutOutcome, SettingsStore,
     UserFilter, UsersQuery,
@@ -815,7 +815,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             };
             let put = self
                 .put(user, state.expected, revision, &step.record, &step.events)
-                .await;
+                .await?;
             let unknown = match put {
                 Ok(PutOutcome::Applied) => {
                     self.forward(&step.events).await;
@@ -827,7 +827,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             };
             // A driver that repeats a write by itself reports its own success as a conflict, so
             // the look is the same for both.
-            match self.find_own(user, operation.id, unknown.is_some()).await? {
+            match self.find_own(user, operation.id).await? {
                 Own::Confirmed => {
                     self.forward(&step.events).await;
                     return Ok(outcome);
@@ -849,26 +849,24 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         revision: Revision,
         record: &Record,
         events: &[Event],
-    ) -> Result<PutOutcome, PutError<R::Error>> {
+    ) -> Result<Result<PutOutcome, PutError<R::Error>>, Error> {
         let (json, summary) = (record.to_json(), Summary::of(record));
-        self.repository
-            .put(Put::new(user, expected, revision, &json, &summary, events))
-            .await
+        // Damaged slots are kept as they are, so only a tampered record comes to this: what could
+        // not be read again must not be written.
+        if json.len() > Record::MAX_JSON_LEN {
+            return Err(RecordError::TooLarge { len: json.len() }.into());
+        }
+        let put = Put::new(user, expected, revision, &json, &summary, events);
+        Ok(self.repository.put(put).await)
     }
 
     /// Looks whether the operation's own write is in the latest state. If so, writes once more:
     /// what is visible need not be durable, but an applied write after it is.
-    async fn find_own(
-        &self,
-        user: &UserId,
-        operation: AttemptId,
-        unknown: bool,
-    ) -> Result<Own, Failure> {
+    async fn find_own(&self, user: &UserId, operation: AttemptId) -> Result<Own, Failure> {
         for _ in 0..ROUNDS {
             let latest = match self.load(user, Freshness::Latest).await {
                 Ok(latest) => latest,
-                Err(error) if unknown => return Err(Failure::Unresolved(Box::new(error))),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(Failure::Unresolved(Box::new(error))),
             };
             if !latest.record.has_settled(operation) {
                 return Ok(Own::Absent(latest));
@@ -876,7 +874,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             let revision = self.revision()?;
             match self
                 .put(user, latest.expected, revision, &latest.record, &[])
-                .await
+                .await?
             {
                 Ok(PutOutcome::Applied) => return Ok(Own::Confirmed),
                 Ok(PutOutcome::Conflict) => {}
@@ -1011,7 +1009,7 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
                     &step.record,
                     &step.events,
                 );
-                (put.await, &mut purged.trimmed)
+                (put.await?, &mut purged.trimmed)
             }
             Purge::Remove => (
                 self.repository.remove(subject.id(), current).await,

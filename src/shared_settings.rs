@@ -12,7 +12,8 @@ use crate::timestamp::Timestamp;
 ///
 /// The policy itself does no I/O. [`BackupCodes::refresh_settings`] reads the store; call it on
 /// start and on a schedule well within the bound. A copy older than the bound, or none at all,
-/// denies everything: a node that cannot read the settings does not go by old ones.
+/// denies everything: a node that cannot read the settings does not go by old ones. A refresh
+/// that began before this node's own save may put the older copy back until the next one.
 ///
 /// [`BackupCodes::refresh_settings`]: crate::BackupCodes::refresh_settings
 #[derive(Debug, Clone)]

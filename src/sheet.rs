@@ -23,6 +23,7 @@ use crate::timestamp::Timestamp;
 /// fn stored<T: serde::Serialize>() {}
 /// stored::<backup_codes::Sheet>();
 /// ```
+#[must_use = "these codes are shown now or never"]
 pub struct Sheet {
     pub(crate) set: SetId,
     pub(crate) prepared_at: Timestamp,
@@ -88,9 +89,8 @@ impl fmt::Debug for Sheet {
     }
 }
 
-/// The words around the codes in an exported sheet; translate them at will.
-///
-/// No line of them is mistaken for a code: only the numbered lines are read back.
+/// The words around the codes in an exported sheet; translate them at will. Control characters in
+/// them become spaces, so a hostile account name adds no line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wording {
     /// The first line.
@@ -156,7 +156,7 @@ impl ExposedSheet<'_> {
         let mut text = Zeroizing::new(String::with_capacity(capacity));
         let mut line = |parts: &[&str]| {
             for part in parts {
-                text.push_str(part);
+                text.extend(part.chars().map(|c| if c.is_control() { ' ' } else { c }));
             }
             text.push('\n');
         };
@@ -184,6 +184,7 @@ impl fmt::Debug for ExposedSheet<'_> {
 }
 
 /// An override code, to be handed to its user once.
+#[must_use = "this code is shown now or never"]
 #[derive(Debug)]
 pub struct Override {
     pub(crate) code: Arc<[Code]>,

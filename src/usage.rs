@@ -170,6 +170,25 @@ impl Windows {
         })
     }
 
+    /// Today.
+    #[must_use]
+    pub fn today(&self) -> Range<Timestamp> {
+        moments(&self.today)
+    }
+
+    /// This month.
+    #[must_use]
+    pub fn month(&self) -> Range<Timestamp> {
+        moments(&self.month)
+    }
+
+    /// The days, oldest first.
+    pub fn days(&self) -> impl Iterator<Item = Range<Timestamp>> + '_ {
+        self.days
+            .windows(2)
+            .map(|pair| moments(&(pair[0]..pair[1])))
+    }
+
     /// Windows of a time zone: the day and month of `now`, and the `days` days up to and
     /// including today.
     ///
@@ -214,6 +233,11 @@ impl Windows {
             &boundaries,
         )
     }
+}
+
+fn moments(quarters: &Range<u32>) -> Range<Timestamp> {
+    let at = |quarter| Use { quarter, count: 0 }.at();
+    at(quarters.start)..at(quarters.end)
 }
 
 /// What to count.

@@ -112,7 +112,11 @@ fn a_right_and_a_wrong_code_get_the_same_error() {
 fn an_issue_without_an_answer_gives_the_sheet_as_unconfirmed() {
     let store = MemoryRepository::new();
     let old = issue(&store);
-    for (fault, in_force) in [(Fault::ApplyThenFail, true), (Fault::FailUnknown, false)] {
+    for (fault, in_force) in [
+        (Fault::ApplyThenFail, true),
+        (Fault::ApplyThenConflict, true),
+        (Fault::FailUnknown, false),
+    ] {
         let faults = [Fault::None, fault, Fault::FailBefore];
         let faulty = service(Faulty::new(store.clone(), faults));
         let issued = block_on(faulty.issue(&alice(), &own())).unwrap();

@@ -222,7 +222,7 @@ fn of_64_parallel_redeems_of_one_code_one_wins() {
 #[test]
 fn of_200_parallel_wrong_codes_no_more_verdicts_are_told_than_the_limit() {
     let f = fixture();
-    f.issue(&alice(), Duration::ZERO);
+    let _ = f.issue(&alice(), Duration::ZERO);
     let wrong = f.wrong();
     let told = Mutex::new(0);
     let barrier = Barrier::new(50);
@@ -248,7 +248,7 @@ fn of_200_parallel_wrong_codes_no_more_verdicts_are_told_than_the_limit() {
 #[test]
 fn a_stored_hash_typed_into_the_form_is_not_a_code() {
     let f = fixture();
-    f.issue(&alice(), Duration::ZERO);
+    let _ = f.issue(&alice(), Duration::ZERO);
     let record = f.load().record;
     for piece in record.split('"') {
         assert!(
@@ -418,7 +418,7 @@ fn checking_and_burning_use_the_same_budget() {
         let checked = block_on(f.codes.check(&alice(), &wrong, &own(Duration::ZERO))).unwrap();
         assert!(matches!(checked, Check::Refused(_)));
         let burned = block_on(f.codes.burn(&alice(), &wrong, &own(Duration::ZERO))).unwrap();
-        assert_eq!(burned, Burn::Done, "burning tells nothing");
+        assert!(matches!(burned, Burn::Done(_)), "burning tells nothing");
     }
     assert_eq!(
         f.refused(&code(&sheet, 1), Duration::ZERO).reason(),
@@ -437,7 +437,7 @@ fn a_burned_code_is_void_and_the_others_are_not() {
             .burn(&alice(), &code(&sheet, 2), &own(Duration::ZERO)),
     )
     .unwrap();
-    assert_eq!(burned, Burn::Done);
+    assert_eq!(burned, Burn::Done(None));
     assert_eq!(
         f.refused(&code(&sheet, 2), Duration::ZERO).reason(),
         Reason::Burned
@@ -964,9 +964,30 @@ fn every_outcome_costs_one_evaluation_or_none() {
     while reason(cost(&empty, Duration::ZERO).1) == Some(Reason::Wrong) {}
     let (work, outcome) = cost(&code(&sheet, 4), Duration::ZERO);
     assert_eq!((work, reason(outcome)), (0, Some(Reason::Locked)), "locked");
+    let denied = Context::new(at(Duration::ZERO));
+    let before = f.hashing.evaluations();
+    let outcome = block_on(f.codes.redeem(&alice(), &code(&sheet, 4), &denied)).unwrap();
+    let work = f.hashing.evaluations() - before;
+    assert_eq!(
+        (work, reason(outcome)),
+        (0, Some(Reason::NoActor)),
+        "denied"
+    );
+    let mut later = 30 * MINUTE;
+    while reason(cost(&empty, later).1) != Some(Reason::Disabled) {
+        later += 30 * MINUTE;
+        while reason(cost(&empty, later).1) == Some(Reason::Wrong) {}
+    }
+    let (work, outcome) = cost(&code(&sheet, 4), later);
+    assert_eq!(
+        (work, reason(outcome)),
+        (0, Some(Reason::Disabled)),
+        "disabled"
+    );
     let revoked = RevokeReason::UserRequest;
-    let _ = block_on(f.codes.revoke_all(&alice(), revoked, &own(Duration::ZERO))).unwrap();
-    let (work, outcome) = cost(&code(&sheet, 4), 31 * MINUTE);
+    let _ = block_on(f.codes.revoke_all(&alice(), revoked, &own(later))).unwrap();
+    block_on(f.codes.unlock(&alice(), &by_admin(later))).unwrap();
+    let (work, outcome) = cost(&code(&sheet, 4), later);
     assert_eq!(
         (work, reason(outcome)),
         (1, Some(Reason::NoCodes)),
@@ -998,6 +1019,47 @@ fn a_fault_of_the_store_is_not_counted_and_harms_no_neighbour() {
         f.load().record.contains("\"slot\":3,\"phc\":\"junk"),
         "nothing is lost by writing"
     );
+}
+
+#[test]
+fn a_damaged_override_or_a_slot_without_a_number_is_not_counted_against_the_sheet() {
+    let f = fixture();
+    let sheet = f.issue(&alice(), Duration::ZERO);
+    let over = block_on(
+        f.codes
+            .issue_override(&alice(), 60 * MINUTE, &by_admin(Duration::ZERO)),
+    )
+    .unwrap();
+    f.tamper(|record| {
+        let (before, after) = record.split_once("\"override\":").unwrap();
+        let after = after.replacen("$argon2id", "$junk", 1);
+        format!("{before}\"override\":{after}").replacen("\"slot\":3,", "\"slot\":\"x\",", 1)
+    });
+    for typed in [over.expose().to_string(), code(&sheet, 3)] {
+        assert_eq!(
+            f.refused(&typed, Duration::ZERO).reason(),
+            Reason::Malformed
+        );
+    }
+    let status = block_on(f.codes.status(&alice(), &own(Duration::ZERO))).unwrap();
+    assert_eq!((status.wrong_in_a_row, status.damaged), (0, 2));
+    block_on(f.codes.revoke_override(&alice(), &by_admin(Duration::ZERO))).unwrap();
+    assert_eq!(f.accepted(&code(&sheet, 4), Duration::ZERO).remaining(), 8);
+}
+
+#[test]
+fn burning_one_wrong_code_too_many_yields_the_notice() {
+    let f = fixture_with(
+        config().with_lifetime_run(1).unwrap(),
+        Settings::default(),
+        inline(),
+    );
+    let _ = f.issue(&alice(), Duration::ZERO);
+    let burned = block_on(f.codes.burn(&alice(), &f.wrong(), &own(Duration::ZERO))).unwrap();
+    let Burn::Done(Some(notice)) = burned else {
+        panic!("{burned:?}")
+    };
+    assert_eq!(notice.kind, NoticeKind::Disabled);
 }
 
 #[test]
@@ -1132,7 +1194,7 @@ fn ten_thousand_codes_have_ten_thousand_salts() {
     let mut salts = BTreeSet::new();
     let mut codes = 0;
     while codes < 10_000 {
-        f.issue(&alice(), Duration::ZERO);
+        let _ = f.issue(&alice(), Duration::ZERO);
         let record = f.load().record;
         let stored = record
             .split("p=1$")
@@ -1376,7 +1438,7 @@ fn a_months_figure_never_falls() {
     );
     assert_eq!((usage.used_today, usage.used_this_month), (8, 8));
     assert_eq!(usage.used_by_day, [0, 8]);
-    f.issue(&alice(), MINUTE);
+    let _ = f.issue(&alice(), MINUTE);
     assert_eq!(figures().used_this_month, 8, "a new sheet");
     assert_eq!(figures().users_low, 0);
     let _ = block_on(
@@ -1481,7 +1543,7 @@ fn an_erased_user_leaves_no_personal_data_and_cannot_be_brought_back_by_a_late_w
         block_on(f.store.load(alice().id(), Freshness::Latest)).unwrap(),
         None
     );
-    f.issue(&alice(), month);
+    let _ = f.issue(&alice(), month);
 }
 
 #[test]
@@ -1648,10 +1710,10 @@ fn nothing_that_is_printed_logged_or_stored_holds_a_code_or_a_key() {
     print(&Summary::of(&record));
     print(&f.audit.events());
     stored.push_str(&f.load().record);
-    stored.push_str(&serde_json::to_string(&f.audit.events()).unwrap());
     let lines = JsonLines::new(Vec::new());
     block_on(lines.record(&f.audit.events())).unwrap();
-    stored.push_str(&String::from_utf8(lines.into_inner()).unwrap());
+    printed.push_str(&String::from_utf8(lines.into_inner()).unwrap());
+    printed.push_str(&serde_json::to_string(&f.audit.events()).unwrap());
     let pepper_text = String::from_utf8(pepper.to_vec()).unwrap();
     let pepper_numbers = format!("{pepper:?}");
     let pepper_numbers = pepper_numbers.trim_matches(['[', ']']);
