@@ -49,12 +49,18 @@ use std::thread;
 
 use getrandom::SysRng;
 
+use crate::config::Config;
 use crate::context::Context;
 use crate::event::{Event, EventKind, EventOutcome};
 use crate::id::{EventId, Revision, UserId};
-use crate::repository::{CodeRepository, Expected, Freshness, Loaded, Put, PutError, PutOutcome};
+use crate::record::{Use, quarter_of};
+use crate::repository::{
+    CodeRepository, Directory, Expected, Freshness, Loaded, Put, PutError, PutOutcome,
+    SettingsStore, UserFilter, UserOrder, UsersQuery,
+};
+use crate::settings::{Settings, Switch};
 use crate::timestamp::Timestamp;
-use crate::usage::Summary;
+use crate::usage::{SetSummary, Summary, UsageQuery, Windows, usage};
 
 /// A store under test.
 pub trait Harness: Sync {
@@ -107,6 +113,7 @@ macro_rules! conformance_tests {
             one_of_many_racing_updates_wins,
             no_update_is_lost_in_a_race,
             latest_sees_the_other_handle,
+            any_is_never_torn,
             events_come_with_their_write,
             events_of_a_conflict_are_not_kept,
             events_stay_until_acknowledged,
@@ -130,6 +137,29 @@ macro_rules! conformance_tests {
             $crate::conformance::$case($harness);
             $passed(stringify!($case));
         )*
+    };
+}
+
+/// Makes a named test of each case for a store that is a [`Directory`] too.
+#[macro_export]
+macro_rules! directory_conformance_tests {
+    ($harness:expr) => {
+        $crate::conformance_tests!(@tests $harness;
+            pages_equal_the_plain_rule,
+            usage_equals_the_plain_rule,
+        );
+    };
+}
+
+/// Makes a named test of each case for a store that is a [`SettingsStore`] too.
+#[macro_export]
+macro_rules! settings_conformance_tests {
+    ($harness:expr) => {
+        $crate::conformance_tests!(@tests $harness;
+            settings_come_back_as_they_were_saved,
+            saving_settings_needs_the_expected_state,
+            settings_events_come_with_their_save,
+        );
     };
 }
 
@@ -486,6 +516,32 @@ pub fn latest_sees_the_other_handle<H: Harness>(harness: &H) {
     }
 }
 
+/// What is loaded with `Any`, while others write, is one state: its record and its revision.
+pub fn any_is_never_torn<H: Harness>(harness: &H) {
+    let (case, store) = (Case(harness), harness.fresh());
+    let (a, first) = (user("a"), revision());
+    case.applied(&store, &a, Expected::Absent, first, &first.to_string(), &[]);
+    race(harness, &store, 4, |racer, handle| {
+        let mut at = first;
+        for _ in 0..50 {
+            match harness.block_on(handle.load(&a, Freshness::Any)) {
+                Ok(Some(loaded)) => {
+                    let torn = loaded.record != loaded.revision.to_string();
+                    assert!(!torn, "clause 5: record and revision belong together");
+                    at = loaded.revision;
+                }
+                Ok(None) => {}
+                Err(error) => panic!("a load failed: {error:?}"),
+            }
+            if racer < 2 {
+                let next = revision();
+                let _ = case.put(handle, &a, Expected::At(at), next, &next.to_string(), &[]);
+            }
+        }
+        PutOutcome::Conflict
+    });
+}
+
 /// The events of an applied put are listed, whole and unchanged.
 pub fn events_come_with_their_write<H: Harness>(harness: &H) {
     let (case, store) = (Case(harness), harness.fresh());
@@ -655,6 +711,246 @@ pub fn a_dropped_put_is_whole_or_nothing<H: Harness>(harness: &H) {
         let outcome = case.put(&store, &a, expected, revision(), "2", &[]);
         assert_eq!(outcome, PutOutcome::Applied, "clause 2: the store works on");
     }
+}
+
+fn moment(minutes: i64) -> Timestamp {
+    Timestamp::from_unix_millis(1_789_999_200_000 + minutes * 60_000).unwrap()
+}
+
+/// Summaries of every kind, put under keys of their own.
+fn various<H: Harness>(case: &Case<'_, H>, store: &H::Repository) -> Vec<(UserId, Summary)> {
+    let mut users = Vec::new();
+    for number in 0..40u8 {
+        let minutes = i64::from(number) * 97 % 1000;
+        let set = (number % 5 != 4).then(|| SetSummary {
+            total: 10,
+            unused: number % 11 % 10,
+            prepared_at: moment(minutes - 5000),
+            activated_at: moment(minutes - 4990),
+            expires_at: (number % 7 == 0).then(|| moment(minutes - 500)),
+        });
+        let quarters = (0..number % 4).map(|n| {
+            let quarter = quarter_of(moment(-i64::from(n) * 1500 - minutes));
+            Use {
+                quarter,
+                count: u16::from(n) + 1,
+            }
+        });
+        let mut uses: Vec<Use> = quarters.collect();
+        uses.sort_unstable();
+        let summary = Summary {
+            set,
+            last_used_at: (!uses.is_empty()).then(|| moment(-minutes)),
+            uses,
+            erased_at: (number % 13 == 12).then(|| moment(0)),
+        };
+        let key = user([b'k', number % 3, number]);
+        let put = Put::new(&key, Expected::Absent, revision(), "{}", &summary, &[]);
+        match case.0.block_on(store.put(put)) {
+            Ok(PutOutcome::Applied) => {}
+            other => panic!("a put of a new user: {other:?}"),
+        }
+        users.push((key, summary));
+    }
+    users
+}
+
+/// Every filter in every order, page by page, gives the rows of [`UsersQuery::page`].
+pub fn pages_equal_the_plain_rule<H: Harness>(harness: &H)
+where
+    H::Repository: Directory,
+{
+    let (case, store) = (Case(harness), harness.fresh());
+    let users = various(&case, &store);
+    let all = || users.iter().map(|(user, summary)| (user, summary));
+    for filter in [
+        UserFilter::Holding,
+        UserFilter::WithSet,
+        UserFilter::Low,
+        UserFilter::Exhausted,
+        UserFilter::Every,
+    ] {
+        for order in [
+            UserOrder::User,
+            UserOrder::FewestLeft,
+            UserOrder::NewestSet,
+            UserOrder::LatestUse,
+        ] {
+            for containing in [vec![], vec![1], vec![b'k', 2]] {
+                let mut query = UsersQuery::new(moment(0))
+                    .filter(filter)
+                    .order(order)
+                    .containing(containing);
+                query.low_threshold = 3;
+                query.void_before = Some(moment(-4800));
+                query.limit = 7;
+                loop {
+                    let page = match harness.block_on(Directory::users(&store, &query)) {
+                        Ok(page) => page,
+                        Err(error) => panic!("a page failed: {error:?}"),
+                    };
+                    assert_eq!(page, query.page(all()), "directory: {query:?}");
+                    match page.last() {
+                        Some(last) => query = query.after(last.clone()),
+                        None => break,
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The figures are those of [`usage`](crate::usage()) over all summaries.
+pub fn usage_equals_the_plain_rule<H: Harness>(harness: &H)
+where
+    H::Repository: Directory,
+{
+    let (case, store) = (Case(harness), harness.fresh());
+    let users = various(&case, &store);
+    let day = |n: i64| moment(n * 1440);
+    let days: Vec<Timestamp> = (-4..=1).map(day).collect();
+    let windows = Windows::new(day(-1)..day(0), day(-2)..day(0), &days).unwrap();
+    for (now, void) in [(moment(0), None), (moment(600), Some(moment(-4800)))] {
+        let mut query = UsageQuery::new(windows.clone(), 3, now, &Config::default());
+        query.void_before = void;
+        let plain = usage(users.iter().map(|(_, summary)| summary), &query);
+        match harness.block_on(Directory::usage(&store, &query)) {
+            Ok(figures) => assert_eq!(figures, plain, "directory: usage"),
+            Err(error) => panic!("usage failed: {error:?}"),
+        }
+    }
+}
+
+fn save<H: Harness>(
+    harness: &H,
+    store: &H::Repository,
+    expected: Expected,
+    revision: Revision,
+    settings: &Settings,
+    events: &[Event],
+) -> PutOutcome
+where
+    H::Repository: SettingsStore,
+{
+    match harness.block_on(store.save_settings(expected, revision, settings, events)) {
+        Ok(outcome) => outcome,
+        Err(error) => panic!("saving settings failed: {error:?}"),
+    }
+}
+
+fn saved<H: Harness>(harness: &H, store: &H::Repository) -> Option<(Settings, Revision)>
+where
+    H::Repository: SettingsStore,
+{
+    match harness.block_on(store.load_settings()) {
+        Ok(settings) => settings,
+        Err(error) => panic!("loading settings failed: {error:?}"),
+    }
+}
+
+fn other_settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.permit_roles(["staff", "\u{e9}ditor"]);
+    settings.set_switch(Switch::Off);
+    settings
+}
+
+/// Before the first save there are no settings; then they come back as they were saved.
+pub fn settings_come_back_as_they_were_saved<H: Harness>(harness: &H)
+where
+    H::Repository: SettingsStore,
+{
+    let store = harness.fresh();
+    assert_eq!(
+        saved(harness, &store),
+        None,
+        "settings: none before the first save"
+    );
+    let first = revision();
+    let outcome = save(
+        harness,
+        &store,
+        Expected::Absent,
+        first,
+        &other_settings(),
+        &[],
+    );
+    assert_eq!(outcome, PutOutcome::Applied, "settings: the first save");
+    let second = harness.second_handle(&store);
+    assert_eq!(
+        saved(harness, &second),
+        Some((other_settings(), first)),
+        "settings: unchanged"
+    );
+}
+
+/// A save that expects another state changes nothing: nobody is overwritten unseen.
+pub fn saving_settings_needs_the_expected_state<H: Harness>(harness: &H)
+where
+    H::Repository: SettingsStore,
+{
+    let store = harness.fresh();
+    let (first, second) = (revision(), revision());
+    let save = |expected, revision, settings: &Settings| {
+        save(harness, &store, expected, revision, settings, &[])
+    };
+    let default = Settings::default();
+    assert_eq!(
+        save(Expected::At(second), first, &default),
+        PutOutcome::Conflict,
+        "settings: absent"
+    );
+    assert_eq!(
+        save(Expected::Absent, first, &other_settings()),
+        PutOutcome::Applied
+    );
+    assert_eq!(
+        save(Expected::Absent, second, &default),
+        PutOutcome::Conflict,
+        "settings: present"
+    );
+    assert_eq!(
+        save(Expected::At(second), second, &default),
+        PutOutcome::Conflict,
+        "settings: stale"
+    );
+    assert_eq!(
+        saved(harness, &store),
+        Some((other_settings(), first)),
+        "settings: unchanged"
+    );
+    assert_eq!(
+        save(Expected::At(first), second, &default),
+        PutOutcome::Applied
+    );
+}
+
+/// The events of a save are listed like those of a put; those of a conflict are not kept.
+pub fn settings_events_come_with_their_save<H: Harness>(harness: &H)
+where
+    H::Repository: SettingsStore,
+{
+    let (case, store) = (Case(harness), harness.fresh());
+    let kept = event(&user("a"));
+    let (first, settings) = (revision(), Settings::default());
+    let events = std::slice::from_ref(&kept);
+    let outcome = save(harness, &store, Expected::Absent, first, &settings, events);
+    assert_eq!(outcome, PutOutcome::Applied);
+    let lost = [event(&user("a"))];
+    let outcome = save(
+        harness,
+        &store,
+        Expected::Absent,
+        revision(),
+        &settings,
+        &lost,
+    );
+    assert_eq!(outcome, PutOutcome::Conflict);
+    assert_eq!(
+        case.undelivered(&store),
+        [kept],
+        "settings: the events of the save, and no others"
+    );
 }
 
 /// Polls a future so many times, then drops it.

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use backup_codes::conformance::{self, Harness, block_on};
 use backup_codes::{
-    CodeRepository, Event, EventId, Expected, Freshness, Loaded, MemoryRepository, Put, PutError,
-    PutOutcome, Revision, UserId,
+    CodeRepository, Directory, Event, EventId, Expected, Freshness, Loaded, MemoryRepository, Put,
+    PutError, PutOutcome, Revision, Settings, SettingsStore, Timestamp, Usage, UsageQuery,
+    UserFilter, UserId, UserOrder, UserRow, UsersQuery,
 };
 
 struct Memory;
@@ -30,6 +31,8 @@ impl Harness for Memory {
 
 mod memory {
     backup_codes::conformance_tests!(super::Memory);
+    backup_codes::directory_conformance_tests!(super::Memory);
+    backup_codes::settings_conformance_tests!(super::Memory);
 }
 
 /// What is wrong with a store.
@@ -261,7 +264,7 @@ fn fails(flaw: Flaw, case: fn(&BrokenHarness)) -> bool {
 fn the_store_with_no_flaw_passes_every_case() {
     let mut passed = 0;
     conformance::run(&BrokenHarness(Flaw::None), |_| passed += 1);
-    assert_eq!(passed, 17);
+    assert_eq!(passed, 18);
 }
 
 macro_rules! each_case_can_fail {
@@ -304,6 +307,7 @@ mod broken {
         one_of_many_racing_updates_wins: ReadsThenWrites, IgnoresTheRevision;
         no_update_is_lost_in_a_race: ReadsThenWrites, IgnoresTheRevision;
         latest_sees_the_other_handle: SecondHandleIsStale;
+        any_is_never_torn: ForgetsTheRevision;
         events_come_with_their_write: LosesEvents, IgnoresTheLimit;
         events_of_a_conflict_are_not_kept: KeepsEventsOfConflicts;
         events_stay_until_acknowledged: ReplacesEvents, AcknowledgesAll;
@@ -312,6 +316,165 @@ mod broken {
         remove_needs_the_expected_revision: RemovesAnyRevision;
         large_records_are_kept_whole: CutsRecords;
         a_dropped_put_is_whole_or_nothing: WritesInTwoSteps;
+    }
+}
+
+/// What is wrong with a directory or a store of settings.
+#[derive(Clone, Copy, PartialEq)]
+enum ListFlaw {
+    IgnoresTheFilter,
+    IgnoresTheOrder,
+    RepeatsTheFirstPage,
+    IgnoresExpiry,
+    LosesUses,
+    ForgetsSettings,
+    OverwritesSettings,
+    LosesEvents,
+    KeepsEventsOfConflicts,
+}
+
+#[derive(Clone)]
+struct BrokenList(ListFlaw, MemoryRepository);
+
+impl CodeRepository for BrokenList {
+    type Error = Infallible;
+    async fn load(&self, user: &UserId, f: Freshness) -> Result<Option<Loaded>, Infallible> {
+        self.1.load(user, f).await
+    }
+    async fn put(&self, put: Put<'_>) -> Result<PutOutcome, PutError<Infallible>> {
+        self.1.put(put).await
+    }
+    async fn remove(&self, u: &UserId, r: Revision) -> Result<PutOutcome, PutError<Infallible>> {
+        self.1.remove(u, r).await
+    }
+    async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Infallible> {
+        self.1.undelivered(limit).await
+    }
+    async fn acknowledge(&self, events: &[EventId]) -> Result<(), Infallible> {
+        self.1.acknowledge(events).await
+    }
+}
+
+impl Directory for BrokenList {
+    type Error = Infallible;
+    async fn users(&self, query: &UsersQuery) -> Result<Vec<UserRow>, Infallible> {
+        let mut query = query.clone();
+        match self.0 {
+            ListFlaw::IgnoresTheFilter => query.filter = UserFilter::Every,
+            ListFlaw::IgnoresTheOrder => query.order = UserOrder::User,
+            ListFlaw::RepeatsTheFirstPage => query.after = None,
+            ListFlaw::IgnoresExpiry => query.now = Timestamp::MIN,
+            _ => {}
+        }
+        self.1.users(&query).await
+    }
+    async fn usage(&self, query: &UsageQuery) -> Result<Usage, Infallible> {
+        let mut query = query.clone();
+        if self.0 == ListFlaw::IgnoresExpiry {
+            query.now = Timestamp::MIN;
+        }
+        let mut usage = Directory::usage(&self.1, &query).await?;
+        if self.0 == ListFlaw::LosesUses {
+            usage.used_today = 0;
+        }
+        Ok(usage)
+    }
+}
+
+impl SettingsStore for BrokenList {
+    type Error = Infallible;
+    async fn load_settings(&self) -> Result<Option<(Settings, Revision)>, Infallible> {
+        let saved = self.1.load_settings().await?;
+        Ok(saved.map(|(settings, revision)| match self.0 {
+            ListFlaw::ForgetsSettings => (Settings::default(), revision),
+            _ => (settings, revision),
+        }))
+    }
+    async fn save_settings(
+        &self,
+        expected: Expected,
+        revision: Revision,
+        settings: &Settings,
+        events: &[Event],
+    ) -> Result<PutOutcome, PutError<Infallible>> {
+        let events = if self.0 == ListFlaw::LosesEvents {
+            &[]
+        } else {
+            events
+        };
+        let saved = self
+            .1
+            .save_settings(expected, revision, settings, events)
+            .await?;
+        let current = self.1.load_settings().await.map_err(PutError::Unknown)?;
+        match (self.0, saved, current) {
+            (ListFlaw::OverwritesSettings, PutOutcome::Conflict, Some((_, at))) => {
+                self.1
+                    .save_settings(Expected::At(at), revision, settings, events)
+                    .await
+            }
+            (ListFlaw::KeepsEventsOfConflicts, PutOutcome::Conflict, Some((now, at))) => {
+                let _ = self
+                    .1
+                    .save_settings(Expected::At(at), at, &now, events)
+                    .await?;
+                Ok(PutOutcome::Conflict)
+            }
+            _ => Ok(saved),
+        }
+    }
+}
+
+struct BrokenListHarness(ListFlaw);
+
+impl Harness for BrokenListHarness {
+    type Repository = BrokenList;
+    fn fresh(&self) -> BrokenList {
+        BrokenList(self.0, MemoryRepository::new())
+    }
+    fn second_handle(&self, first: &BrokenList) -> BrokenList {
+        first.clone()
+    }
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        block_on(future)
+    }
+}
+
+#[test]
+fn each_case_about_lists_and_settings_can_fail() {
+    type Case = fn(&BrokenListHarness);
+    let cases: [(Case, &[ListFlaw]); 5] = [
+        (
+            conformance::pages_equal_the_plain_rule,
+            &[
+                ListFlaw::IgnoresTheFilter,
+                ListFlaw::IgnoresTheOrder,
+                ListFlaw::RepeatsTheFirstPage,
+                ListFlaw::IgnoresExpiry,
+            ],
+        ),
+        (
+            conformance::usage_equals_the_plain_rule,
+            &[ListFlaw::IgnoresExpiry, ListFlaw::LosesUses],
+        ),
+        (
+            conformance::settings_come_back_as_they_were_saved,
+            &[ListFlaw::ForgetsSettings],
+        ),
+        (
+            conformance::saving_settings_needs_the_expected_state,
+            &[ListFlaw::OverwritesSettings],
+        ),
+        (
+            conformance::settings_events_come_with_their_save,
+            &[ListFlaw::LosesEvents, ListFlaw::KeepsEventsOfConflicts],
+        ),
+    ];
+    for (number, (case, flaws)) in cases.into_iter().enumerate() {
+        for flaw in flaws {
+            let outcome = catch_unwind(AssertUnwindSafe(|| case(&BrokenListHarness(*flaw))));
+            assert!(outcome.is_err(), "case {number} lets a flaw pass");
+        }
     }
 }
 

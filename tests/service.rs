@@ -1409,6 +1409,94 @@ fn a_redeem_dropped_at_any_poll_leaves_a_spent_code_with_its_event_or_an_unspent
     assert!(spent > 0 && unspent > 0);
 }
 
+/// Polls a future so many times, then drops it. Whether it came to its end.
+fn polled<T>(future: impl Future<Output = T>, polls: usize) -> bool {
+    let mut future = pin!(future);
+    let mut context = TaskContext::from_waker(Waker::noop());
+    (0..polls).any(|_| future.as_mut().poll(&mut context).is_ready())
+}
+
+#[test]
+fn any_operation_dropped_at_any_poll_leaves_a_readable_record_and_a_working_sheet() {
+    for operation in 0..9 {
+        let mut ended = false;
+        for polls in 0.. {
+            let f = fixture();
+            let (user, root) = (alice(), admin());
+            let (cx, by_root) = (own(Duration::ZERO), by_admin(Duration::ZERO));
+            let sheet = f.issue(&user, Duration::ZERO);
+            let pending = block_on(f.codes.prepare(&user, &cx)).unwrap();
+            let typed = code(&sheet, 1);
+            let slow = BackupCodes::new(Slow(f.store.clone()), Settings::default(), inline())
+                .with_audit(f.audit.clone())
+                .with_config(config());
+            ended = match operation {
+                0 => polled(slow.prepare(&user, &cx), polls),
+                1 => polled(slow.issue(&user, &cx), polls),
+                2 => polled(slow.activate(&user, pending.id(), &cx), polls),
+                3 => polled(slow.check(&user, &typed, &cx), polls),
+                4 => polled(slow.burn(&user, &typed, &cx), polls),
+                5 => polled(slow.issue_override(&user, MINUTE, &by_root), polls),
+                6 => polled(slow.unlock(&user, &by_root), polls),
+                7 => polled(slow.discard(&user, pending.id(), &cx), polls),
+                _ => polled(slow.revoke_override(&user, &by_root), polls),
+            };
+            let _ = root;
+            // One set is in force, with all of its codes but one that may have been burned.
+            let status = block_on(f.codes.status(&user, &cx)).unwrap();
+            assert!(
+                status.set.is_some() && status.remaining >= 9,
+                "operation {operation}"
+            );
+            let new = status.set == Some(pending.id());
+            if status.set == Some(sheet.id()) || new {
+                let sheet = if new { &pending } else { &sheet };
+                let _ = f.accepted(&code(sheet, 2), Duration::ZERO);
+            }
+            if ended {
+                break;
+            }
+        }
+        assert!(ended);
+    }
+}
+
+#[test]
+fn the_exported_text_is_this() {
+    let day = 24 * 60 * MINUTE;
+    let f = fixture_with(
+        Config::default()
+            .with_set_size(SetSize::new(1).unwrap())
+            .with_set_lifetime(day)
+            .unwrap(),
+        Settings::default(),
+        inline(),
+    );
+    let sheet = f.issue(&alice(), Duration::ZERO);
+    let wording = Wording::english(&sheet, "example.org", "alice\n2. forged");
+    let text = sheet.expose().text(&wording);
+    let shape: String = text
+        .lines()
+        .map(|line| match line.strip_prefix(" 1. ") {
+            Some(code) => format!(" 1. {}\n", code.replace(|c| c != '-', "X")),
+            None => format!("{}\n", line.replace(&sheet.label(), "LABEL")),
+        })
+        .collect();
+    assert_eq!(
+        shape,
+        "Backup codes for example.org\n\
+         Account: alice 2. forged\n\
+         Sheet:   LABEL\n\
+         Made on: 2026-09-21\n\
+         Valid until: 2026-09-22T14:13:20.000Z\n\
+         \n \
+         1. XXXX-XXXX-XXXX-XXXX\n\
+         \n\
+         Each code works once, in any order. Keep this sheet apart from your password.\n\
+         A new sheet makes this one useless.\n"
+    );
+}
+
 // Reports and lives.
 
 #[test]
