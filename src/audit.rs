@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
@@ -125,33 +125,42 @@ impl AuditSink for MemoryAudit {
 
 /// Writes one JSON object a line, with the field names of the Elastic Common Schema (ECS 8).
 ///
-/// Writing blocks the calling thread; put a channel between where that matters.
+/// Writing blocks the calling thread; put a channel between where that matters. A write that fails
+/// half way, or a crash, can leave part of a line: what follows begins on a line of its own, so
+/// readers skip blank lines and those that are not JSON. The events of such a line come again.
 #[derive(Debug)]
 pub struct JsonLines<W> {
-    writer: Mutex<W>,
+    output: Mutex<Output<W>>,
     durability: Durability,
     sync: fn(&mut W) -> io::Result<()>,
+}
+
+#[derive(Debug)]
+struct Output<W> {
+    writer: W,
+    /// Whether the writer may stand in the middle of a line.
+    torn: bool,
 }
 
 impl<W: Write + Send> JsonLines<W> {
     /// Lines to any writer, flushed after each call; lossy.
     pub fn new(writer: W) -> Self {
         Self {
-            writer: Mutex::new(writer),
+            output: Mutex::new(Output {
+                writer,
+                torn: false,
+            }),
             durability: Durability::Lossy,
             sync: W::flush,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, W> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The writer.
     pub fn into_inner(self) -> W {
-        self.writer
+        self.output
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)
+            .writer
     }
 }
 
@@ -162,7 +171,11 @@ impl JsonLines<File> {
     pub fn file(file: File) -> Self {
         let sync = |file: &mut File| file.sync_data();
         Self {
-            writer: Mutex::new(file),
+            // The process before may have ended in the middle of a line.
+            output: Mutex::new(Output {
+                writer: file,
+                torn: true,
+            }),
             durability: Durability::Durable,
             sync,
         }
@@ -178,9 +191,16 @@ impl<W: Write + Send> AuditSink for JsonLines<W> {
             lines.push_str(&ecs(event).to_string());
             lines.push('\n');
         }
-        let mut writer = self.lock();
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        let Output { writer, torn } = &mut *output;
+        if *torn {
+            lines.insert(0, '\n');
+        }
+        *torn = true;
         writer.write_all(lines.as_bytes())?;
-        (self.sync)(&mut writer)
+        (self.sync)(writer)?;
+        *torn = false;
+        Ok(())
     }
 
     fn durability(&self) -> Durability {

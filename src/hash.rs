@@ -92,6 +92,11 @@ impl Cost {
         self.passes
     }
 
+    /// KiB written in one evaluation: what its time is proportional to.
+    const fn work(self) -> u64 {
+        self.memory_kib as u64 * self.passes as u64
+    }
+
     /// Whether codes of this format may be hashed at this cost (OWASP ASVS 5.0, 11.4.2).
     const fn suffices(self, format: Format) -> bool {
         let Self {
@@ -312,6 +317,7 @@ pub struct Hasher {
     cost: Cost,
     high_entropy_cost: Option<Cost>,
     max_memory_kib: u32,
+    max_work: u64,
 }
 
 impl Hasher {
@@ -323,6 +329,7 @@ impl Hasher {
             cost: Cost::MIB_19,
             high_entropy_cost: None,
             max_memory_kib: Cost::MIB_46.memory_kib,
+            max_work: 2 * Cost::MIB_46.work(),
         }
     }
 
@@ -336,6 +343,7 @@ impl Hasher {
         }
         self.cost = cost;
         self.max_memory_kib = self.max_memory_kib.max(cost.memory_kib);
+        self.max_work = self.max_work.max(cost.work());
         Ok(self)
     }
 
@@ -347,6 +355,7 @@ impl Hasher {
     pub fn with_high_entropy_cost(mut self, cost: Cost) -> Self {
         self.high_entropy_cost = Some(cost);
         self.max_memory_kib = self.max_memory_kib.max(cost.memory_kib);
+        self.max_work = self.max_work.max(cost.work());
         self
     }
 
@@ -360,7 +369,8 @@ impl Hasher {
     }
 
     /// The most memory a stored hash may ask for, in KiB: 46 MiB, or the configured cost where
-    /// that is more. A row that asks for more is not evaluated.
+    /// that is more. A row that asks for more is not evaluated, nor is one whose memory times
+    /// passes are more than 92 MiB, or than those of the configured cost.
     #[must_use]
     pub fn max_memory_kib(&self) -> u32 {
         self.max_memory_kib
@@ -372,7 +382,8 @@ impl Hasher {
         stored: &StoredHash,
         format: Format,
     ) -> Result<(Cost, &'a [u8]), Unverifiable> {
-        if stored.cost.memory_kib > self.max_memory_kib {
+        let Cost { memory_kib, .. } = stored.cost;
+        if memory_kib > self.max_memory_kib || stored.cost.work() > self.max_work {
             return Err(Unverifiable::CostAboveCeiling);
         }
         if !stored.cost.suffices(format) {
@@ -428,7 +439,7 @@ pub fn hash(
 pub enum Unverifiable {
     /// Its pepper is not in the keyring, or it has none and must have one.
     UnknownKey,
-    /// It asks for more memory than is allowed.
+    /// It asks for more memory, or more passes over it, than is allowed.
     CostAboveCeiling,
     /// It is cheaper than its format allows.
     CostBelowFloor,

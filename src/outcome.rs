@@ -209,7 +209,8 @@ pub enum Burn {
     ///
     /// With a message owed to the user where it was one wrong code too many.
     Done(Option<Notice>),
-    /// The set is locked or disabled, or the policy forbids it.
+    /// Nothing was voided: the set is locked or disabled, the stored hash cannot be checked, or
+    /// the policy forbids it.
     Refused(Refusal),
     /// It cannot be a code; nothing was counted.
     NotACode(NotACode),
@@ -225,7 +226,8 @@ pub enum Activation {
     AlreadyActive,
     /// There is no such prepared set: dropped, replaced, older than an hour, or void.
     NoSuchSet,
-    /// The code typed for confirmation is not one of the new sheet. Nothing changed.
+    /// The code typed for confirmation is not one of the new sheet, or cannot be checked here.
+    /// Nothing changed.
     WrongConfirmation,
     /// The confirmation cannot be a code. Nothing changed.
     NotACode(NotACode),

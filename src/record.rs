@@ -32,7 +32,7 @@ pub struct Record {
     pub(crate) active: Option<CodeSet>,
     pub(crate) pending: Option<CodeSet>,
     pub(crate) override_code: Option<OverrideCode>,
-    pub(crate) malformed_override: Option<String>,
+    pub(crate) malformed_override: Option<MalformedOverride>,
     pub(crate) throttle: Throttle,
     pub(crate) uses: Vec<Use>,
     pub(crate) last_used_at: Option<Timestamp>,
@@ -73,6 +73,17 @@ impl std::fmt::Debug for MalformedSlot {
         f.debug_struct("MalformedSlot")
             .field("number", &self.number)
             .finish_non_exhaustive()
+    }
+}
+
+/// An override whose stored text cannot be read. Kept as it is.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct MalformedOverride(String);
+
+// The text may hold a hash.
+impl std::fmt::Debug for MalformedOverride {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MalformedOverride")
     }
 }
 
@@ -387,7 +398,7 @@ impl<'a> From<&'a Record> for RecordText<'a> {
                 run: code.run,
                 used_at: code.used_at,
             })),
-            (None, Some(raw)) => Some(raw_text(raw)),
+            (None, Some(MalformedOverride(raw))) => Some(raw_text(raw)),
             (None, None) => None,
         };
         Self {
@@ -446,7 +457,7 @@ impl TryFrom<RecordText<'_>> for Record {
             None => (None, None),
             Some(raw) => match read_override(raw.0.get()) {
                 Some(code) => (Some(code), None),
-                None => (None, Some(raw.0.get().to_owned())),
+                None => (None, Some(MalformedOverride(raw.0.get().to_owned()))),
             },
         };
         let mut uses: Vec<Use> = text

@@ -1,5 +1,6 @@
 //! What an application's storage has to do: the contract of the stores.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -19,12 +20,21 @@ pub enum Freshness {
 }
 
 /// A record as it was stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// The record's JSON, as it was put.
     pub record: String,
     /// The revision it was put under.
     pub revision: Revision,
+}
+
+// The record holds hashes.
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The state a write expects.
@@ -37,7 +47,7 @@ pub enum Expected {
 }
 
 /// One conditional write.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Put<'a> {
     /// The key, compared byte for byte.
@@ -53,6 +63,17 @@ pub struct Put<'a> {
     pub summary: &'a Summary,
     /// The events of this step, to be kept by the same write until they are acknowledged.
     pub events: &'a [Event],
+}
+
+// The record holds hashes.
+impl fmt::Debug for Put<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Put")
+            .field("user", self.user)
+            .field("expected", &self.expected)
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Put<'a> {

@@ -275,6 +275,19 @@ fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Place<'r> 
     if attempt.slot() == 0 && record.malformed_override.is_some() {
         return Place::Damaged(None);
     }
+    // An override past its time was a right code once: no guess, as with an expired set.
+    if let Some(code) = record
+        .override_code
+        .as_ref()
+        .filter(|_| attempt.slot() == 0)
+    {
+        let expired = now >= code.expires_at;
+        return Place::Nothing(if expired {
+            Reason::Expired
+        } else {
+            Reason::Void
+        });
+    }
     let Some(set) = &record.active else {
         return Place::Nothing(Reason::NoCodes);
     };
@@ -334,7 +347,8 @@ fn judge(
                 act.failure(kind, reason),
             )
         }
-        // A fault of the store or of the configuration, not of the user: told, not counted.
+        // A fault of the store or of the configuration, not of the user: told, not counted. It
+        // changes nothing, so it is not stored either.
         (place, Equality::Unknown(why)) => {
             let set = match place {
                 Place::Override { code, .. } => Some(code.id),
@@ -342,13 +356,11 @@ fn judge(
                 Place::Damaged(set) => set,
                 Place::Closed(_) | Place::Nothing(_) => None,
             };
-            let event = act.failure(kind, why);
-            let events = vec![set.map_or(event.clone(), |set| event.of_set(set))];
-            act.step(
-                Verdict::Refused(Refusal::because(why)),
-                record.clone(),
-                events,
-            )
+            let event = Event {
+                set,
+                ..act.failure(kind, why)
+            };
+            Transition::offering(Verdict::Refused(Refusal::because(why)), event)
         }
         (Place::Override { code, live }, Equality::Equal) => {
             right_override(record, code, live, purpose, act)
@@ -617,7 +629,8 @@ pub fn check(
 }
 
 /// Voids a leaked code by value, on the same budget of wrong codes as [`consume`]. The answer is
-/// the same whether the code was right or not.
+/// the same whether the code was right or not; where the stored hash cannot be checked, and so
+/// nothing was voided, it is a refusal, which depends on the slot alone.
 pub fn burn(
     record: &Record,
     attempt: &Attempt,
@@ -626,7 +639,15 @@ pub fn burn(
 ) -> Judged<Burn> {
     judge(record, attempt, verified, Purpose::Burn, act).map(|verdict| match verdict {
         Verdict::Refused(refusal)
-            if matches!(refusal.reason, Reason::Locked | Reason::Disabled) =>
+            if matches!(
+                refusal.reason,
+                Reason::Locked
+                    | Reason::Disabled
+                    | Reason::UnknownKey
+                    | Reason::CostAboveCeiling
+                    | Reason::CostBelowFloor
+                    | Reason::Malformed
+            ) =>
         {
             Burn::Refused(refusal)
         }
@@ -725,6 +746,17 @@ fn put_in_force(
     let notice = act.notice(kind, Some(&set));
     let pushed_aside = record.pending.take().filter(|old| old.id != set.id);
     events.extend(pushed_aside.map(|old| discarded(&old, act)));
+    // Older codes are void, and an override is one.
+    record.malformed_override = None;
+    let overridden = record
+        .override_code
+        .take()
+        .filter(|code| code.used_at.is_none());
+    events.extend(overridden.map(|code| {
+        act.success(EventKind::RevokeOverride)
+            .because(Reason::Replaced)
+            .of_set(code.id)
+    }));
     record.active = Some(set);
     record.throttle = Throttle::default();
     record.forget_uses(act.now(), act.config.keep_uses);
@@ -773,8 +805,13 @@ pub fn activate(
         });
         match verified {
             Some(verified) if verified.attempt == attempt.id() && verified.target == target => {
-                if verified.equality != Equality::Equal {
-                    let event = act.failure(EventKind::Activate, Reason::Wrong).of_set(set);
+                let why = match verified.equality {
+                    Equality::Equal => None,
+                    Equality::Different => Some(Reason::Wrong),
+                    Equality::Unknown(why) => Some(why.into()),
+                };
+                if let Some(why) = why {
+                    let event = act.failure(EventKind::Activate, why).of_set(set);
                     let outcome = Activation::WrongConfirmation;
                     return Judged::Settled(Transition::offering(outcome, event));
                 }

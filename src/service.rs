@@ -42,8 +42,10 @@ const DELIVERY_PAGE: usize = 100;
 ///
 /// # Cancellation
 /// Any future here may be dropped. An operation dropped before its write changes nothing; one
-/// dropped after it may have spent a code, which nothing un-spends. Events of a write that was
-/// applied are delivered later by [`deliver_pending`](Self::deliver_pending).
+/// dropped after it may have spent a code, which nothing un-spends, and a dropped
+/// [`issue`](Self::issue) may have put a set in force that nobody saw: [`prepare`](Self::prepare)
+/// and [`activate`](Self::activate) cannot. Events of a write that was applied are delivered later
+/// by [`deliver_pending`](Self::deliver_pending).
 pub struct BackupCodes<R, P, A = NoAudit> {
     repository: Arc<R>,
     policy: Arc<P>,
@@ -124,6 +126,8 @@ pub struct Purged {
     pub trimmed: usize,
     /// Tombstones removed.
     pub removed: usize,
+    /// Records that cannot be read, and were left as they are: repair or remove them.
+    pub unreadable: usize,
 }
 
 /// An operation that came to no outcome: whether it is known that nothing was written.
@@ -206,6 +210,10 @@ enum Parsed<'a> {
 
 impl<R: CodeRepository, P: RolePolicy> BackupCodes<R, P> {
     /// Backup codes over a repository and a role policy, without an audit sink yet.
+    ///
+    /// Give every process that works on one repository the same sink: one without acknowledges
+    /// the events it meets ([`NoAudit`]), in [`deliver_pending`](Self::deliver_pending) those of
+    /// other processes too.
     pub fn new(repository: R, policy: P, hashing: Hashing) -> Self {
         Self {
             repository: Arc::new(repository),
@@ -337,7 +345,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     }
 
     /// Makes a prepared set the only one, if the user can type one of its codes. The code is not
-    /// spent.
+    /// spent. [`Activation::AlreadyActive`] does not say that the code was compared.
     ///
     /// # Errors
     /// As for [`activate`](Self::activate), and [`Error::Busy`].
@@ -765,7 +773,13 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         rule: impl FnMut(&Record, &Act<'_>, Option<&Verified>) -> Result<Judged<T>, Error> + Send,
     ) -> Result<T, Error> {
         self.ask(operation).await?;
-        let state = self.load(operation.subject.id(), Freshness::Any).await?;
+        // An old copy can only make these two refuse. To others it could say that there is nothing
+        // to revoke, burn or unlock, and no write would follow that notices.
+        let freshness = match operation.action {
+            Action::Redeem | Action::Check => Freshness::Any,
+            _ => Freshness::Latest,
+        };
+        let state = self.load(operation.subject.id(), freshness).await?;
         Ok(self.run(operation, attempt, state, rule).await?)
     }
 
@@ -871,10 +885,13 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             if !latest.record.has_settled(operation) {
                 return Ok(Own::Absent(latest));
             }
-            let revision = self.revision()?;
+            // The write is there, so no fault from here on means that nothing happened.
+            let unresolved = |error: Error| Failure::Unresolved(Box::new(error));
+            let revision = self.revision().map_err(unresolved)?;
             match self
                 .put(user, latest.expected, revision, &latest.record, &[])
-                .await?
+                .await
+                .map_err(unresolved)?
             {
                 Ok(PutOutcome::Applied) => return Ok(Own::Confirmed),
                 Ok(PutOutcome::Conflict) => {}
@@ -994,7 +1011,15 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
         purged: &mut Purged,
     ) -> Result<(), Error> {
         let operation = self.operation(subject, context, Action::Erase, EventKind::Erase)?;
-        let state = self.load(subject.id(), Freshness::Latest).await?;
+        let state = match self.load(subject.id(), Freshness::Latest).await {
+            Ok(state) => state,
+            // One damaged record must not keep all later ones from being purged.
+            Err(Error::Record(_)) => {
+                purged.unreadable += 1;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let Expected::At(current) = state.expected else {
             return Ok(());
         };

@@ -29,6 +29,14 @@ struct Copied {
     read_at: Timestamp,
 }
 
+impl Copied {
+    /// How far its reading is from `now`. A clock set back makes a copy no younger.
+    fn age(&self, now: Timestamp) -> Duration {
+        now.saturating_since(self.read_at)
+            .max(self.read_at.saturating_since(now))
+    }
+}
+
 /// Settings being edited: in force when saved, and only if nobody else saved meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsDraft {
@@ -89,9 +97,7 @@ impl SharedSettings {
 impl RolePolicy for SharedSettings {
     fn decide(&self, request: Request<'_>) -> Decision {
         match &*self.copy.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(copy) if request.now.saturating_since(copy.read_at) <= self.max_age => {
-                copy.settings.decide(request)
-            }
+            Some(copy) if copy.age(request.now) <= self.max_age => copy.settings.decide(request),
             _ => Decision::Deny(Denial::SettingsUnreadable),
         }
     }

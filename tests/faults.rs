@@ -250,3 +250,59 @@ fn a_corrupt_or_newer_record_is_an_error_that_says_so() {
         assert!(source.to_string().starts_with(expected), "{source}");
     }
 }
+
+#[test]
+fn an_old_copy_hides_nothing_from_revoking_and_burning() {
+    // Load, put and acknowledgement of the issue; then a copy from before it.
+    let stale = [Fault::None, Fault::None, Fault::None, Fault::StaleRead];
+    let store = MemoryRepository::new();
+    let codes = service(Faulty::new(store.clone(), stale));
+    let _ = block_on(codes.issue(&alice(), &own())).unwrap();
+    let reason = backup_codes::RevokeReason::FactorRemoved;
+    let notice = block_on(codes.revoke_all(&alice(), reason, &own())).unwrap();
+    assert!(notice.is_some(), "there was something to revoke");
+    assert_eq!(remaining(&store), 0);
+
+    let store = MemoryRepository::new();
+    let codes = service(Faulty::new(store.clone(), stale));
+    let sheet = block_on(codes.issue(&alice(), &own())).unwrap().sheet;
+    let _ = block_on(codes.burn(&alice(), &first(&sheet), &own())).unwrap();
+    assert_eq!(remaining(&store), 9);
+
+    // The fault is one: a redeem goes by such a copy, and refuses.
+    let codes = service(Faulty::new(MemoryRepository::new(), stale));
+    let sheet = block_on(codes.issue(&alice(), &own())).unwrap().sheet;
+    let outcome = block_on(codes.redeem(&alice(), &first(&sheet), &own())).unwrap();
+    let Redeem::Refused(refusal) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(refusal.reason(), backup_codes::Reason::NoCodes);
+}
+
+#[test]
+fn debug_of_what_a_store_handles_shows_no_hash() {
+    let store = MemoryRepository::new();
+    let _ = issue(&store);
+    let loaded = block_on(store.load(alice().id(), Freshness::Latest))
+        .unwrap()
+        .unwrap();
+    let (user, summary) = (alice(), backup_codes::Summary::default());
+    let put = Put::new(
+        user.id(),
+        backup_codes::Expected::Absent,
+        loaded.revision,
+        &loaded.record,
+        &summary,
+        &[],
+    );
+    let damaged = r#"{"version":1,"override":"$argon2id$v=19$junk"}"#;
+    let record = backup_codes::Record::from_json(damaged).unwrap();
+    assert!(loaded.record.contains("$argon2id") && record.to_json().contains("$argon2id"));
+    for text in [
+        format!("{loaded:?}"),
+        format!("{put:?}"),
+        format!("{record:?}"),
+    ] {
+        assert!(!text.contains("argon2"), "{text}");
+    }
+}

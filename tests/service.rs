@@ -693,10 +693,14 @@ fn an_override_expires_is_revocable_and_has_a_run_of_its_own() {
         .unwrap()
     };
     let over = issue();
-    assert_eq!(
-        f.refused(&over.expose(), 60 * MINUTE).reason(),
-        Reason::Wrong
-    );
+    let last = 60 * MINUTE - Duration::from_millis(1);
+    let valid = block_on(f.codes.check(&alice(), &over.expose(), &own(last))).unwrap();
+    assert_eq!(valid, Check::Valid(0));
+    for _ in 0..20 {
+        // It was right once, so it is no guess: nothing is counted.
+        let refusal = f.refused(&over.expose(), 60 * MINUTE);
+        assert_eq!(refusal.reason(), Reason::Expired);
+    }
     let over = issue();
     block_on(f.codes.revoke_override(&alice(), &by_admin(Duration::ZERO))).unwrap();
     assert_eq!(
@@ -717,7 +721,7 @@ fn an_override_expires_is_revocable_and_has_a_run_of_its_own() {
         Reason::Wrong
     );
     let status = block_on(f.codes.status(&alice(), &own(Duration::ZERO))).unwrap();
-    assert_eq!((status.override_until, status.wrong_in_a_row), (None, 3));
+    assert_eq!((status.override_until, status.wrong_in_a_row), (None, 2));
     let _ = f.accepted(&code(&sheet, 1), Duration::ZERO);
 }
 
@@ -1063,6 +1067,157 @@ fn burning_one_wrong_code_too_many_yields_the_notice() {
 }
 
 #[test]
+fn burning_says_so_where_the_stored_hash_cannot_be_checked() {
+    let f = fixture();
+    let sheet = f.issue(&alice(), Duration::ZERO);
+    f.tamper(|record| {
+        record.replacen(
+            "\"slot\":3,\"phc\":\"$argon2id",
+            "\"slot\":3,\"phc\":\"junk",
+            1,
+        )
+    });
+    let key = (KeyId::new("k").unwrap(), Pepper::new([1; 32]).unwrap());
+    // This node has a pepper, and the stored hashes have none.
+    let other = BackupCodes::new(
+        f.store.clone(),
+        Settings::default(),
+        Hashing::inline(cheap(Keyring::new(key.0, key.1))),
+    )
+    .with_config(config());
+    for (codes, slot, reason) in [
+        (other.with_audit(f.audit.clone()), 4, Reason::UnknownKey),
+        (f.codes.clone(), 3, Reason::Malformed),
+    ] {
+        let cx = own(Duration::ZERO);
+        let burned = block_on(codes.burn(&alice(), &code(&sheet, slot), &cx)).unwrap();
+        let Burn::Refused(refusal) = burned else {
+            panic!("{burned:?}")
+        };
+        assert_eq!(refusal.reason(), reason);
+        assert_eq!(f.last_event().reason, Some(reason));
+    }
+    let _ = f.accepted(&code(&sheet, 4), Duration::ZERO);
+}
+
+#[test]
+fn what_cannot_be_checked_writes_nothing() {
+    let f = fixture();
+    let sheet = f.issue(&alice(), Duration::ZERO);
+    f.tamper(|record| {
+        record.replacen(
+            "\"slot\":3,\"phc\":\"$argon2id",
+            "\"slot\":3,\"phc\":\"junk",
+            1,
+        )
+    });
+    let before = f.load();
+    for _ in 0..5 {
+        assert_eq!(
+            f.refused(&code(&sheet, 3), Duration::ZERO).reason(),
+            Reason::Malformed
+        );
+    }
+    assert_eq!(f.load(), before);
+}
+
+#[test]
+fn activating_a_set_voids_an_older_override() {
+    let f = fixture();
+    let _ = f.issue(&alice(), Duration::ZERO);
+    let over = block_on(
+        f.codes
+            .issue_override(&alice(), 60 * MINUTE, &by_admin(Duration::ZERO)),
+    )
+    .unwrap();
+    let _ = f.issue(&alice(), MINUTE);
+    assert_eq!(f.refused(&over.expose(), MINUTE).reason(), Reason::Wrong);
+    let revoked = |event: &Event| {
+        event.kind == EventKind::RevokeOverride && event.reason == Some(Reason::Replaced)
+    };
+    assert_eq!(
+        f.audit
+            .events()
+            .iter()
+            .filter(|event| revoked(event))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn a_damaged_record_does_not_keep_later_ones_from_being_purged() {
+    let f = fixture();
+    let _ = f.issue(&alice(), Duration::ZERO);
+    f.tamper(|_| "garbage".to_owned());
+    let bob = subject("bob", "staff");
+    let _ = f.issue(&bob, Duration::ZERO);
+    block_on(
+        f.codes
+            .erase(&bob, &Context::new(at(Duration::ZERO)).by(&bob)),
+    )
+    .unwrap();
+    let purged = block_on(f.codes.purge(&by_admin(Duration::from_secs(31 * 86_400)))).unwrap();
+    assert_eq!((purged.removed, purged.unreadable), (1, 1));
+    assert_eq!(
+        f.load().record,
+        "garbage",
+        "it is left for whoever repairs it"
+    );
+}
+
+#[test]
+fn a_copy_of_the_settings_read_under_a_clock_ahead_is_not_gone_by() {
+    let policy = SharedSettings::new(10 * MINUTE);
+    let codes = BackupCodes::new(MemoryRepository::new(), policy, inline()).with_config(config());
+    block_on(codes.refresh_settings(at(60 * MINUTE))).unwrap();
+    let status = |after| block_on(codes.status(&alice(), &own(after)));
+    assert!(status(50 * MINUTE).is_ok());
+    assert!(matches!(
+        status(50 * MINUTE - Duration::from_millis(1)),
+        Err(Error::Denied(Denial::SettingsUnreadable))
+    ));
+}
+
+/// A writer whose next write stops half way.
+struct HalfWay(Vec<u8>, Option<usize>);
+
+impl io::Write for HalfWay {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.1.take() {
+            Some(0) => Err(io::Error::other("disk full")),
+            Some(room) => {
+                self.0.extend_from_slice(&bytes[..room]);
+                self.1 = Some(0);
+                Ok(room)
+            }
+            None => {
+                self.0.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+        }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_line_written_half_way_does_not_swallow_the_next_one() {
+    let f = fixture();
+    let _ = f.issue(&alice(), Duration::ZERO);
+    let events = f.audit.events();
+    let lines = JsonLines::new(HalfWay(Vec::new(), Some(20)));
+    assert!(block_on(lines.record(&events)).is_err());
+    block_on(lines.record(&events)).unwrap();
+    let text = String::from_utf8(lines.into_inner().0).unwrap();
+    let whole = text
+        .lines()
+        .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok());
+    assert_eq!(whole.count(), events.len(), "{text}");
+}
+
+#[test]
 fn rotating_the_pepper_keeps_printed_codes() {
     let key = |name: &str, byte| (KeyId::new(name).unwrap(), Pepper::new([byte; 32]).unwrap());
     let keyring = |(id, pepper)| Keyring::new(id, pepper);
@@ -1160,6 +1315,13 @@ fn a_hash_moved_to_another_user_slot_or_set_verifies_nothing() {
         );
     }
     let _ = g.accepted(&code(&own_sheet, 3), Duration::ZERO);
+    g.tamper(|record| record.replacen("\"crockford-26\"", "\"crockford-25\"", 1));
+    assert_eq!(
+        g.refused(&code(&own_sheet, 4), Duration::ZERO).reason(),
+        Reason::Wrong,
+        "format"
+    );
+    g.tamper(|record| record.replacen("\"crockford-25\"", "\"crockford-26\"", 1));
     g.tamper(|record| record.replace(&own_sheet.id().to_string(), &sheet.id().to_string()));
     assert_eq!(
         g.refused(&code(&own_sheet, 4), Duration::ZERO).reason(),
@@ -1171,7 +1333,13 @@ fn a_hash_moved_to_another_user_slot_or_set_verifies_nothing() {
 fn a_row_that_is_too_costly_or_too_cheap_is_not_evaluated() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    f.tamper(|record| record.replacen("m=8,", "m=1048576,", 1));
+    f.tamper(|record| record.replacen("m=8,t=1", "m=47104,t=3", 1));
+    assert_eq!(
+        f.refused(&code(&sheet, 1), Duration::ZERO).reason(),
+        Reason::CostAboveCeiling,
+        "passes count too"
+    );
+    f.tamper(|record| record.replacen("m=47104,t=3", "m=1048576,t=1", 1));
     assert_eq!(
         f.refused(&code(&sheet, 1), Duration::ZERO).reason(),
         Reason::CostAboveCeiling

@@ -37,6 +37,19 @@ fn flaw(proof: &str) -> Option<String> {
                 || text.contains(&format!("fn {name}<"))
                 || text.contains(&format!("    {name}: "))
         };
+        // A test, the program of the constant-time proof, or a case of the suite.
+        let above = text
+            .split(&format!("fn {name}("))
+            .next()
+            .unwrap_or_default();
+        let above = &above[above.rfind("\n\n").unwrap_or(0)..];
+        let runs = name.is_empty()
+            || name == "main"
+            || above.contains("#[test]")
+            || file == "src/conformance.rs";
+        if there && !runs {
+            return Some(format!("{file}: {name} is no test"));
+        }
         if !there {
             return Some(format!("{file} has no {name}"));
         }
@@ -76,6 +89,7 @@ fn a_proof_that_does_not_exist_is_seen() {
     for proof in [
         "`tests/standards.rs::no_such_test`",
         "`tests/no_such_file.rs::x`",
+        "`tests/standards.rs::rows`",
         "duty: `SECURITY.md` \"the application need do nothing\"",
         "somewhere",
     ] {
