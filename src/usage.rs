@@ -40,6 +40,26 @@ pub struct SetSummary {
     pub expires_at: Option<Timestamp>,
 }
 
+impl SetSummary {
+    /// The summary of a set, as a store kept it.
+    #[must_use]
+    pub fn new(
+        total: u8,
+        unused: u8,
+        prepared_at: Timestamp,
+        activated_at: Timestamp,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        Self {
+            total,
+            unused,
+            prepared_at,
+            activated_at,
+            expires_at,
+        }
+    }
+}
+
 impl Summary {
     /// The summary of a record.
     #[must_use]

@@ -1,0 +1,101 @@
+//! Pages of the audit log.
+
+use backup_codes::{Event, EventKind, Timestamp, UserId};
+
+/// A page of stored events, newest first.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AuditQuery {
+    /// Only events about this user.
+    pub user: Option<UserId>,
+    /// Only events of this kind.
+    pub kind: Option<EventKind>,
+    /// Only events at this moment or later.
+    pub from: Timestamp,
+    /// Only events before this moment.
+    pub until: Timestamp,
+    /// The end of the page before; `None` for the first page.
+    pub after: Option<AuditPosition>,
+    /// Events at most: 1 to 1000.
+    pub limit: u16,
+}
+
+/// Where a page of the audit log ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditPosition {
+    pub(crate) at: i64,
+    pub(crate) seq: i64,
+}
+
+/// Events, newest first, and where to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditPage {
+    /// The events.
+    pub events: Vec<Event>,
+    /// The position to ask for the next page with; `None` when this page was the last.
+    pub next: Option<AuditPosition>,
+}
+
+impl AuditQuery {
+    /// The newest hundred events.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            user: None,
+            kind: None,
+            from: Timestamp::MIN,
+            until: Timestamp::MAX,
+            after: None,
+            limit: 100,
+        }
+    }
+
+    /// Only events about this user.
+    #[must_use]
+    pub fn user(mut self, user: UserId) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// Only events of this kind.
+    #[must_use]
+    pub fn kind(mut self, kind: EventKind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// Only events at this moment or later.
+    #[must_use]
+    pub fn from(mut self, moment: Timestamp) -> Self {
+        self.from = moment;
+        self
+    }
+
+    /// Only events before this moment.
+    #[must_use]
+    pub fn until(mut self, moment: Timestamp) -> Self {
+        self.until = moment;
+        self
+    }
+
+    /// The page after this position.
+    #[must_use]
+    pub fn after(mut self, position: AuditPosition) -> Self {
+        self.after = Some(position);
+        self
+    }
+
+    /// Events at most: 1 to 1000; what is outside is brought inside.
+    #[must_use]
+    pub fn limit(mut self, events: u16) -> Self {
+        self.limit = events.clamp(1, 1000);
+        self
+    }
+}
+
+impl Default for AuditQuery {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,104 @@
+//! What the core hands over, as columns; the same for every database.
+
+use backup_codes::{Event, SetSummary, Summary, Timestamp, UserId, UserRow};
+use serde_json::json;
+
+use crate::error::Error;
+
+/// Stands for a time that will never come.
+pub(crate) const NEVER: i64 = i64::MAX;
+/// Stands for what there is none of.
+pub(crate) const NONE: i64 = -1;
+
+/// A summary as columns.
+pub(crate) struct SummaryColumns {
+    pub(crate) total: i64,
+    pub(crate) unused: i64,
+    pub(crate) prepared_at: i64,
+    pub(crate) activated_at: i64,
+    pub(crate) expires_at: i64,
+    pub(crate) last_used_at: i64,
+    pub(crate) uses: String,
+}
+
+impl From<&Summary> for SummaryColumns {
+    fn from(summary: &Summary) -> Self {
+        let set = summary.set.as_ref();
+        let uses: Vec<(i64, u16)> = summary
+            .uses
+            .iter()
+            .map(|used| (used.at().unix_millis(), used.count()))
+            .collect();
+        Self {
+            total: set.map_or(0, |set| i64::from(set.total)),
+            unused: set.map_or(NONE, |set| i64::from(set.unused)),
+            prepared_at: set.map_or(NONE, |set| set.prepared_at.unix_millis()),
+            activated_at: set.map_or(NONE, |set| set.activated_at.unix_millis()),
+            expires_at: set
+                .and_then(|set| set.expires_at)
+                .map_or(NEVER, Timestamp::unix_millis),
+            last_used_at: summary.last_used_at.map_or(NONE, Timestamp::unix_millis),
+            uses: json!(uses).to_string(),
+        }
+    }
+}
+
+impl SummaryColumns {
+    /// The row of a page for a user with these columns; `uses` is not looked at.
+    pub(crate) fn row(
+        &self,
+        user: UserId,
+        now: Timestamp,
+        void_before: Option<Timestamp>,
+    ) -> Result<UserRow, Error> {
+        let time = |millis, column| {
+            Timestamp::from_unix_millis(millis).map_err(Error::bad_time("records", column))
+        };
+        let known =
+            |millis, none: i64, column| (millis != none).then(|| time(millis, column)).transpose();
+        let mut summary = Summary::default();
+        if self.unused != NONE {
+            let count = |number: i64, column| {
+                u8::try_from(number).map_err(|_| Error::corrupt("records", column))
+            };
+            summary.set = Some(SetSummary::new(
+                count(self.total, "total")?,
+                count(self.unused, "unused")?,
+                time(self.prepared_at, "prepared_at")?,
+                time(self.activated_at, "activated_at")?,
+                known(self.expires_at, NEVER, "expires_at")?,
+            ));
+        }
+        summary.last_used_at = known(self.last_used_at, NONE, "last_used_at")?;
+        Ok(UserRow::new(user, &summary, now, void_before))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Events as one JSON text, so that any number of them is one bound value.
+///
+/// Bytes travel in hex: a key need not be text.
+pub(crate) fn step(events: &[Event], delivered: bool) -> Result<String, serde_json::Error> {
+    let rows = events
+        .iter()
+        .map(|event| {
+            Ok(json!([
+                hex(&event.id.to_bytes()),
+                event.at.unix_millis(),
+                event.kind.as_str(),
+                event.subject.as_ref().map(|user| hex(user.as_bytes())),
+                i64::from(delivered),
+                serde_json::to_string(event)?,
+            ]))
+        })
+        .collect::<Result<Vec<_>, serde_json::Error>>()?;
+    Ok(serde_json::Value::Array(rows).to_string())
+}

@@ -1,0 +1,56 @@
+//! SQLite as the store of [`backup_codes`], through `sqlx`: records, directory, settings, and the
+//! audit log as a table. An application hands over the pool it already has.
+//!
+//! ```
+//! use backup_codes::{BackupCodes, Context, Hasher, Hashing, Keyring, Redeem, Settings, Subject};
+//! use backup_codes::{Timestamp, UserId};
+//! use backup_codes_sqlx::{AuditQuery, SqliteStore};
+//! use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let file = folder.path().join("codes.db");
+//! let options = SqliteConnectOptions::new()
+//!     .filename(file)
+//!     .create_if_missing(true)
+//!     .journal_mode(SqliteJournalMode::Wal);
+//! let pool = SqlitePoolOptions::new().connect_with(options).await?;
+//! // The events table is the audit log, and no other sink wants its events.
+//! let store = SqliteStore::open(pool).await?.without_forwarding();
+//!
+//! // In an application: `Hashing::pool(keyring)`, with a pepper.
+//! let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper()));
+//! let codes = BackupCodes::new(store.clone(), Settings::default(), hashing);
+//! let alice = Subject::new(UserId::new("42")?, ["staff"]);
+//! let cx = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?).by(&alice);
+//!
+//! let issued = codes.issue(&alice, &cx).await?;
+//! let code = issued.sheet.expose().codes().next().expect("ten codes").1;
+//! assert!(matches!(codes.redeem(&alice, &code, &cx).await?, Redeem::Accepted(_)));
+//!
+//! let page = store.audit_page(&AuditQuery::new().user(alice.id().clone())).await?;
+//! assert_eq!(page.events[0].kind.as_str(), "redeem");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! No runtime and no TLS is chosen here: the application's `sqlx` features do that. SQLite itself
+//! is built from the copy in `libsqlite3-sys`; no other SQLite may be in the same program.
+#![forbid(unsafe_code)]
+
+mod audit_log;
+mod columns;
+mod error;
+mod prefix;
+mod sqlite;
+pub mod sqlite_sql;
+
+pub use audit_log::{AuditPage, AuditPosition, AuditQuery};
+pub use error::Error;
+pub use prefix::{Prefix, PrefixError};
+pub use sqlite::{SqliteAudit, SqliteStore};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

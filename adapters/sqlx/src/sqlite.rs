@@ -1,0 +1,665 @@
+//! The store on SQLite.
+
+use std::fmt;
+use std::sync::Arc;
+
+use backup_codes::{
+    AuditSink, CodeRepository, Directory, Durability, Event, EventId, Expected, Freshness, Loaded,
+    Put, PutError, PutOutcome, Revision, Settings, SettingsStore, Timestamp, Usage, UsageQuery,
+    UserFilter, UserId, UserOrder, UserRow, UsersQuery, Windows,
+};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
+
+use crate::audit_log::{AuditPage, AuditPosition, AuditQuery};
+use crate::columns::{NEVER, NONE, SummaryColumns, step};
+use crate::error::Error;
+use crate::prefix::Prefix;
+use crate::sqlite_sql as sql;
+
+/// Events removed by one statement of a retention run, so that nobody waits long for the lock.
+const PURGE_AT_A_TIME: i64 = 1000;
+
+/// Records, directory, settings and audit log in an SQLite database, through a pool that the
+/// application already has. Cheap to clone.
+///
+/// Every write is one statement: the record, its events and its share of the figures are applied
+/// together or not at all, and nothing is read inside (SQLite refuses at once a transaction that
+/// reads first and then finds somebody else writing). Times are the caller's.
+///
+/// ```
+/// use backup_codes_sqlx::SqliteStore;
+/// use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let file = folder.path().join("codes.db");
+/// let options = SqliteConnectOptions::new()
+///     .filename(file)
+///     .create_if_missing(true)
+///     .journal_mode(SqliteJournalMode::Wal);
+/// let pool = SqlitePoolOptions::new().connect_with(options).await?;
+/// let store = SqliteStore::open(pool).await?;
+/// # assert_eq!(store.audit_page(&backup_codes_sqlx::AuditQuery::new()).await?.events, []);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct SqliteStore {
+    pool: SqlitePool,
+    sql: Arc<Statements>,
+    /// Whether events count as delivered when they are written.
+    delivered: bool,
+}
+
+/// The SQL text under the store's prefix.
+struct Statements {
+    prefix: Prefix,
+    load: Arc<str>,
+    create: Arc<str>,
+    replace: Arc<str>,
+    remove: Arc<str>,
+    undelivered: Arc<str>,
+    acknowledge: Arc<str>,
+    add_events: Arc<str>,
+    purge_events: Arc<str>,
+    load_settings: Arc<str>,
+    create_settings: Arc<str>,
+    replace_settings: Arc<str>,
+    usage: Arc<str>,
+}
+
+impl Statements {
+    fn new(prefix: Prefix) -> Self {
+        let text = |sql| Arc::from(prefix.apply(sql));
+        Self {
+            load: text(sql::LOAD),
+            create: text(sql::CREATE),
+            replace: text(sql::REPLACE),
+            remove: text(sql::REMOVE),
+            undelivered: text(sql::UNDELIVERED),
+            acknowledge: text(sql::ACKNOWLEDGE),
+            add_events: text(sql::ADD_EVENTS),
+            purge_events: text(sql::PURGE_EVENTS),
+            load_settings: text(sql::LOAD_SETTINGS),
+            create_settings: text(sql::CREATE_SETTINGS),
+            replace_settings: text(sql::REPLACE_SETTINGS),
+            usage: text(sql::USAGE),
+            prefix,
+        }
+    }
+}
+
+/// Text of this crate's own, with a checked prefix and no other part that varies.
+fn safe(sql: &Arc<str>) -> AssertSqlSafe<Arc<str>> {
+    AssertSqlSafe(Arc::clone(sql))
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("prefix", &self.sql.prefix)
+            .field("delivered", &self.delivered)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// The store in this pool's database: makes the tables where they are not there yet, and
+    /// checks that nothing confirmed can be forgotten.
+    ///
+    /// # Errors
+    /// As for [`migrate`](Self::migrate) and [`check_durability`](Self::check_durability).
+    pub async fn open(pool: SqlitePool) -> Result<Self, Error> {
+        let store = Self::new(pool);
+        store.check_durability().await?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// The store in this pool's database, nothing checked: for those who call
+    /// [`migrate`](Self::migrate) and [`check_durability`](Self::check_durability) themselves, or
+    /// test on a database in memory.
+    #[must_use]
+    pub fn new(pool: SqlitePool) -> Self {
+        Self {
+            pool,
+            sql: Arc::new(Statements::new(Prefix::DEFAULT)),
+            delivered: false,
+        }
+    }
+
+    /// The same with other table names.
+    #[must_use]
+    pub fn with_prefix(self, prefix: Prefix) -> Self {
+        Self {
+            sql: Arc::new(Statements::new(prefix)),
+            ..self
+        }
+    }
+
+    /// The same for an application whose audit log is the events table and nothing else: events
+    /// count as delivered when they are written, so a redeem makes two round trips, not three.
+    ///
+    /// With a sink of your own, do not use it: what the sink misses would not come again.
+    #[must_use]
+    pub fn without_forwarding(self) -> Self {
+        Self {
+            delivered: true,
+            ..self
+        }
+    }
+
+    /// Makes the tables. Does nothing where they are there; many processes may do it at once.
+    ///
+    /// # Errors
+    /// [`Error::NewerSchema`], or a fault; nothing is left half made.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        if self.schema_version().await? == Some(sql::SCHEMA_VERSION) {
+            return Ok(());
+        }
+        let text = |sql| AssertSqlSafe(self.sql.prefix.apply(sql));
+        // The lock comes first: whoever waited for it finds the tables made.
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::raw_sql(text(sql::VERSION_TABLE))
+            .execute(&mut *transaction)
+            .await?;
+        let found: Option<i64> = sqlx::query_scalar(text(sql::VERSION))
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if known_version(found)?.is_none() {
+            sqlx::raw_sql(text(sql::SCHEMA))
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query(text(sql::SET_VERSION))
+                .bind(sql::SCHEMA_VERSION)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// The version of the schema, if the tables are there.
+    async fn schema_version(&self) -> Result<Option<i64>, Error> {
+        let sql = AssertSqlSafe(self.sql.prefix.apply(sql::VERSION));
+        match sqlx::query_scalar(sql).fetch_optional(&self.pool).await {
+            Ok(found) => known_version(found),
+            Err(error) => match Error::from(error) {
+                Error::NotMigrated(_) => Ok(None),
+                other => Err(other),
+            },
+        }
+    }
+
+    /// Checks that a write survives a power cut once it is confirmed, as far as SQLite's settings
+    /// say so: `synchronous` FULL or EXTRA with the journal modes WAL, TRUNCATE or PERSIST, or
+    /// EXTRA with DELETE, which does not sync the folder otherwise
+    /// (<https://www.sqlite.org/pragma.html#pragma_synchronous>), and a database that has a file.
+    ///
+    /// `synchronous` belongs to a connection; one of the pool is asked. What the file system and
+    /// the disk do with a sync is theirs.
+    ///
+    /// # Errors
+    /// [`Error::NotDurable`], or a fault.
+    pub async fn check_durability(&self) -> Result<(), Error> {
+        let mut connection = self.pool.acquire().await?;
+        let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+            .fetch_one(&mut *connection)
+            .await?;
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+            .fetch_one(&mut *connection)
+            .await?;
+        let file: String = sqlx::query("PRAGMA database_list")
+            .fetch_one(&mut *connection)
+            .await?
+            .try_get(2)?;
+        let enough = match mode.as_str() {
+            "wal" | "truncate" | "persist" => synchronous >= 2,
+            "delete" => synchronous >= 3,
+            _ => false,
+        };
+        if file.is_empty() || !enough {
+            return Err(Error::NotDurable {
+                journal_mode: if file.is_empty() {
+                    "none".to_owned()
+                } else {
+                    mode
+                },
+                synchronous,
+            });
+        }
+        Ok(())
+    }
+
+    /// The audit log as a sink, for outcomes that are not stored with a record: what is not a
+    /// code, locked, denied, busy. They are kept as far as that succeeds.
+    ///
+    /// Whoever can reach the login form can make this log grow; remove old events with
+    /// [`purge_events`](Self::purge_events).
+    #[must_use]
+    pub fn audit_sink(&self) -> SqliteAudit {
+        SqliteAudit(self.clone())
+    }
+
+    /// One page of the audit log, newest event first. Ask the role policy before you show it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for an event that cannot be read, or a fault.
+    pub async fn audit_page(&self, query: &AuditQuery) -> Result<AuditPage, Error> {
+        let sql = sql::audit(query.user.is_some(), query.kind.is_some());
+        let after = query.after.unwrap_or(AuditPosition {
+            at: i64::MAX,
+            seq: i64::MAX,
+        });
+        let limit = query.limit.clamp(1, 1000);
+        let mut rows = sqlx::query(AssertSqlSafe(self.sql.prefix.apply(&sql)))
+            .bind(query.from.unix_millis())
+            .bind(query.until.unix_millis())
+            .bind(after.at)
+            .bind(after.seq)
+            // One more than asked for: whether it is there says whether there is a next page.
+            .bind(i64::from(limit) + 1)
+            .bind(query.user.as_ref().map(|user| user.as_bytes().to_vec()))
+            .bind(query.kind.map(|kind| kind.as_str()))
+            .fetch_all(&self.pool)
+            .await?;
+        let more = rows.len() > usize::from(limit);
+        rows.truncate(limit.into());
+        let next = match rows.last() {
+            Some(last) if more => Some(AuditPosition {
+                at: last.try_get(0)?,
+                seq: last.try_get(1)?,
+            }),
+            _ => None,
+        };
+        let events = rows
+            .iter()
+            .map(|row| event(row, 2))
+            .collect::<Result<_, _>>()?;
+        Ok(AuditPage { events, next })
+    }
+
+    /// Removes events from before this moment, as far as they are delivered, and says how many.
+    ///
+    /// # Errors
+    /// A fault; what was removed before it stays removed.
+    pub async fn purge_events(&self, before: Timestamp) -> Result<u64, Error> {
+        let mut removed = 0;
+        loop {
+            let some = sqlx::query(safe(&self.sql.purge_events))
+                .bind(before.unix_millis())
+                .bind(PURGE_AT_A_TIME)
+                .execute(&self.pool)
+                .await?
+                .rows_affected();
+            if some == 0 {
+                return Ok(removed);
+            }
+            removed += some;
+        }
+    }
+
+    fn step(&self, events: &[Event]) -> Result<String, Error> {
+        step(events, self.delivered).map_err(|error| sqlx::Error::Encode(error.into()).into())
+    }
+
+    /// The rows of one page query, in its order.
+    async fn rows(
+        &self,
+        query: &UsersQuery,
+        order: [&str; 3],
+        filter: &str,
+        after: (i64, &[u8]),
+        limit: usize,
+    ) -> Result<Vec<UserRow>, Error> {
+        let containing = if query.containing.is_empty() {
+            ""
+        } else {
+            sql::CONTAINING
+        };
+        let sql = self
+            .sql
+            .prefix
+            .apply(&sql::users(order, filter, containing));
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(query.now.unix_millis())
+            .bind(query.void_before.map_or(NONE, Timestamp::unix_millis))
+            .bind(i64::from(query.low_threshold))
+            .bind(after.0)
+            .bind(after.1)
+            .bind(&*query.containing)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(|row| user_row(row, query)).collect()
+    }
+
+    /// Users with no code left come first, by key; then the others by how many they have.
+    async fn fewest_left(&self, query: &UsersQuery, limit: usize) -> Result<Vec<UserRow>, Error> {
+        let (without, with) = match query.filter {
+            UserFilter::Holding => (None, sql::HOLDING.to_owned()),
+            UserFilter::WithSet => (Some(sql::EXHAUSTED), sql::HOLDING.to_owned()),
+            UserFilter::Low => (
+                Some(sql::EXHAUSTED),
+                format!("{} AND unused <= ?3", sql::HOLDING),
+            ),
+            UserFilter::Exhausted => (Some(sql::EXHAUSTED), "false".to_owned()),
+            UserFilter::Every => (Some(sql::NOT_HOLDING), sql::HOLDING.to_owned()),
+        };
+        let after = query.after.as_ref();
+        let mut rows = Vec::new();
+        if let Some(without) = without
+            && after.is_none_or(|row| row.remaining == 0)
+        {
+            let user = after.map_or(&[][..], |row| row.user.as_bytes());
+            rows = self
+                .rows(query, sql::BY_USER, without, (0, user), limit)
+                .await?;
+        }
+        if rows.len() < limit {
+            let place = match after {
+                Some(row) if row.remaining > 0 => (i64::from(row.remaining), row.user.as_bytes()),
+                _ => (1, &[][..]),
+            };
+            let missing = limit - rows.len();
+            rows.extend(
+                self.rows(query, sql::BY_LEFT, &with, place, missing)
+                    .await?,
+            );
+        }
+        Ok(rows)
+    }
+}
+
+/// Refuses tables of a newer version of this crate.
+fn known_version(found: Option<i64>) -> Result<Option<i64>, Error> {
+    match found {
+        Some(found) if found > sql::SCHEMA_VERSION => Err(Error::NewerSchema {
+            found,
+            known: sql::SCHEMA_VERSION,
+        }),
+        other => Ok(other),
+    }
+}
+
+fn revision(row: &SqliteRow, table: &'static str) -> Result<Revision, Error> {
+    let bytes: &[u8] = row
+        .try_get("revision")
+        .map_err(|_| Error::corrupt(table, "revision"))?;
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| Error::corrupt(table, "revision"))?;
+    Ok(Revision::from_bytes(bytes))
+}
+
+fn event(row: &SqliteRow, column: usize) -> Result<Event, Error> {
+    let corrupt = || Error::corrupt("events", "body");
+    let body: &str = row.try_get(column).map_err(|_| corrupt())?;
+    serde_json::from_str(body).map_err(|_| corrupt())
+}
+
+fn user_row(row: &SqliteRow, query: &UsersQuery) -> Result<UserRow, Error> {
+    let key: &[u8] = row.try_get("user_key")?;
+    let user = UserId::new(key).map_err(|_| Error::corrupt("records", "user_key"))?;
+    let columns = SummaryColumns {
+        total: row.try_get("total")?,
+        unused: row.try_get("unused")?,
+        prepared_at: row.try_get("prepared_at")?,
+        activated_at: row.try_get("activated_at")?,
+        expires_at: row.try_get("expires_at")?,
+        last_used_at: row.try_get("last_used_at")?,
+        uses: String::new(),
+    };
+    columns.row(user, query.now, query.void_before)
+}
+
+/// One conditional write: it met the expected state, or changed nothing.
+fn outcome(rows: u64) -> PutOutcome {
+    if rows == 0 {
+        PutOutcome::Conflict
+    } else {
+        PutOutcome::Applied
+    }
+}
+
+impl CodeRepository for SqliteStore {
+    type Error = Error;
+
+    async fn load(&self, user: &UserId, _: Freshness) -> Result<Option<Loaded>, Error> {
+        let row = sqlx::query(safe(&self.sql.load))
+            .bind(user.as_bytes())
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let record = row
+            .try_get("record")
+            .map_err(|_| Error::corrupt("records", "record"))?;
+        Ok(Some(Loaded {
+            record,
+            revision: revision(&row, "records")?,
+        }))
+    }
+
+    async fn put(&self, put: Put<'_>) -> Result<PutOutcome, PutError<Error>> {
+        let columns = SummaryColumns::from(put.summary);
+        let step = self.step(put.events).map_err(PutError::NotApplied)?;
+        let sql = match put.expected {
+            Expected::Absent => &self.sql.create,
+            Expected::At(_) => &self.sql.replace,
+        };
+        let (new, old);
+        new = put.revision.to_bytes();
+        let query = sqlx::query(safe(sql))
+            .bind(put.user.as_bytes())
+            .bind(&new[..])
+            .bind(put.record)
+            .bind(columns.total)
+            .bind(columns.unused)
+            .bind(columns.prepared_at)
+            .bind(columns.activated_at)
+            .bind(columns.expires_at)
+            .bind(columns.last_used_at)
+            .bind(columns.uses)
+            .bind(step);
+        let query = match put.expected {
+            Expected::Absent => query,
+            Expected::At(revision) => {
+                old = revision.to_bytes();
+                query.bind(&old[..])
+            }
+        };
+        let done = query.execute(&self.pool).await.map_err(Error::of_write)?;
+        Ok(outcome(done.rows_affected()))
+    }
+
+    async fn remove(
+        &self,
+        user: &UserId,
+        expected: Revision,
+    ) -> Result<PutOutcome, PutError<Error>> {
+        let done = sqlx::query(safe(&self.sql.remove))
+            .bind(user.as_bytes())
+            .bind(&expected.to_bytes()[..])
+            .execute(&self.pool)
+            .await
+            .map_err(Error::of_write)?;
+        Ok(outcome(done.rows_affected()))
+    }
+
+    async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Error> {
+        let rows = sqlx::query(safe(&self.sql.undelivered))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(|row| event(row, 0)).collect()
+    }
+
+    async fn acknowledge(&self, events: &[EventId]) -> Result<(), Error> {
+        // They were delivered when they were written.
+        if self.delivered {
+            return Ok(());
+        }
+        let ids: Vec<String> = events.iter().map(EventId::to_string).collect();
+        sqlx::query(safe(&self.sql.acknowledge))
+            .bind(serde_json::Value::from(ids).to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}
+
+impl Directory for SqliteStore {
+    type Error = Error;
+
+    async fn users(&self, query: &UsersQuery) -> Result<Vec<UserRow>, Error> {
+        let filter = match query.filter {
+            UserFilter::Holding => sql::HOLDING,
+            UserFilter::WithSet => sql::WITH_SET,
+            UserFilter::Low => sql::LOW,
+            UserFilter::Exhausted => sql::EXHAUSTED,
+            UserFilter::Every => sql::EVERY,
+        };
+        let limit = usize::from(query.limit.clamp(1, 1000));
+        let latest = |at: Option<Timestamp>| at.map_or(NONE, Timestamp::unix_millis);
+        let after = query.after.as_ref();
+        let user = after.map_or(&[][..], |row| row.user.as_bytes());
+        let (order, number) = match query.order {
+            UserOrder::FewestLeft => return self.fewest_left(query, limit).await,
+            UserOrder::User => (sql::BY_USER, 0),
+            UserOrder::NewestSet => (
+                sql::BY_SET,
+                after.map_or(NEVER, |row| latest(row.activated_at)),
+            ),
+            UserOrder::LatestUse => (
+                sql::BY_USE,
+                after.map_or(NEVER, |row| latest(row.last_used_at)),
+            ),
+        };
+        self.rows(query, order, filter, (number, user), limit).await
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Usage, Error> {
+        let days: Vec<_> = query.windows.days().collect();
+        let all = || {
+            let windows = [query.windows.today(), query.windows.month()];
+            windows.into_iter().chain(days.iter().cloned())
+        };
+        let first = all().map(|window| window.start).min();
+        let last = all().map(|window| window.end).max();
+        let row = sqlx::query(safe(&self.sql.usage))
+            .bind(query.now.unix_millis())
+            .bind(query.void_before.map_or(NONE, Timestamp::unix_millis))
+            .bind(i64::from(query.low_threshold))
+            .bind(first.map_or(0, Timestamp::unix_millis))
+            .bind(last.map_or(0, Timestamp::unix_millis))
+            .fetch_one(&self.pool)
+            .await?;
+        let number = |column: usize| -> Result<u64, Error> {
+            let number: i64 = row.try_get(column)?;
+            u64::try_from(number).map_err(|_| Error::corrupt("records", "unused"))
+        };
+        let mut usage = Usage::none(query);
+        usage.users_with_codes = number(0)?;
+        usage.users_low = number(1)? + number(3)? + number(5)?;
+        usage.users_exhausted = number(2)? + number(4)? + number(6)?;
+        let corrupt = || Error::corrupt("uses", "count");
+        let uses: &str = row.try_get(7)?;
+        let uses: Vec<(i64, u64)> = serde_json::from_str(uses).map_err(|_| corrupt())?;
+        count_uses(&mut usage, &query.windows, &uses);
+        Ok(usage)
+    }
+}
+
+/// Adds the uses of each quarter hour to the windows it lies in.
+fn count_uses(usage: &mut Usage, windows: &Windows, uses: &[(i64, u64)]) {
+    let (today, month) = (windows.today(), windows.month());
+    let starts: Vec<i64> = windows.days().map(|day| day.start.unix_millis()).collect();
+    let end = windows.days().last().map_or(0, |day| day.end.unix_millis());
+    for (quarter, count) in uses {
+        let within = |window: &std::ops::Range<Timestamp>| {
+            (window.start.unix_millis()..window.end.unix_millis()).contains(quarter)
+        };
+        if within(&today) {
+            usage.used_today += count;
+        }
+        if within(&month) {
+            usage.used_this_month += count;
+        }
+        let day = starts.partition_point(|start| start <= quarter);
+        if *quarter < end
+            && let Some(day) = day
+                .checked_sub(1)
+                .and_then(|day| usage.used_by_day.get_mut(day))
+        {
+            *day += count;
+        }
+    }
+}
+
+impl SettingsStore for SqliteStore {
+    type Error = Error;
+
+    async fn load_settings(&self) -> Result<Option<(Settings, Revision)>, Error> {
+        let row = sqlx::query(safe(&self.sql.load_settings))
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let corrupt = || Error::corrupt("settings", "settings");
+        let settings: &str = row.try_get("settings").map_err(|_| corrupt())?;
+        let settings = serde_json::from_str(settings).map_err(|_| corrupt())?;
+        Ok(Some((settings, revision(&row, "settings")?)))
+    }
+
+    async fn save_settings(
+        &self,
+        expected: Expected,
+        revision: Revision,
+        settings: &Settings,
+        events: &[Event],
+    ) -> Result<PutOutcome, PutError<Error>> {
+        let step = self.step(events).map_err(PutError::NotApplied)?;
+        let settings = serde_json::to_string(settings)
+            .map_err(|error| PutError::NotApplied(sqlx::Error::Encode(error.into()).into()))?;
+        let sql = match expected {
+            Expected::Absent => &self.sql.create_settings,
+            Expected::At(_) => &self.sql.replace_settings,
+        };
+        let query = sqlx::query(safe(sql))
+            .bind(revision.to_bytes().to_vec())
+            .bind(settings)
+            .bind(step);
+        let query = match expected {
+            Expected::Absent => query,
+            Expected::At(old) => query.bind(old.to_bytes().to_vec()),
+        };
+        let done = query.execute(&self.pool).await.map_err(Error::of_write)?;
+        Ok(outcome(done.rows_affected()))
+    }
+}
+
+/// The audit log as a sink: see [`SqliteStore::audit_sink`].
+#[derive(Debug, Clone)]
+pub struct SqliteAudit(SqliteStore);
+
+impl AuditSink for SqliteAudit {
+    type Error = Error;
+
+    /// Adds the events that are not in the log yet.
+    async fn record(&self, events: &[Event]) -> Result<(), Error> {
+        let step = step(events, true).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        sqlx::query(safe(&self.0.sql.add_events))
+            .bind(step)
+            .execute(&self.0.pool)
+            .await?;
+        Ok(())
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Durable
+    }
+}

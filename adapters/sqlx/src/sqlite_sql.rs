@@ -1,0 +1,179 @@
+//! The SQL text this crate sends to SQLite, for whoever reviews it, or runs the schema by hand.
+//!
+//! It is written with the default prefix; under another one only the names differ. Numbered
+//! parameters are named in each constant's documentation.
+
+/// The version of [`SCHEMA`].
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// All tables, indexes and triggers.
+pub const SCHEMA: &str = include_str!("../sql/sqlite.sql");
+
+/// The table that says which version of the schema is there.
+pub const VERSION_TABLE: &str = "\
+CREATE TABLE IF NOT EXISTS backup_codes_schema (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    version INTEGER NOT NULL
+) STRICT";
+
+/// The version of the schema that is there.
+pub const VERSION: &str = "SELECT version FROM backup_codes_schema";
+
+/// Notes the version of the schema: 1 version.
+pub const SET_VERSION: &str = "INSERT INTO backup_codes_schema (one, version) VALUES (1, ?1)";
+
+/// A record: 1 user.
+pub const LOAD: &str = "SELECT record, revision FROM backup_codes_records WHERE user_key = ?1";
+
+/// A first record: 1 user, 2 revision, 3 record, 4 to 9 summary, 10 uses, 11 events.
+pub const CREATE: &str = "\
+INSERT INTO backup_codes_records (
+    user_key, revision, record, total, unused, prepared_at, activated_at, expires_at,
+    last_used_at, uses, step
+) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+ON CONFLICT (user_key) DO NOTHING";
+
+/// A later record: as [`CREATE`], and 12 the revision it replaces.
+pub const REPLACE: &str = "\
+UPDATE backup_codes_records SET
+    revision = ?2, record = ?3, total = ?4, unused = ?5, prepared_at = ?6, activated_at = ?7,
+    expires_at = ?8, last_used_at = ?9, uses = ?10, step = ?11
+WHERE user_key = ?1 AND revision = ?12";
+
+/// Removes a record: 1 user, 2 the revision it has.
+pub const REMOVE: &str = "DELETE FROM backup_codes_records WHERE user_key = ?1 AND revision = ?2";
+
+/// Events not yet acknowledged: 1 how many.
+pub const UNDELIVERED: &str = "\
+SELECT body FROM backup_codes_events INDEXED BY backup_codes_events_undelivered
+WHERE delivered = 0 ORDER BY seq LIMIT ?1";
+
+/// Acknowledges events: 1 their ids, a JSON array of hex.
+pub const ACKNOWLEDGE: &str = "\
+UPDATE backup_codes_events SET delivered = 1
+WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND delivered = 0";
+
+/// Adds events that come with no write: 1 events.
+pub const ADD_EVENTS: &str = "\
+INSERT OR IGNORE INTO backup_codes_events (id, at, kind, user_key, delivered, body)
+SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4, value ->> 5
+FROM json_each(?1) ORDER BY key";
+
+/// Removes delivered events of long ago: 1 before when, 2 how many at most.
+pub const PURGE_EVENTS: &str = "\
+DELETE FROM backup_codes_events WHERE seq IN (
+    SELECT seq FROM backup_codes_events INDEXED BY backup_codes_events_by_time
+    WHERE at < ?1 AND delivered = 1 ORDER BY at LIMIT ?2
+)";
+
+/// The settings.
+pub const LOAD_SETTINGS: &str = "SELECT settings, revision FROM backup_codes_settings";
+
+/// First settings: 1 revision, 2 settings, 3 events.
+pub const CREATE_SETTINGS: &str = "\
+INSERT INTO backup_codes_settings (one, revision, settings, step) VALUES (1, ?1, ?2, ?3)
+ON CONFLICT (one) DO NOTHING";
+
+/// Later settings: as [`CREATE_SETTINGS`], and 4 the revision they replace.
+pub const REPLACE_SETTINGS: &str = "\
+UPDATE backup_codes_settings SET revision = ?1, settings = ?2, step = ?3 WHERE revision = ?4";
+
+/// The figures: 1 now, 2 `void_before` or -1, 3 low threshold, 4 and 5 the days looked at.
+///
+/// Users with a set, low ones, and those without a code left, by the count in their row; then two
+/// corrections each for sets that have expired and for void ones; then the uses.
+pub const USAGE: &str = "\
+SELECT
+    (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_left
+        WHERE unused >= 0),
+    (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_left
+        WHERE unused BETWEEN 0 AND ?3),
+    (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_left
+        WHERE unused = 0),
+    (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_expiring
+        WHERE expires_at <= ?1 AND expires_at < 9223372036854775807
+            AND unused > ?3 AND prepared_at >= ?2),
+    (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_expiring
+        WHERE expires_at <= ?1 AND expires_at < 9223372036854775807
+            AND unused > 0 AND prepared_at >= ?2),
+    (CASE WHEN ?2 < 0 THEN 0 ELSE
+        (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_left
+            WHERE unused > ?3 AND prepared_at < ?2) END),
+    (CASE WHEN ?2 < 0 THEN 0 ELSE
+        (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_left
+            WHERE unused > 0 AND prepared_at < ?2) END),
+    (SELECT json_group_array(json_array(quarter, count)) FROM (
+        SELECT quarter, count FROM backup_codes_uses
+        WHERE quarter >= ?4 AND quarter < ?5 ORDER BY quarter))";
+
+/// Columns of a page of users.
+pub const USERS: &str = "\
+SELECT user_key, total, unused, prepared_at, activated_at, expires_at, last_used_at
+FROM backup_codes_records INDEXED BY backup_codes_records_";
+
+// Parameters of a page of users: 1 now, 2 `void_before` or -1, 3 low threshold, 4 and 5 number and
+// user of the row before, 6 bytes to search for, 7 how many.
+
+/// Users with a code that would be accepted.
+pub const HOLDING: &str = "unused > 0 AND expires_at > ?1 AND prepared_at >= ?2";
+/// Users with an activated set.
+pub const WITH_SET: &str = "unused >= 0";
+/// Of these, users at the low threshold or below it.
+pub const LOW: &str = "unused >= 0 AND (unused <= ?3 OR expires_at <= ?1 OR prepared_at < ?2)";
+/// Of these, users with no code left.
+pub const EXHAUSTED: &str = "unused >= 0 AND (unused = 0 OR expires_at <= ?1 OR prepared_at < ?2)";
+/// All users without a code that would be accepted.
+pub const NOT_HOLDING: &str = "(unused <= 0 OR expires_at <= ?1 OR prepared_at < ?2)";
+/// Every record.
+pub const EVERY: &str = "true";
+/// Users whose key contains these bytes.
+pub const CONTAINING: &str = " AND instr(user_key, ?6) > 0";
+
+/// By user: index, place after the row before, order.
+pub const BY_USER: [&str; 3] = ["by_user", "user_key > ?5", "user_key"];
+/// Fewest codes left first, among users who hold codes.
+pub const BY_LEFT: [&str; 3] = [
+    "by_left",
+    "unused >= ?4 AND (unused > ?4 OR user_key > ?5)",
+    "unused, user_key",
+];
+/// Latest set first.
+pub const BY_SET: [&str; 3] = [
+    "by_set",
+    "activated_at <= ?4 AND (activated_at < ?4 OR user_key > ?5)",
+    "activated_at DESC, user_key",
+];
+/// Latest use first.
+pub const BY_USE: [&str; 3] = [
+    "by_use",
+    "last_used_at <= ?4 AND (last_used_at < ?4 OR user_key > ?5)",
+    "last_used_at DESC, user_key",
+];
+
+/// A page of users out of the pieces above.
+#[must_use]
+pub fn users([index, place, order]: [&str; 3], filter: &str, containing: &str) -> String {
+    format!("{USERS}{index}\nWHERE {place} AND {filter}{containing}\nORDER BY {order} LIMIT ?7")
+}
+
+// Parameters of a page of the audit log: 1 from, 2 until, 3 and 4 time and number of the event
+// before, 5 how many, 6 user, 7 kind.
+
+/// A page of the audit log, its index and conditions to be filled in by [`audit`].
+pub const AUDIT: &str = "\
+SELECT at, seq, body FROM backup_codes_events INDEXED BY backup_codes_events_";
+
+/// A page of the audit log, by user, by kind, by both or by neither.
+#[must_use]
+pub fn audit(of_user: bool, of_kind: bool) -> String {
+    let (index, filter) = match (of_user, of_kind) {
+        (false, false) => ("by_time", ""),
+        (true, false) => ("by_user", "user_key = ?6 AND "),
+        (false, true) => ("by_kind", "kind = ?7 AND "),
+        (true, true) => ("by_user", "user_key = ?6 AND kind = ?7 AND "),
+    };
+    format!(
+        "{AUDIT}{index}\nWHERE {filter}at >= ?1 AND at < ?2 AND at <= ?3 AND (at < ?3 OR seq < ?4)\n\
+         ORDER BY at DESC, seq DESC LIMIT ?5"
+    )
+}
