@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS backup_codes_schema (
 ) STRICT";
 
 /// The version of the schema that is there.
-pub const VERSION: &str = "SELECT version FROM backup_codes_schema";
+pub const VERSION: &str = "SELECT version FROM backup_codes_schema WHERE one = 1";
 
 /// Notes the version of the schema: 1 version.
 pub const SET_VERSION: &str = "INSERT INTO backup_codes_schema (one, version) VALUES (1, ?1)";
@@ -67,7 +67,8 @@ DELETE FROM backup_codes_events WHERE seq IN (
 )";
 
 /// The settings.
-pub const LOAD_SETTINGS: &str = "SELECT settings, revision FROM backup_codes_settings";
+pub const LOAD_SETTINGS: &str =
+    "SELECT settings, revision FROM backup_codes_settings WHERE one = 1";
 
 /// First settings: 1 revision, 2 settings, 3 events.
 pub const CREATE_SETTINGS: &str = "\
@@ -76,7 +77,8 @@ ON CONFLICT (one) DO NOTHING";
 
 /// Later settings: as [`CREATE_SETTINGS`], and 4 the revision they replace.
 pub const REPLACE_SETTINGS: &str = "\
-UPDATE backup_codes_settings SET revision = ?1, settings = ?2, step = ?3 WHERE revision = ?4";
+UPDATE backup_codes_settings SET revision = ?1, settings = ?2, step = ?3
+WHERE one = 1 AND revision = ?4";
 
 /// The figures: 1 now, 2 `void_before` or -1, 3 low threshold, 4 and 5 the days looked at.
 ///
