@@ -53,7 +53,7 @@ async fn generate() -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "{users} users in {}, as of {}: {} bytes a user",
         db.display(),
-        population.now().date(),
+        now.date(),
         bytes / users
     );
     Ok(())

@@ -141,11 +141,6 @@ impl Population {
             PutOutcome::Conflict => Err(format!("{user} is there already").into()),
         }
     }
-
-    /// The moment the population stands at.
-    pub(crate) fn now(&self) -> Timestamp {
-        self.now
-    }
 }
 
 /// The moment that made-up data is for, unless somebody says otherwise.
