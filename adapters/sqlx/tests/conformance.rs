@@ -35,10 +35,13 @@ impl Sqlite {
     }
 
     fn pool(&self, file: &Path) -> SqlitePool {
+        // An application's own settings must not break the triggers.
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal);
+            .journal_mode(SqliteJournalMode::Wal)
+            .pragma("trusted_schema", "OFF")
+            .pragma("recursive_triggers", "ON");
         self.runtime
             .block_on(
                 SqlitePoolOptions::new()
