@@ -173,7 +173,8 @@ impl Act<'_> {
             kind,
             at: self.now(),
             label: set.map(|set| set.id.label()),
-            remaining: set.map(CodeSet::unused),
+            // Of a set that expired or is void nothing is left.
+            remaining: set.map(|set| self.standing(set).map_or(0, |()| set.unused())),
         }
     }
 

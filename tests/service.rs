@@ -579,6 +579,12 @@ fn a_set_is_refused_from_the_instant_it_expires() {
     assert_eq!(sheet.expires_at(), Some(at(day)));
     let _ = f.accepted(&code(&sheet, 1), day - Duration::from_millis(1));
     assert_eq!(f.refused(&code(&sheet, 2), day).reason(), Reason::Expired);
+    // Nor does a message count what is left of it.
+    let over = block_on(
+        f.codes
+            .issue_override(&alice(), 60 * MINUTE, &by_admin(day)),
+    );
+    assert_eq!(over.unwrap().notice().remaining, Some(0));
 }
 
 #[test]
