@@ -1,14 +1,13 @@
-//! Properties of parsing, generation, transitions and usage, and a model of the whole service.
+//! Properties of parsing, generation, transitions and usage.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backup_codes::{
-    Activation, Attempt, AttemptId, BackupCodes, Code, CodeRepository, Config, Context, Cost,
-    Format, Formats, Freshness, Hasher, Hashing, Keyring, MemoryRepository, NotACode, Reason,
-    Record, Redeem, RevokeReason, SetSize, Settings, Sheet, Subject, Summary, Timestamp, Usage,
-    UsageQuery, UserId, Windows, generate, usage,
+    Attempt, AttemptId, BackupCodes, Code, CodeRepository, Config, Context, Cost, Format, Formats,
+    Freshness, Hasher, Hashing, Keyring, MemoryRepository, NotACode, Record, Redeem, SetSize,
+    Settings, Sheet, Subject, Summary, Timestamp, Usage, UsageQuery, UserId, Windows, generate,
+    usage,
 };
 use getrandom::SysRng;
 use pollster::block_on;
@@ -257,188 +256,6 @@ fn windows_off_a_quarter_hour_or_out_of_order_are_refused() {
     assert!(Windows::new(at(TODAY + DAY)..at(TODAY), day.clone(), &[]).is_err());
     assert!(Windows::new(day.clone(), day.clone(), &[at(TODAY)]).is_err());
     assert!(Windows::new(day.clone(), day, &[at(TODAY + DAY), at(TODAY)]).is_err());
-}
-
-/// One step of the model-based test.
-#[derive(Debug, Clone)]
-enum Step {
-    Issue,
-    Prepare,
-    ActivateLatest,
-    Redeem { set: usize, slot: u8 },
-    Wrong,
-    Burn { set: usize, slot: u8 },
-    Revoke,
-    Unlock,
-    Wait { minutes: u16 },
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        1 => Just(Step::Issue),
-        1 => Just(Step::Prepare),
-        1 => Just(Step::ActivateLatest),
-        6 => (0usize..4, 1u8..=10).prop_map(|(set, slot)| Step::Redeem { set, slot }),
-        9 => Just(Step::Wrong),
-        1 => (0usize..4, 1u8..=10).prop_map(|(set, slot)| Step::Burn { set, slot }),
-        1 => Just(Step::Revoke),
-        1 => Just(Step::Unlock),
-        2 => (1u16..90).prop_map(|minutes| Step::Wait { minutes }),
-    ]
-}
-
-/// The plain reference: what the documentation says, in as few words as possible.
-#[derive(Default)]
-struct Model {
-    active: Option<usize>,
-    pending: Option<(usize, i64)>,
-    spent: BTreeMap<(usize, u8), Reason>,
-    run: u8,
-    locked_until: i64,
-    disabled: bool,
-}
-
-impl Model {
-    fn try_code(
-        &mut self,
-        now: i64,
-        right: Option<(usize, u8)>,
-        spend: Reason,
-    ) -> Result<(), Reason> {
-        if self.disabled {
-            return Err(Reason::Disabled);
-        }
-        if now < self.locked_until {
-            return Err(Reason::Locked);
-        }
-        let Some(active) = self.active else {
-            return Err(Reason::NoCodes);
-        };
-        match right {
-            Some((set, slot)) if set == active => {
-                if let Some(reason) = self.spent.get(&(set, slot)) {
-                    return Err(*reason);
-                }
-                self.spent.insert((set, slot), spend);
-                if spend == Reason::Used {
-                    self.run = 0;
-                }
-                Ok(())
-            }
-            _ => {
-                self.run += 1;
-                if self.run >= 25 {
-                    self.disabled = true;
-                } else if self.run % 10 == 0 {
-                    self.locked_until = now + 30 * 60_000;
-                }
-                Err(Reason::Wrong)
-            }
-        }
-    }
-
-    fn clear(&mut self) {
-        self.run = 0;
-        self.locked_until = 0;
-        self.disabled = false;
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn the_service_does_what_the_model_says(steps in proptest::collection::vec(any_step(), 1..80)) {
-        let store = MemoryRepository::new();
-        let codes = service(store.clone()).with_config(config().with_lifetime_run(25).unwrap());
-        let (alice, root) = (alice(), Subject::new(UserId::new("root").unwrap(), ["administrator"]));
-        let other = Subject::new(UserId::new("other").unwrap(), ["staff"]);
-        let mut now = TODAY;
-        let mut model = Model::default();
-        let mut sheets: Vec<Sheet> = Vec::new();
-        let foreign = {
-            let cx = Context::new(at(now)).by(&other);
-            code(&block_on(codes.issue(&other, &cx)).unwrap().sheet, 1)
-        };
-        for step in steps {
-            let own = Context::new(at(now)).by(&alice);
-            let admin = Context::new(at(now)).by(&root);
-            match step {
-                Step::Wait { minutes } => now += i64::from(minutes) * 60_000,
-                Step::Issue => {
-                    sheets.push(block_on(codes.issue(&alice, &own)).unwrap().sheet);
-                    model.active = Some(sheets.len() - 1);
-                    model.pending = None;
-                    model.clear();
-                }
-                Step::Prepare => {
-                    sheets.push(block_on(codes.prepare(&alice, &own)).unwrap());
-                    model.pending = Some((sheets.len() - 1, now));
-                }
-                Step::ActivateLatest => {
-                    let Some(sheet) = sheets.last() else { continue };
-                    let latest = sheets.len() - 1;
-                    let outcome = block_on(codes.activate(&alice, sheet.id(), &own)).unwrap();
-                    if model.active == Some(latest) {
-                        prop_assert_eq!(outcome, Activation::AlreadyActive);
-                    } else if model.pending.is_some_and(|(set, prepared)| {
-                        set == latest && now - prepared < 60 * 60_000
-                    }) {
-                        prop_assert!(matches!(outcome, Activation::Activated(_)));
-                        model.active = Some(latest);
-                        model.pending = None;
-                        model.clear();
-                    } else {
-                        prop_assert_eq!(outcome, Activation::NoSuchSet);
-                    }
-                }
-                Step::Redeem { set, slot } => {
-                    let right = (set < sheets.len()).then_some((set, slot));
-                    let typed = right.map_or(foreign.clone(), |(set, slot)| code(&sheets[set], slot));
-                    let outcome = block_on(codes.redeem(&alice, &typed, &own)).unwrap();
-                    match (outcome, model.try_code(now, right, Reason::Used)) {
-                        (Redeem::Accepted(receipt), Ok(())) => prop_assert_eq!(receipt.slot(), slot),
-                        (Redeem::Refused(refusal), Err(reason)) => prop_assert_eq!(refusal.reason(), reason),
-                        (outcome, expected) => panic!("{outcome:?} but {expected:?}"),
-                    }
-                }
-                Step::Wrong => {
-                    let outcome = block_on(codes.redeem(&alice, &foreign, &own)).unwrap();
-                    let Redeem::Refused(refusal) = outcome else { panic!("a wrong code was accepted") };
-                    prop_assert_eq!(Err(refusal.reason()), model.try_code(now, None, Reason::Used));
-                }
-                Step::Burn { set, slot } => {
-                    let right = (set < sheets.len()).then_some((set, slot));
-                    let typed = right.map_or(foreign.clone(), |(set, slot)| code(&sheets[set], slot));
-                    let _ = block_on(codes.burn(&alice, &typed, &own)).unwrap();
-                    let _ = model.try_code(now, right, Reason::Burned);
-                }
-                Step::Revoke => {
-                    let _ = block_on(codes.revoke_all(&alice, RevokeReason::UserRequest, &own)).unwrap();
-                    model.active = None;
-                    model.pending = None;
-                }
-                Step::Unlock => {
-                    block_on(codes.unlock(&alice, &admin)).unwrap();
-                    model.clear();
-                }
-            }
-            let status = block_on(codes.status(&alice, &Context::new(at(now)).by(&alice))).unwrap();
-            let left = model.active.map_or(0, |set| {
-                (1..=10).filter(|slot| !model.spent.contains_key(&(set, *slot))).count()
-            });
-            prop_assert_eq!(usize::from(status.remaining), left);
-            prop_assert_eq!(status.wrong_in_a_row, model.run);
-            prop_assert_eq!(status.disabled_at.is_some(), model.disabled);
-            prop_assert_eq!(status.locked_until.is_some(), now < model.locked_until && !model.disabled);
-            // What is stored is read back the same.
-            if let Some(loaded) = block_on(store.load(alice.id(), Freshness::Latest)).unwrap() {
-                let record = Record::from_json(&loaded.record).unwrap();
-                prop_assert_eq!(record.to_json(), loaded.record);
-            }
-        }
-        prop_assert!(now >= TODAY);
-    }
 }
 
 #[test]
