@@ -1,17 +1,22 @@
 //! Properties of parsing, generation, transitions and usage.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use backup_codes::rules::{self, Act, Judged, NewSet, Purge, Step, Transition};
 use backup_codes::{
-    Attempt, AttemptId, BackupCodes, Code, CodeRepository, Config, Context, Cost, Format, Formats,
-    Freshness, Hasher, Hashing, Keyring, MemoryRepository, NotACode, Record, Redeem, SetSize,
-    Settings, Sheet, Subject, Summary, Timestamp, Usage, UsageQuery, UserId, Windows, generate,
-    usage,
+    Activation, Attempt, AttemptId, BackupCodes, Burn, Check, Code, CodeRepository, Config,
+    Context, Cost, Event, Format, Formats, Freshness, HashSalt, Hasher, Hashing, KeyId, Keyring,
+    Matrix, MemoryRepository, NotACode, Pepper, Reason, Record, Redeem, Refusal, Revision,
+    RevokeReason, SetId, SetSize, Settings, Sheet, Status, StoredHash, Subject, Summary, Timestamp,
+    Usage, UsageQuery, UserId, Verified, Windows, generate, generate_override, hash, usage, verify,
 };
 use getrandom::SysRng;
 use pollster::block_on;
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 fn any_format() -> impl Strategy<Value = Format> {
     prop_oneof![
@@ -291,4 +296,549 @@ fn uses_beyond_the_cap_are_the_oldest_and_the_record_stays_bounded() {
         used.at() >= at(now).saturating_sub(Duration::from_secs(62 * 86_400))
     };
     assert_eq!(kept.iter().filter(|used| within(used)).count(), 62 * 96);
+}
+
+/// What a rule is asked to do.
+#[derive(Debug, Clone)]
+enum Ask {
+    Prepare,
+    Issue,
+    Activate,
+    ActivateConfirmed(Typed),
+    Discard,
+    Redeem(Typed),
+    Check(Typed),
+    Burn(Typed),
+    IssueOverride,
+    RevokeOverride,
+    RevokeAll,
+    Unlock,
+    Erase,
+    Purge,
+}
+
+/// A code of the newest set or the one before it, the newest override, or nobody's.
+#[derive(Debug, Clone)]
+enum Typed {
+    Newest(u8),
+    Older(u8),
+    Override,
+    Wrong(u8),
+}
+
+const CODES: u8 = 6;
+
+fn any_ask() -> impl Strategy<Value = Ask> {
+    let typed = || {
+        prop_oneof![
+            4 => (1..=CODES).prop_map(Typed::Newest),
+            2 => (1..=CODES).prop_map(Typed::Older),
+            2 => Just(Typed::Override),
+            8 => Just(Typed::Wrong(1)),
+            2 => Just(Typed::Wrong(0)),
+        ]
+    };
+    prop_oneof![
+        2 => Just(Ask::Prepare),
+        1 => Just(Ask::Issue),
+        2 => Just(Ask::Activate),
+        2 => typed().prop_map(Ask::ActivateConfirmed),
+        1 => Just(Ask::Discard),
+        14 => typed().prop_map(Ask::Redeem),
+        6 => typed().prop_map(Ask::Check),
+        6 => typed().prop_map(Ask::Burn),
+        2 => Just(Ask::IssueOverride),
+        1 => Just(Ask::RevokeOverride),
+        1 => Just(Ask::RevokeAll),
+        1 => Just(Ask::Unlock),
+        1 => Just(Ask::Erase),
+        2 => Just(Ask::Purge),
+    ]
+}
+
+/// Mostly the present, in any order; sometimes a clock that is plainly wrong.
+fn any_clock() -> impl Strategy<Value = Timestamp> {
+    let around = |span: i64| (-span..=span).prop_map(|by| at(TODAY + by));
+    prop_oneof![
+        20 => around(DAY / 48),
+        4 => around(3 * DAY),
+        2 => around(500 * DAY),
+        1 => (0..=Timestamp::MAX.unix_millis()).prop_map(at),
+        1 => Just(Timestamp::MIN),
+        1 => Just(Timestamp::MAX),
+    ]
+}
+
+/// A record in which a code was used in each quarter of an hour of 62 days, or of none, up to a
+/// moment.
+fn any_start() -> impl Strategy<Value = Record> {
+    prop_oneof![
+        6 => Just(None),
+        1 => Just(Some(TODAY)),
+        1 => Just(Some(Timestamp::MAX.unix_millis())),
+    ]
+    .prop_map(|until| match until {
+        None => Record::new(),
+        Some(until) => {
+            let last = until / 900_000;
+            let uses: Vec<(i64, u16)> = (last - 62 * 96..=last).map(|at| (at, u16::MAX)).collect();
+            let text = serde_json::json!({ "version": 1, "uses": uses });
+            Record::from_json(&text.to_string()).unwrap()
+        }
+    })
+}
+
+/// A record, and what its user has on paper.
+struct Holder {
+    user: UserId,
+    config: Config,
+    hasher: Hasher,
+    record: Record,
+    sets: Vec<(SetId, Vec<Code>)>,
+    overrides: Vec<(SetId, Code)>,
+    foreign: Vec<Code>,
+    count: u8,
+}
+
+/// What a transition came to, as far as any of them have in common.
+#[derive(Default)]
+struct Came {
+    to: &'static str,
+    /// The code that was accepted.
+    accepted: Option<(SetId, u8)>,
+    step: Option<Step>,
+    offered: Vec<Event>,
+}
+
+impl Holder {
+    fn new(record: Record) -> Self {
+        let pepper = Pepper::new([3; 32]).unwrap();
+        let keyring = Keyring::new(KeyId::new("k".repeat(32)).unwrap(), pepper);
+        let mut foreign = vec![generate_override(Format::HIGH_ENTROPY, &mut SysRng).unwrap()];
+        foreign.extend(new_codes());
+        Self {
+            user: alice().id().clone(),
+            config: config()
+                .with_lifetime_run(13)
+                .and_then(|config| config.with_set_lifetime(Duration::from_secs(86_400)))
+                .unwrap(),
+            hasher: Hasher::new(keyring).with_high_entropy_cost(Cost::LEAST),
+            record,
+            sets: Vec::new(),
+            overrides: Vec::new(),
+            foreign,
+            count: 0,
+        }
+    }
+
+    fn hash(&self, set: SetId, code: &Code) -> StoredHash {
+        let salt = HashSalt::random(&mut SysRng).unwrap();
+        hash(
+            &self.hasher,
+            &mut Matrix::new(),
+            &self.user,
+            set,
+            code,
+            salt,
+        )
+        .unwrap()
+    }
+
+    fn new_set(&mut self) -> NewSet {
+        let (id, codes) = (SetId::random(&mut SysRng).unwrap(), new_codes());
+        let hashes = codes.iter().map(|code| self.hash(id, code)).collect();
+        self.sets.push((id, codes));
+        NewSet {
+            id,
+            format: Format::HIGH_ENTROPY,
+            hashes,
+        }
+    }
+
+    fn newest(&self) -> SetId {
+        self.sets
+            .last()
+            .map_or(SetId::from_bytes([0; 16]), |(id, _)| *id)
+    }
+
+    /// The code, and the set it is of. What the user does not have is a stranger's.
+    fn typed(&self, typed: &Typed) -> (SetId, &Code) {
+        let of_set = |back: usize, slot: u8| {
+            let (id, codes) = self.sets.iter().rev().nth(back)?;
+            Some((*id, &codes[usize::from(slot) - 1]))
+        };
+        let found = match typed {
+            Typed::Newest(slot) => of_set(0, *slot),
+            Typed::Older(slot) => of_set(1, *slot),
+            Typed::Override => self.overrides.last().map(|(id, code)| (*id, code)),
+            Typed::Wrong(_) => None,
+        };
+        let slot = match typed {
+            Typed::Newest(slot) | Typed::Older(slot) | Typed::Wrong(slot) => *slot,
+            Typed::Override => 0,
+        };
+        found.unwrap_or((SetId::from_bytes([0; 16]), &self.foreign[usize::from(slot)]))
+    }
+
+    fn attempt(&self, typed: &Typed, id: AttemptId) -> Attempt {
+        let text = self.typed(typed).1.expose();
+        Attempt::parse(&text, &Formats::new(Format::HIGH_ENTROPY), id).unwrap()
+    }
+
+    /// Asks, compares if told to, and asks again.
+    fn settle<T>(
+        &self,
+        attempt: &Attempt,
+        rule: impl Fn(Option<&Verified>) -> Judged<T>,
+    ) -> Transition<T> {
+        let target = match rule(None) {
+            Judged::Settled(transition) => return transition,
+            Judged::Evaluate(target) => target,
+        };
+        let mut matrix = Matrix::new();
+        let verified = verify(&self.hasher, &mut matrix, &self.user, attempt, &target).unwrap();
+        match rule(Some(&verified)) {
+            Judged::Settled(transition) => transition,
+            Judged::Evaluate(_) => panic!("one comparison is enough"),
+        }
+    }
+
+    fn ask(&mut self, ask: &Ask, now: Timestamp, operation: AttemptId) -> Came {
+        let context = Context::new(now).by(&alice());
+        let (user, config, record) = (self.user.clone(), self.config.clone(), self.record.clone());
+        let act = Act {
+            user: &user,
+            context: &context,
+            config: &config,
+            low_threshold: 3,
+            operation,
+            revision: Revision::random(&mut SysRng).unwrap(),
+        };
+        match ask {
+            Ask::Prepare => came(
+                rules::prepare(&record, self.new_set(), &act).ok(),
+                |()| "prepared",
+            ),
+            Ask::Issue => came(
+                rules::issue(&record, self.new_set(), &act).ok(),
+                |_| "activated",
+            ),
+            Ask::Activate => match rules::activate(&record, self.newest(), None, &act) {
+                Judged::Settled(transition) => came(Some(transition), activation),
+                Judged::Evaluate(_) => panic!("nothing to compare"),
+            },
+            Ask::ActivateConfirmed(typed) => {
+                let attempt = self.attempt(typed, operation);
+                let transition = self.settle(&attempt, |verified| {
+                    rules::activate(&record, self.newest(), Some((&attempt, verified)), &act)
+                });
+                came(Some(transition), activation)
+            }
+            Ask::Discard => came(
+                Some(rules::discard(&record, self.newest(), &act)),
+                |()| "discarded",
+            ),
+            Ask::Redeem(typed) => {
+                let (set, slot) = (self.typed(typed).0, self.typed(typed).1.slot());
+                let attempt = self.attempt(typed, operation);
+                let transition = self.settle(&attempt, |verified| {
+                    rules::consume(&record, &attempt, verified, &act)
+                });
+                let accepted =
+                    matches!(transition.outcome, Redeem::Accepted(_)).then_some((set, slot));
+                let came = came(Some(transition), |outcome| match outcome {
+                    Redeem::Accepted(_) => "accepted",
+                    Redeem::Refused(refusal) => refused(refusal),
+                    Redeem::NotACode(_) => "not a code",
+                });
+                Came { accepted, ..came }
+            }
+            Ask::Check(typed) => {
+                let attempt = self.attempt(typed, operation);
+                let transition = self.settle(&attempt, |verified| {
+                    rules::check(&record, &attempt, verified, &act)
+                });
+                came(Some(transition), |outcome| match outcome {
+                    Check::Valid(_) => "valid",
+                    Check::Refused(refusal) => refused(refusal),
+                    Check::NotACode(_) => "not a code",
+                })
+            }
+            Ask::Burn(typed) => {
+                let attempt = self.attempt(typed, operation);
+                let transition = self.settle(&attempt, |verified| {
+                    rules::burn(&record, &attempt, verified, &act)
+                });
+                came(Some(transition), |outcome| match outcome {
+                    Burn::Done(_) => "burned or not",
+                    Burn::Refused(refusal) => refused(refusal),
+                    Burn::NotACode(_) => "not a code",
+                })
+            }
+            Ask::IssueOverride => {
+                let id = SetId::random(&mut SysRng).unwrap();
+                let code = generate_override(Format::HIGH_ENTROPY, &mut SysRng).unwrap();
+                let hash = self.hash(id, &code);
+                self.overrides.push((id, code));
+                let until = now.saturating_add(Duration::from_secs(3600));
+                let format = Format::HIGH_ENTROPY;
+                let issued = rules::issue_override(&record, id, format, hash, until, &act);
+                came(issued.ok(), |_| "override issued")
+            }
+            Ask::RevokeOverride => came(
+                Some(rules::revoke_override(&record, &act)),
+                |()| "override revoked",
+            ),
+            Ask::RevokeAll => {
+                let reason = RevokeReason::Compromised;
+                came(
+                    Some(rules::revoke_all(&record, reason, &act)),
+                    |_| "revoked",
+                )
+            }
+            Ask::Unlock => came(Some(rules::unlock(&record, &act)), |()| "unlocked"),
+            Ask::Erase => came(Some(rules::erase(&record, &act)), |()| "erased"),
+            Ask::Purge => match rules::purge(&record, &act) {
+                Purge::Keep => Came {
+                    to: "kept",
+                    ..Came::default()
+                },
+                Purge::Trim(step) => Came {
+                    to: "trimmed",
+                    step: Some(step),
+                    ..Came::default()
+                },
+                Purge::Remove => {
+                    self.record = Record::new();
+                    Came {
+                        to: "removed",
+                        ..Came::default()
+                    }
+                }
+            },
+        }
+    }
+
+    fn status(&self, now: Timestamp) -> Status {
+        rules::status(
+            &self.record,
+            &Act {
+                user: &self.user,
+                context: &Context::new(now),
+                config: &self.config,
+                low_threshold: 3,
+                operation: id(),
+                revision: Revision::from_bytes([0; 16]),
+            },
+        )
+    }
+}
+
+fn new_codes() -> Vec<Code> {
+    generate(
+        Format::HIGH_ENTROPY,
+        SetSize::new(CODES).unwrap(),
+        &mut SysRng,
+    )
+    .unwrap()
+}
+
+fn came<T>(transition: Option<Transition<T>>, name: impl Fn(&T) -> &'static str) -> Came {
+    match transition {
+        None => Came {
+            to: "refused: erased",
+            ..Came::default()
+        },
+        Some(transition) => Came {
+            to: name(&transition.outcome),
+            accepted: None,
+            step: transition.step,
+            offered: transition.offered,
+        },
+    }
+}
+
+fn activation(outcome: &Activation) -> &'static str {
+    match outcome {
+        Activation::Activated(_) => "activated",
+        Activation::AlreadyActive => "active already",
+        Activation::NoSuchSet => "no such set",
+        Activation::WrongConfirmation => "wrong confirmation",
+        Activation::NotACode(_) => "not a code",
+    }
+}
+
+fn refused(refusal: &Refusal) -> &'static str {
+    refusal.reason().as_str()
+}
+
+type Spent = BTreeMap<(SetId, u8), (Option<Timestamp>, Option<Timestamp>)>;
+
+fn spent(status: &Status) -> Spent {
+    let Some(set) = status.set else {
+        return Spent::new();
+    };
+    let slots = status
+        .slots
+        .iter()
+        .filter(|slot| slot.used_at.is_some() || slot.burned_at.is_some());
+    slots
+        .map(|slot| ((set, slot.slot), (slot.used_at, slot.burned_at)))
+        .collect()
+}
+
+fn every_transition_holds(
+    start: Record,
+    asks: &[(Ask, Timestamp)],
+    reached: &RefCell<BTreeSet<&str>>,
+) {
+    let mut holder = Holder::new(start);
+    let (mut accepted, mut ever_spent, mut retired) =
+        (BTreeSet::new(), Spent::new(), BTreeSet::new());
+    let mut event_ids = BTreeSet::new();
+    for (ask, now) in asks {
+        holder.count += 1;
+        let operation = AttemptId::from_bytes([holder.count; 16]);
+        let before = holder.status(*now);
+        let came = holder.ask(ask, *now, operation);
+        reached.borrow_mut().insert(came.to);
+        for event in came
+            .step
+            .iter()
+            .flat_map(|step| &step.events)
+            .chain(&came.offered)
+        {
+            assert_eq!(
+                (event.at, event.subject.as_ref()),
+                (*now, Some(&holder.user))
+            );
+            assert!(event_ids.insert(event.id), "an event id twice");
+        }
+        if let Some(step) = came.step {
+            // Purging is housekeeping: it ends nothing that was still good.
+            assert!(
+                !step.events.is_empty() || came.to == "trimmed",
+                "{ask:?} says nothing"
+            );
+            assert!(step.record.has_settled(operation), "{ask:?} is not settled");
+            assert!(
+                came.offered.is_empty(),
+                "an event is stored or offered, not both"
+            );
+            let json = step.record.to_json();
+            assert!(json.len() <= Record::MAX_JSON_LEN, "{}", json.len());
+            assert_eq!(Record::from_json(&json).unwrap(), step.record);
+            if came.to == "erased" {
+                let tombstone = serde_json::json!({
+                    "version": 1, "throttle": { "run": 0 }, "settled": [operation], "erased_at": now,
+                });
+                assert_eq!(
+                    serde_json::from_str::<serde_json::Value>(&json).unwrap(),
+                    tombstone
+                );
+            }
+            holder.record = step.record;
+        } else if matches!(came.to, "locked" | "disabled" | "no_codes" | "expired") {
+            assert_eq!(came.offered.len(), 1, "nobody hears of {ask:?}");
+        }
+        let after = holder.status(*now);
+
+        // Once means once, and nothing un-spends a slot or brings a set back.
+        if let Some(code) = came.accepted {
+            assert!(accepted.insert(code), "accepted twice");
+            assert!(
+                !ever_spent.contains_key(&code),
+                "accepted after it was spent"
+            );
+        }
+        let spent = spent(&after);
+        for (code, when) in ever_spent
+            .iter()
+            .filter(|((set, _), _)| Some(*set) == after.set)
+        {
+            assert_eq!(spent.get(code), Some(when), "{ask:?} un-spent a slot");
+        }
+        ever_spent.extend(spent);
+        if before.set != after.set {
+            retired.extend(before.set);
+            assert!(
+                after.set.is_none_or(|set| !retired.contains(&set)),
+                "a set came back"
+            );
+        }
+
+        // Only a redeemed code, an unlock or a new set ends a run; erasing leaves nobody to guess at.
+        let cleared = match came.to {
+            "unlocked" | "activated" | "erased" => true,
+            // An override does not enable a disabled set.
+            "accepted" => before.disabled_at.is_none(),
+            _ => false,
+        };
+        if !cleared {
+            assert!(
+                after.wrong_in_a_row >= before.wrong_in_a_row,
+                "{ask:?} forgot wrong codes"
+            );
+            assert!(before.disabled_at.is_none() || after.disabled_at == before.disabled_at);
+            assert!(after.disabled_at.is_some() || after.locked_until >= before.locked_until);
+        }
+        if came.to == "accepted" && cleared || came.to == "activated" {
+            assert_eq!(
+                (after.wrong_in_a_row, after.locked_until, after.disabled_at),
+                (0, None, None)
+            );
+        }
+        let counted = i16::from(after.wrong_in_a_row) - i16::from(before.wrong_in_a_row);
+        assert!(counted <= 1, "one wrong code counts once");
+    }
+}
+
+#[test]
+fn every_transition_of_every_reachable_record_holds_under_any_clock() {
+    let reached = RefCell::default();
+    let cases = proptest::collection::vec((any_ask(), any_clock()), 1..80);
+    let config = ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        max_shrink_iters: 2000,
+        ..ProptestConfig::default()
+    };
+    // Always the same cases, so that what they reach cannot depend on luck.
+    let mut runner =
+        TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    runner
+        .run(&(any_start(), cases), |(start, asks)| {
+            every_transition_holds(start, &asks, &reached);
+            Ok(())
+        })
+        .unwrap();
+    let reason = Reason::as_str;
+    let all = [
+        "prepared",
+        "activated",
+        "active already",
+        "no such set",
+        "wrong confirmation",
+        "discarded",
+        "accepted",
+        "valid",
+        "burned or not",
+        "override issued",
+        "override revoked",
+        "revoked",
+        "unlocked",
+        "erased",
+        "refused: erased",
+        "kept",
+        "trimmed",
+        "removed",
+        reason(Reason::Wrong),
+        reason(Reason::Used),
+        reason(Reason::Burned),
+        reason(Reason::Locked),
+        reason(Reason::Disabled),
+        reason(Reason::NoCodes),
+        reason(Reason::Expired),
+    ];
+    assert_eq!(reached.into_inner(), BTreeSet::from(all));
 }
