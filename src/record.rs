@@ -21,6 +21,9 @@ const SETTLED_KEPT: usize = 16;
 /// Beyond this many quarter hours with a use, those older than 62 days go first.
 const USES_KEPT: usize = 1024;
 
+/// The quarter hours of 62 days: more are never kept, whatever the clock did.
+const USES_MOST: usize = 62 * 96 + 1;
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Everything stored for one user. Opaque to stores: they keep its JSON.
@@ -268,7 +271,7 @@ impl Record {
         let oldest = quarter_of(now.saturating_sub(keep));
         self.uses.retain(|used| used.quarter >= oldest);
         if self.uses.len() > USES_KEPT {
-            // At most 62 * 96 quarters stay, about 70 KiB: within MAX_JSON_LEN.
+            // At most USES_MOST quarters stay, 105 KiB at the very most: within MAX_JSON_LEN.
             let oldest = quarter_of(now.saturating_sub(62 * DAY));
             let surplus = self.uses.len() - USES_KEPT;
             let mut dropped = 0;
@@ -277,6 +280,9 @@ impl Record {
                 dropped += usize::from(drop);
                 !drop
             });
+            // A clock that was ahead leaves uses of days to come, which are never that old.
+            let surplus = self.uses.len().saturating_sub(USES_MOST);
+            self.uses.drain(..surplus);
         }
     }
 }
