@@ -968,7 +968,7 @@ pub fn erase(record: &Record, act: &Act<'_>) -> Transition<()> {
 pub enum Purge {
     /// Nothing is old enough.
     Keep,
-    /// Write this smaller record.
+    /// Write this smaller record. No events: nothing ended that was still good.
     Trim(Step),
     /// The tombstone has stood long enough: remove the record, if it is still unchanged.
     Remove,
