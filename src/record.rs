@@ -183,6 +183,13 @@ impl CodeSet {
         u8::try_from(self.slots.len() + self.malformed.len()).unwrap_or(u8::MAX)
     }
 
+    /// Whether this slot is, or may be, one whose stored text is damaged: such a text may no longer
+    /// say which slot it is.
+    pub(crate) fn is_damaged_at(&self, number: u8) -> bool {
+        let here = |slot: &MalformedSlot| slot.number.is_none_or(|n| n == number);
+        self.malformed.iter().any(here)
+    }
+
     /// Codes neither used nor burned nor damaged.
     pub(crate) fn unused(&self) -> u8 {
         let unused = |slot: &&Slot| slot.used_at.is_none() && slot.burned_at.is_none();

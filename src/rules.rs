@@ -301,14 +301,7 @@ fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Place<'r> 
         .position(|slot| slot.number == attempt.slot())
     {
         Some(index) => Place::Slot(set, Some(index)),
-        // A damaged slot may no longer say which it is.
-        None if set
-            .malformed
-            .iter()
-            .any(|slot| slot.number.is_none_or(|n| n == attempt.slot())) =>
-        {
-            Place::Damaged(Some(set.id))
-        }
+        None if set.is_damaged_at(attempt.slot()) => Place::Damaged(Some(set.id)),
         None => Place::Slot(set, None),
     }
 }
@@ -801,9 +794,11 @@ pub fn activate(
             .slots
             .iter()
             .find(|slot| slot.number == attempt.slot() && pending.format == attempt.format());
-        let target = slot.map_or(Target::Nothing, |slot| {
-            Target::Hash(pending.id, slot.hash.clone())
-        });
+        let target = match slot {
+            Some(slot) => Target::Hash(pending.id, slot.hash.clone()),
+            None if pending.is_damaged_at(attempt.slot()) => Target::Malformed(pending.id),
+            None => Target::Nothing,
+        };
         match verified {
             Some(verified) if verified.attempt == attempt.id() && verified.target == target => {
                 let why = match verified.equality {

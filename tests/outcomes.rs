@@ -843,6 +843,8 @@ const CONFIRMING: &[Row<Typed>] = &[
         "wrong confirmation | 1 | offered activate failure wrong of pending"),
     ("an override", |w, _| w.issue_override(),
         "wrong confirmation | 1 | offered activate failure wrong of pending"),
+    ("damaged slot", |w, sheet| { w.damage_slot_3(); code(sheet, 3) },
+        "wrong confirmation | 1 | offered activate failure malformed of pending"),
     ("unknown key", |w, sheet| { w.rename_the_key(); code(sheet, 1) },
         "wrong confirmation | 1 | offered activate failure unknown_key of pending"),
     ("cost over the ceiling", |w, sheet| {
