@@ -27,7 +27,9 @@
 //! # fn main() {}
 //! ```
 //!
-//! A case panics, with the clause it is about, when the store breaks it.
+//! A case panics, with the clause it is about, when the store breaks it. No case can show clauses 4
+//! and 7: that an applied write survives a crash, and that no clock of the store's own has a part in
+//! it, is not to be seen from outside.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -119,9 +121,13 @@ macro_rules! conformance_tests {
             events_stay_until_acknowledged,
             acknowledging_is_idempotent,
             events_outlive_their_record,
+            every_event_comes_page_by_page,
             remove_needs_the_expected_revision,
             large_records_are_kept_whole,
             a_dropped_put_is_whole_or_nothing,
+            a_dropped_remove_is_whole_or_nothing,
+            a_dropped_acknowledge_takes_only_its_own,
+            a_dropped_read_changes_nothing,
         );
     };
     (@tests $harness:expr; $($case:ident,)*) => {
@@ -652,6 +658,44 @@ pub fn events_outlive_their_record<H: Harness>(harness: &H) {
     );
 }
 
+/// Events of many writes, taken and acknowledged a page at a time, come each once and to an end.
+///
+/// In which order they come is not tested: a store of many partitions knows none across them.
+pub fn every_event_comes_page_by_page<H: Harness>(harness: &H) {
+    let (case, store) = (Case(harness), harness.fresh());
+    let mut written = Vec::new();
+    for number in 0..20u8 {
+        let a = user([number]);
+        let kept = event(&a);
+        let events = std::slice::from_ref(&kept);
+        case.applied(&store, &a, Expected::Absent, revision(), "1", events);
+        written.push(kept.id);
+    }
+    let mut listed = Vec::new();
+    loop {
+        let page = match harness.block_on(store.undelivered(3)) {
+            Ok(page) => page,
+            Err(error) => panic!("listing events failed: {error:?}"),
+        };
+        assert!(page.len() <= 3, "clause 6: at most `limit` events");
+        let ids: Vec<EventId> = page.iter().map(|event| event.id).collect();
+        if ids.is_empty() {
+            break;
+        }
+        if let Err(error) = harness.block_on(store.acknowledge(&ids)) {
+            panic!("acknowledging failed: {error:?}");
+        }
+        listed.extend(ids);
+        assert!(
+            listed.len() <= written.len(),
+            "clause 6: what is acknowledged does not come again"
+        );
+    }
+    listed.sort_unstable();
+    written.sort_unstable();
+    assert_eq!(listed, written, "clause 6: every event comes");
+}
+
 /// A removal that expects another revision changes nothing.
 pub fn remove_needs_the_expected_revision<H: Harness>(harness: &H) {
     let (case, store) = (Case(harness), harness.fresh());
@@ -718,6 +762,95 @@ pub fn a_dropped_put_is_whole_or_nothing<H: Harness>(harness: &H) {
         let outcome = case.put(&store, &a, expected, revision(), "2", &[]);
         assert_eq!(outcome, PutOutcome::Applied, "clause 2: the store works on");
     }
+}
+
+/// A removal whose future is dropped after any number of polls is applied or not; its events stay.
+pub fn a_dropped_remove_is_whole_or_nothing<H: Harness>(harness: &H) {
+    let case = Case(harness);
+    for polls in 0..12 {
+        let store = harness.fresh();
+        let (a, first) = (user("a"), revision());
+        let events = [event(&a)];
+        case.applied(&store, &a, Expected::Absent, first, "1", &events);
+        harness.block_on(Polls {
+            future: Box::pin(store.remove(&a, first)),
+            left: polls,
+        });
+        let expected = match case.load(&store, &a) {
+            None => Expected::Absent,
+            Some(loaded) => {
+                let whole = loaded.record == "1" && loaded.revision == first;
+                assert!(whole, "clause 2: a removal is whole or nothing");
+                Expected::At(first)
+            }
+        };
+        assert_eq!(
+            case.undelivered(&store),
+            events,
+            "clause 6: events outlive the record"
+        );
+        let outcome = case.put(&store, &a, expected, revision(), "2", &[]);
+        assert_eq!(outcome, PutOutcome::Applied, "clause 2: the store works on");
+    }
+}
+
+/// An acknowledgement whose future is dropped after any number of polls takes no event but those
+/// it names, and can be repeated.
+pub fn a_dropped_acknowledge_takes_only_its_own<H: Harness>(harness: &H) {
+    let case = Case(harness);
+    for polls in 0..12 {
+        let store = harness.fresh();
+        let a = user("a");
+        let events = [event(&a), event(&a), event(&a)];
+        case.applied(&store, &a, Expected::Absent, revision(), "1", &events);
+        let ids = [events[0].id, events[1].id];
+        harness.block_on(Polls {
+            future: Box::pin(store.acknowledge(&ids)),
+            left: polls,
+        });
+        assert!(
+            case.undelivered(&store).contains(&events[2]),
+            "clause 6: the other event stays"
+        );
+        if let Err(error) = harness.block_on(store.acknowledge(&ids)) {
+            panic!("clause 6: acknowledging again failed: {error:?}");
+        }
+        assert_eq!(
+            case.undelivered(&store),
+            events[2..],
+            "clause 6: those that were named are gone"
+        );
+    }
+}
+
+/// A load, or a list of events, whose future is dropped after any number of polls leaves
+/// everything as it was.
+pub fn a_dropped_read_changes_nothing<H: Harness>(harness: &H) {
+    let (case, store) = (Case(harness), harness.fresh());
+    let (a, first) = (user("a"), revision());
+    let events = [event(&a)];
+    case.applied(&store, &a, Expected::Absent, first, "1", &events);
+    let before = case.load(&store, &a);
+    for polls in 0..12 {
+        for freshness in [Freshness::Any, Freshness::Latest] {
+            harness.block_on(Polls {
+                future: Box::pin(store.load(&a, freshness)),
+                left: polls,
+            });
+        }
+        harness.block_on(Polls {
+            future: Box::pin(store.undelivered(10)),
+            left: polls,
+        });
+        assert_eq!(case.load(&store, &a), before, "a read changes nothing");
+        assert_eq!(
+            case.undelivered(&store),
+            events,
+            "clause 6: listed is not acknowledged"
+        );
+    }
+    let outcome = case.put(&store, &a, Expected::At(first), revision(), "2", &[]);
+    assert_eq!(outcome, PutOutcome::Applied, "clause 2: the store works on");
 }
 
 fn moment(minutes: i64) -> Timestamp {

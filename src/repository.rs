@@ -139,7 +139,8 @@ pub enum PutError<E> {
 ///    acknowledged, whatever happens to the record.
 /// 7. The store keeps no clock of its own in this: all times are the caller's.
 ///
-/// The `conformance` feature turns these clauses into tests for any implementation.
+/// The `conformance` feature turns these clauses into tests for any implementation, but for 4 and
+/// 7, which cannot be seen from outside: read the store's own promises for them.
 ///
 /// # Cancellation
 /// A future of these methods may be dropped at any await point; the write may then have been
@@ -181,7 +182,8 @@ pub trait CodeRepository: Send + Sync {
     ) -> impl Future<Output = Result<PutOutcome, PutError<Self::Error>>> + Send;
 
     /// At most `limit` events that are not yet acknowledged, oldest write first, as far as the
-    /// store knows the order.
+    /// store knows the order. Nothing here depends on it, and the conformance suite does not test
+    /// it; the same events must not keep the others from ever being listed.
     ///
     /// # Errors
     /// The store's own.
