@@ -222,8 +222,15 @@ impl FromStr for StoredHash {
 }
 
 /// A salt for each code of a set: 128 random bits each.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct HashSalt([u8; SALT_LEN]);
+
+// Kept where the hash is kept, and nowhere else.
+impl fmt::Debug for HashSalt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HashSalt").finish_non_exhaustive()
+    }
+}
 
 impl HashSalt {
     /// Draws a salt.

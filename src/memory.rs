@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::Event;
@@ -27,11 +28,20 @@ struct Tables {
     settings: Option<(Settings, Revision)>,
 }
 
-#[derive(Debug)]
 struct Row {
     record: String,
     revision: Revision,
     summary: Summary,
+}
+
+// The record holds hashes.
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row")
+            .field("revision", &self.revision)
+            .field("summary", &self.summary)
+            .finish_non_exhaustive()
+    }
 }
 
 impl MemoryRepository {
