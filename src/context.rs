@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::id::Subject;
+use crate::id::{Subject, is_forging};
 use crate::policy::Actor;
 use crate::timestamp::Timestamp;
 
@@ -120,9 +120,7 @@ impl Context {
 fn one_line(text: &str, max: usize) -> String {
     let mut line = String::new();
     for c in text.chars() {
-        let forging = c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        let c = if forging { '\u{fffd}' } else { c };
+        let c = if is_forging(c) { '\u{fffd}' } else { c };
         if line.len() + c.len_utf8() > max {
             break;
         }

@@ -67,12 +67,20 @@ impl UserId {
     }
 }
 
+/// Characters by which a text could end the line it stands in, or turn around what follows it:
+/// control characters, line and paragraph separators, direction marks.
+pub(crate) fn is_forging(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 impl fmt::Display for UserId {
-    /// UTF-8 with control characters escaped; what is not UTF-8 as `\xNN`.
+    /// UTF-8 with control characters, line separators and direction marks escaped; what is not
+    /// UTF-8 as `\xNN`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
-                if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\\') {
+                if is_forging(c) || c == '\\' {
                     write!(f, "{}", c.escape_default())?;
                 } else {
                     write!(f, "{c}")?;
