@@ -330,8 +330,76 @@ impl AuditSink for TracingAudit {
 mod tests {
     use super::*;
     use crate::context::Context;
-    use crate::id::EventId;
+    use crate::id::{EventId, Subject, UserId};
     use crate::timestamp::Timestamp;
+
+    /// What an attacker would send to end a line, end a text, or turn what follows around.
+    const HOSTILE: &str = "a\r\n{\"event.action\":\"forged\"}\n\u{b}\u{c}\u{85}\u{2028}\u{2029}\u{202e}\
+                           \u{2066}\u{0}\u{1b}[2J\\\"'\u{7f}";
+
+    #[test]
+    fn a_line_stays_one_line_and_holds_the_value_whatever_is_in_it() {
+        let user = UserId::new(HOSTILE).unwrap();
+        let actor = Subject::new(user.clone(), ["staff"]);
+        let cx = Context::new(Timestamp::MIN)
+            .by(&actor)
+            .from_address("fe80::1".parse::<std::net::IpAddr>().unwrap())
+            .with_user_agent(HOSTILE)
+            .with_correlation(HOSTILE);
+        let id = EventId::from_bytes([1; 16]);
+        let failure = EventOutcome::Failure;
+        let event = Event::new(id, EventKind::Redeem, failure, Some(&user), &cx);
+        let not_utf8 = UserId::new(b"\xff\n\xfe").unwrap();
+        let other = Event::new(id, EventKind::Redeem, failure, Some(&not_utf8), &cx);
+        let lines = JsonLines::new(Vec::new());
+        pollster::block_on(lines.record(&[event.clone(), other])).unwrap();
+        let text = String::from_utf8(lines.into_inner()).unwrap();
+        let forging = HOSTILE.chars().filter(|c| !c.is_ascii_graphic());
+        let forging: Vec<char> = forging.collect();
+        let read: Vec<serde_json::Value> = text
+            .split_terminator('\n')
+            .map(|line| {
+                assert!(!line.contains(&forging[..]), "{line:?}");
+                serde_json::from_str(line).unwrap()
+            })
+            .collect();
+        assert_eq!(read.len(), 2);
+        for (field, value) in [
+            ("event.action", "redeem".to_owned()),
+            ("user.id", user.to_string()),
+            ("user.target.id", user.to_string()),
+            ("client.ip", "fe80::1".to_owned()),
+            ("user_agent.original", cx.user_agent().unwrap().to_owned()),
+            ("trace.id", cx.correlation().unwrap().to_owned()),
+        ] {
+            assert_eq!(read[0][field], value, "{field}");
+        }
+        assert_eq!(read[1]["user.target.id"], "\\xff\\n\\xfe");
+        // What is not escaped is there to be read, and two ids never look the same.
+        assert!(
+            user.to_string()
+                .starts_with(r#"a\r\n{"event.action":"forged"}\n"#)
+        );
+        assert!(cx.user_agent().unwrap().contains("forged"));
+        assert_ne!(
+            user.to_string(),
+            UserId::new(user.to_string()).unwrap().to_string()
+        );
+
+        // An event out of a store need not have come through a `Context`.
+        let raw = Event {
+            user_agent: Some(HOSTILE.to_owned()),
+            correlation: Some(HOSTILE.to_owned()),
+            ..event
+        };
+        let lines = JsonLines::new(Vec::new());
+        pollster::block_on(lines.record(&[raw])).unwrap();
+        let text = String::from_utf8(lines.into_inner()).unwrap();
+        assert_eq!(text.matches(['\n', '\r']).count(), 1, "{text:?}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["user_agent.original"], HOSTILE);
+        assert_eq!(read["trace.id"], HOSTILE);
+    }
 
     /// The words are those of the OWASP Logging Vocabulary Cheat Sheet that fit this crate.
     #[test]
