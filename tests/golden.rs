@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use backup_codes::{Record, RecordError};
+use backup_codes::rules::{self, Act};
+use backup_codes::{AttemptId, Config, Context, Record, RecordError, Revision, Timestamp, UserId};
 
 fn golden() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -28,13 +29,38 @@ fn golden_records_are_read_and_written_again_to_the_letter() {
     let files = golden();
     assert_eq!(
         files.len(),
-        5,
+        6,
         "a golden file was added or removed: keep every one"
     );
     for (name, json) in files {
         let record = Record::from_json(&json).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(record.to_json(), json, "{name}");
     }
+}
+
+#[test]
+fn a_revoked_record_says_since_when() {
+    let files = golden();
+    let (_, json) = files
+        .iter()
+        .find(|(name, _)| name == "v1-revoked.json")
+        .unwrap();
+    let user = UserId::new("alice").unwrap();
+    let context = Context::system(Timestamp::MIN);
+    let config = Config::default();
+    let act = Act {
+        user: &user,
+        context: &context,
+        config: &config,
+        low_threshold: 3,
+        operation: AttemptId::from_bytes([1; 16]),
+        revision: Revision::from_bytes([2; 16]),
+    };
+    let status = rules::status(&Record::from_json(json).unwrap(), &act);
+    let at = |millis| Some(Timestamp::from_unix_millis(millis).unwrap());
+    assert_eq!(status.revoked_at, at(1_790_009_000_000));
+    assert_eq!(status.last_used_at, at(1_790_001_000_000));
+    assert_eq!((status.set, status.total), (None, 0));
 }
 
 #[test]

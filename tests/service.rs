@@ -333,6 +333,51 @@ fn a_hundred_wrong_codes_in_a_row_disable_the_set_for_good() {
 }
 
 #[test]
+fn locking_and_disabling_one_user_leaves_another_alone() {
+    let f = fixture_with(
+        config().with_lifetime_run(20).unwrap(),
+        Settings::default(),
+        inline(),
+    );
+    let bob = subject("bob", "staff");
+    let (_, bobs) = (
+        f.issue(&alice(), Duration::ZERO),
+        f.issue(&bob, Duration::ZERO),
+    );
+    let wrong = f.wrong();
+    let mut slots = 1..;
+    let mut bob_gets_in_after = |reason: Reason, after: Duration| {
+        assert_eq!(f.refused(&wrong, after).reason(), reason);
+        let cx = Context::new(at(after)).by(&bob);
+        let redeem = |typed: &str| block_on(f.codes.redeem(&bob, typed, &cx)).unwrap();
+        let Redeem::Refused(refusal) = redeem(&wrong) else {
+            panic!("a wrong code of Bob's")
+        };
+        assert_eq!(refusal.tries_left(), Some(9), "his run is his own");
+        let accepted = redeem(&code(&bobs, slots.next().unwrap()));
+        assert!(matches!(accepted, Redeem::Accepted(_)), "{accepted:?}");
+        let status = block_on(f.codes.status(&bob, &cx)).unwrap();
+        assert_eq!(
+            (
+                status.wrong_in_a_row,
+                status.locked_until,
+                status.disabled_at
+            ),
+            (0, None, None)
+        );
+    };
+    bob_gets_in_after(Reason::Wrong, Duration::ZERO);
+    for _ in 0..9 {
+        let _ = f.refused(&wrong, Duration::ZERO);
+    }
+    bob_gets_in_after(Reason::Locked, Duration::ZERO);
+    for _ in 0..10 {
+        let _ = f.refused(&wrong, 30 * MINUTE);
+    }
+    bob_gets_in_after(Reason::Disabled, 30 * MINUTE);
+}
+
+#[test]
 fn a_lifetime_run_of_one_disables_at_the_first_wrong_code() {
     let f = fixture_with(
         config().with_lifetime_run(1).unwrap(),
@@ -648,6 +693,68 @@ fn codes_do_not_outlive_the_factor_and_do_not_come_back_with_it() {
             .activate(&alice(), pending.id(), &own(Duration::ZERO)),
     );
     assert_eq!(activated.unwrap(), Activation::NoSuchSet);
+}
+
+#[test]
+fn the_time_of_each_step_is_kept_and_told() {
+    let f = fixture();
+    let status = |after| block_on(f.codes.status(&alice(), &own(after))).unwrap();
+    let sheet = block_on(f.codes.prepare(&alice(), &own(MINUTE))).unwrap();
+    let _ = block_on(f.codes.activate(&alice(), sheet.id(), &own(2 * MINUTE))).unwrap();
+    let _ = f.accepted(&code(&sheet, 4), 3 * MINUTE);
+    let _ = block_on(f.codes.burn(&alice(), &code(&sheet, 5), &own(4 * MINUTE))).unwrap();
+    // Neither a look nor a second try moves a time.
+    assert_eq!(
+        f.refused(&code(&sheet, 4), 5 * MINUTE).reason(),
+        Reason::Used
+    );
+    let now = status(6 * MINUTE);
+    let times = (now.prepared_at, now.activated_at, now.last_used_at);
+    assert_eq!(
+        times,
+        (Some(at(MINUTE)), Some(at(2 * MINUTE)), Some(at(3 * MINUTE)))
+    );
+    for slot in now.slots {
+        let used_at = (slot.slot == 4).then_some(at(3 * MINUTE));
+        let burned_at = (slot.slot == 5).then_some(at(4 * MINUTE));
+        assert_eq!((slot.used_at, slot.burned_at), (used_at, burned_at));
+    }
+    assert_eq!(now.revoked_at, None);
+    let revoke = |after| {
+        let reason = RevokeReason::UserRequest;
+        block_on(f.codes.revoke_all(&alice(), reason, &own(after))).unwrap()
+    };
+    assert_eq!(
+        revoke(7 * MINUTE).map(|notice| notice.at),
+        Some(at(7 * MINUTE))
+    );
+    assert_eq!(revoke(8 * MINUTE), None);
+    let now = status(9 * MINUTE);
+    assert_eq!(
+        now.revoked_at,
+        Some(at(7 * MINUTE)),
+        "the second voided nothing"
+    );
+    assert_eq!(
+        now.last_used_at,
+        Some(at(3 * MINUTE)),
+        "uses outlive the set"
+    );
+    assert_eq!((now.prepared_at, now.activated_at), (None, None));
+    // The events say the same.
+    let expected = [
+        (EventKind::Prepare, 1),
+        (EventKind::Activate, 2),
+        (EventKind::Redeem, 3),
+        (EventKind::Burn, 4),
+        (EventKind::Redeem, 5),
+        (EventKind::Revoke, 7),
+    ];
+    let told: Vec<_> = f.audit.events().iter().map(|e| (e.kind, e.at)).collect();
+    assert_eq!(
+        told,
+        expected.map(|(kind, minute)| (kind, at(minute * MINUTE)))
+    );
 }
 
 // The override.
