@@ -949,6 +949,8 @@ pub fn erase(record: &Record, act: &Act<'_>) -> Transition<()> {
     }
     let record = Record {
         erased_at: Some(act.now()),
+        // Operations still under way look for their ids, which are random and name nobody.
+        settled: record.settled.clone(),
         ..Record::new()
     };
     act.step((), record, vec![act.success(EventKind::Erase)])

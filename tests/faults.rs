@@ -62,6 +62,42 @@ fn a_lost_reply_is_settled_by_a_confirming_write() {
     }
 }
 
+/// A store whose first write is applied, reported as a conflict, and followed by an erasure.
+struct ErasedMeanwhile(MemoryRepository, AtomicUsize);
+
+impl CodeRepository for ErasedMeanwhile {
+    type Error = Infallible;
+    async fn load(&self, user: &UserId, f: Freshness) -> Result<Option<Loaded>, Infallible> {
+        self.0.load(user, f).await
+    }
+    async fn put(&self, put: Put<'_>) -> Result<PutOutcome, PutError<Infallible>> {
+        let outcome = self.0.put(put).await?;
+        if self.1.fetch_add(1, Ordering::Relaxed) > 0 {
+            return Ok(outcome);
+        }
+        block_on(service(self.0.clone()).erase(&alice(), &own())).unwrap();
+        Ok(PutOutcome::Conflict)
+    }
+    async fn remove(&self, u: &UserId, at: Revision) -> Result<PutOutcome, PutError<Infallible>> {
+        self.0.remove(u, at).await
+    }
+    async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Infallible> {
+        self.0.undelivered(limit).await
+    }
+    async fn acknowledge(&self, events: &[EventId]) -> Result<(), Infallible> {
+        self.0.acknowledge(events).await
+    }
+}
+
+#[test]
+fn a_lost_reply_is_settled_although_the_user_was_erased_meanwhile() {
+    let store = MemoryRepository::new();
+    let sheet = issue(&store);
+    let codes = service(ErasedMeanwhile(store, AtomicUsize::new(0)));
+    let outcome = block_on(codes.redeem(&alice(), &first(&sheet), &own()));
+    assert!(matches!(outcome, Ok(Redeem::Accepted(_))), "{outcome:?}");
+}
+
 #[test]
 fn without_an_applied_confirmation_there_is_no_acceptance() {
     use Fault::{ApplyThenFail, FailBefore, FailUnknown, None};
