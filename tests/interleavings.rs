@@ -1052,7 +1052,7 @@ fn three_operations() {
         total += schedules;
     }
     report(&format!("{total} schedules of three operations"));
-    assert!(total > 10_000);
+    assert!(total > 1000);
 }
 
 /// The search can fail: each of these stores breaks one promise, and some schedule shows it.
