@@ -482,7 +482,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         let format = self.config.formats.issued();
         let set = SetId::random(&mut rng)?;
         let code: Arc<[Code]> = vec![generate_override(format, &mut rng)?].into();
-        let state = self.load(subject.id(), Freshness::Any).await?;
+        let state = self.load_living(subject.id()).await?;
         let mut hashes = self.hash(operation, set, &code, state.known()).await?;
         let hash = hashes.pop().ok_or(Error::Hashing)?;
         let notice = self
@@ -750,7 +750,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         let format = config.formats.issued();
         let id = SetId::random(&mut rng)?;
         let codes: Arc<[Code]> = generate(format, config.set_size, &mut rng)?.into();
-        let state = self.load(operation.subject.id(), Freshness::Any).await?;
+        let state = self.load_living(operation.subject.id()).await?;
         let hashes = self.hash(operation, id, &codes, state.known()).await?;
         let now = operation.context.now();
         let expires_at = config
@@ -763,6 +763,16 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             codes,
         };
         Ok((sheet, NewSet { id, format, hashes }, state))
+    }
+
+    /// The record of a user who is to have new codes: an erased one costs no hash. The rule looks
+    /// again, as this may be an old copy.
+    async fn load_living(&self, user: &UserId) -> Result<State, Error> {
+        let state = self.load(user, Freshness::Any).await?;
+        match state.record.erased_at() {
+            Some(_) => Err(rules::Erased.into()),
+            None => Ok(state),
+        }
     }
 
     /// Loads, then [`run`](Self::run)s.
