@@ -48,7 +48,8 @@ enum Flaw {
     TrimsKeys,
     CutsKeysAtNul,
     CutsLongKeys,
-    ReadsThenWrites,
+    AcceptsTheReplacedState,
+    LosesWrites,
     SecondHandleIsStale,
     LosesEvents,
     KeepsEventsOfConflicts,
@@ -69,6 +70,9 @@ enum Flaw {
 #[derive(Default)]
 struct Tables {
     records: HashMap<Vec<u8>, (Revision, String)>,
+    /// The state before the latest write.
+    replaced: HashMap<Vec<u8>, Option<Revision>>,
+    writes: usize,
     events: Vec<Event>,
 }
 
@@ -177,22 +181,26 @@ impl CodeRepository for Broken {
 
     async fn put(&self, put: Put<'_>) -> Result<PutOutcome, PutError<Unknown>> {
         let key = self.key(put.user);
-        if self.flaw == Flaw::ReadsThenWrites {
-            let current = self.tables().records.get(&key).map(|row| row.0);
-            give_way().await;
-            if !self.fits(current, put.expected) {
-                return Ok(PutOutcome::Conflict);
-            }
-        }
         {
             let mut tables = self.tables();
             let current = tables.records.get(&key).map(|row| row.0);
-            if self.flaw != Flaw::ReadsThenWrites && !self.fits(current, put.expected) {
+            // What a store does that reads, and writes later: the same in every schedule.
+            let late = self.flaw == Flaw::AcceptsTheReplacedState
+                && tables
+                    .replaced
+                    .get(&key)
+                    .is_some_and(|replaced| self.fits(*replaced, put.expected));
+            if !late && !self.fits(current, put.expected) {
                 if self.flaw == Flaw::KeepsEventsOfConflicts {
                     tables.events.extend_from_slice(put.events);
                 }
                 return Ok(PutOutcome::Conflict);
             }
+            tables.writes += 1;
+            if self.flaw == Flaw::LosesWrites && tables.writes % 7 == 0 {
+                return Ok(PutOutcome::Applied);
+            }
+            tables.replaced.insert(key.clone(), current);
             tables
                 .records
                 .insert(key, (put.revision, put.record.to_owned()));
@@ -330,9 +338,9 @@ mod broken {
         put_needs_the_expected_state: IgnoresAbsence, IgnoresTheRevision;
         keys_are_compared_byte_for_byte: FoldsCase, TrimsKeys, CutsKeysAtNul;
         every_key_byte_is_kept: CutsLongKeys, FoldsCase;
-        one_of_two_racing_creations_wins: ReadsThenWrites, IgnoresAbsence;
-        one_of_many_racing_updates_wins: ReadsThenWrites, IgnoresTheRevision;
-        no_update_is_lost_in_a_race: ReadsThenWrites, IgnoresTheRevision;
+        one_of_two_racing_creations_wins: AcceptsTheReplacedState, IgnoresAbsence;
+        one_of_many_racing_updates_wins: AcceptsTheReplacedState, IgnoresTheRevision;
+        no_update_is_lost_in_a_race: LosesWrites;
         latest_sees_the_other_handle: SecondHandleIsStale;
         any_is_never_torn: ForgetsTheRevision;
         events_come_with_their_write: LosesEvents, IgnoresTheLimit;
