@@ -55,6 +55,28 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind, for lists to choose from; more may be added.
+    pub const ALL: &[Self] = &[
+        Self::Prepare,
+        Self::Activate,
+        Self::Discard,
+        Self::Redeem,
+        Self::Check,
+        Self::Burn,
+        Self::Revoke,
+        Self::IssueOverride,
+        Self::RevokeOverride,
+        Self::Unlock,
+        Self::Erase,
+        Self::Lock,
+        Self::Disable,
+        Self::Low,
+        Self::Exhausted,
+        Self::ReadStatus,
+        Self::ReadReports,
+        Self::SaveSettings,
+    ];
+
     /// The kind's name as it is stored: lower case, words joined by `_`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -364,13 +386,18 @@ mod tests {
 
     #[test]
     fn names_are_those_that_are_stored() {
-        for kind in [
-            EventKind::IssueOverride,
-            EventKind::ReadReports,
-            EventKind::Low,
-        ] {
+        for kind in EventKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
+        // The list is in the order of the enum: it leaves none out.
+        for (number, kind) in EventKind::ALL.iter().enumerate() {
+            assert_eq!(*kind as usize, number);
+        }
+        assert_eq!(
+            EventKind::ALL.last(),
+            Some(&EventKind::SaveSettings),
+            "a kind added after it belongs in the list"
+        );
         for reason in [
             Reason::NotACodeTypo,
             Reason::CostAboveCeiling,

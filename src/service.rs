@@ -951,14 +951,23 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
 }
 
 impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
+    /// Asks the policy whether the actor may see reports, and tells the sink of a denial: for
+    /// reports that do not come from here, such as the audit log.
+    ///
+    /// # Errors
+    /// [`Error::Denied`].
+    pub async fn may_read_reports(&self, context: &Context) -> Result<(), Error> {
+        self.ask_about_all(Action::ReadReports, EventKind::ReadReports, context)
+            .await
+    }
+
     /// One page of users. Threshold, time and `void_before` of the query are set from the policy,
     /// the context and the configuration.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
     pub async fn users(&self, query: UsersQuery, context: &Context) -> Result<Vec<UserRow>, Error> {
-        self.ask_about_all(Action::ReadReports, EventKind::ReadReports, context)
-            .await?;
+        self.may_read_reports(context).await?;
         let query = UsersQuery {
             low_threshold: self.policy.low_threshold(),
             now: context.now(),
@@ -975,8 +984,7 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     /// # Errors
     /// [`Error::Denied`] or a fault.
     pub async fn usage(&self, windows: Windows, context: &Context) -> Result<Usage, Error> {
-        self.ask_about_all(Action::ReadReports, EventKind::ReadReports, context)
-            .await?;
+        self.may_read_reports(context).await?;
         let threshold = self.policy.low_threshold();
         let query = UsageQuery::new(windows, threshold, context.now(), &self.config);
         Directory::usage(&*self.repository, &query)

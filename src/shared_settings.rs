@@ -45,6 +45,21 @@ pub struct SettingsDraft {
     pub(crate) based_on: Option<Revision>,
 }
 
+impl SettingsDraft {
+    /// Settings edited elsewhere, for example in a form that has travelled to a browser and back
+    /// together with [`based_on`](Self::based_on).
+    #[must_use]
+    pub fn new(settings: Settings, based_on: Option<Revision>) -> Self {
+        Self { settings, based_on }
+    }
+
+    /// The saved state that was edited; `None` where nothing was saved yet.
+    #[must_use]
+    pub fn based_on(&self) -> Option<Revision> {
+        self.based_on
+    }
+}
+
 impl SharedSettings {
     /// A copy that is not yet read, and never used when older than `max_age`.
     #[must_use]

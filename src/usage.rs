@@ -3,6 +3,8 @@
 use std::borrow::Borrow;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Config;
 use crate::id::UserId;
 use crate::outcome::Level;
@@ -91,7 +93,9 @@ impl Summary {
 }
 
 /// One row of the list of users.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// It goes through serde, so that a link to the next page can carry the last row of this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UserRow {
     /// The user.

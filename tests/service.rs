@@ -17,8 +17,8 @@ use backup_codes::{
     Formats, Freshness, Hasher, Hashing, JsonLines, KeyId, Keyring, Level, Loaded, MemoryAudit,
     MemoryRepository, NoticeKind, OnRoleLoss, Pepper, PoolSize, Put, PutError, PutOutcome, Reason,
     Record, Redeem, Refusal, Reissue, ReissueRule, Revision, RevokeReason, SaveSettings, SetSize,
-    Settings, SharedSettings, Sheet, Subject, Summary, Switch, Timestamp, UserFilter, UserId,
-    UserOrder, UsersQuery, Windows, Wording,
+    Settings, SettingsDraft, SharedSettings, Sheet, Subject, Summary, Switch, Timestamp,
+    UserFilter, UserId, UserOrder, UsersQuery, Windows, Wording,
 };
 use pollster::block_on;
 
@@ -927,6 +927,8 @@ fn nobody_acts_for_others_without_the_role_and_nothing_without_an_actor() {
     assert!(denied(
         block_on(f.codes.users(UsersQuery::new(cx.now()), &cx)).map(drop)
     ));
+    assert!(denied(block_on(f.codes.may_read_reports(&cx))));
+    assert!(block_on(f.codes.may_read_reports(&by_admin(Duration::ZERO))).is_ok());
     assert!(denied(block_on(
         f.codes.unlock(&admin(), &by_admin(Duration::ZERO))
     )));
@@ -982,6 +984,16 @@ fn settings_are_in_force_when_saved_and_an_overtaken_save_is_shown() {
         panic!("overwritten unseen")
     };
     assert_eq!(in_force.settings, one.settings);
+    // A draft that travelled through a form is held to the state it was based on.
+    assert_eq!(
+        SettingsDraft::new(in_force.settings.clone(), in_force.based_on()),
+        in_force
+    );
+    let stale = SettingsDraft::new(Settings::default(), one.based_on());
+    assert!(matches!(
+        block_on(second.save_settings(stale, &cx)),
+        Ok(SaveSettings::Overtaken(_))
+    ));
     // By somebody without the role: denied.
     let draft = second.policy().edit().unwrap();
     assert!(matches!(
@@ -1759,7 +1771,10 @@ fn the_list_of_users_has_filters_orders_and_pages() {
     assert_eq!(names(list(all.clone().order(UserOrder::NewestSet))), "dcba");
     assert_eq!(names(list(all.clone().containing("c"))), "c");
     let page = block_on(f.codes.users(all.clone().limit(3), &cx)).unwrap();
-    assert_eq!(names(list(all.limit(3).after(page[2].clone()))), "d");
+    // The place of the next page travels as text, in a link.
+    let link = serde_json::to_string(&page[2]).unwrap();
+    let last = serde_json::from_str(&link).unwrap();
+    assert_eq!(names(list(all.limit(3).after(last))), "d");
 }
 
 #[test]

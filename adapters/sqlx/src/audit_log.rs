@@ -1,5 +1,8 @@
 //! Pages of the audit log.
 
+use std::fmt;
+use std::str::FromStr;
+
 use backup_codes::{Event, EventKind, Timestamp, UserId};
 
 /// A page of stored events, newest first.
@@ -20,11 +23,37 @@ pub struct AuditQuery {
     pub limit: u16,
 }
 
-/// Where a page of the audit log ends.
+/// Where a page of the audit log ends. As text, it fits into a link to the next page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditPosition {
     pub(crate) at: i64,
     pub(crate) seq: i64,
+}
+
+/// A text that is not the position of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is no position in the audit log: take the one that came with a page")]
+#[non_exhaustive]
+pub struct AuditPositionError;
+
+impl fmt::Display for AuditPosition {
+    /// Two numbers with a dot between them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.at, self.seq)
+    }
+}
+
+impl FromStr for AuditPosition {
+    type Err = AuditPositionError;
+
+    fn from_str(text: &str) -> Result<Self, AuditPositionError> {
+        let (at, seq) = text.split_once('.').ok_or(AuditPositionError)?;
+        let number = |digits: &str| digits.parse().map_err(|_| AuditPositionError);
+        Ok(Self {
+            at: number(at)?,
+            seq: number(seq)?,
+        })
+    }
 }
 
 /// Events, newest first, and where to go on.
@@ -97,5 +126,32 @@ impl AuditQuery {
 impl Default for AuditQuery {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_survives_a_link_and_other_text_is_refused() {
+        let position = AuditPosition {
+            at: 1_790_000_000_000,
+            seq: 42,
+        };
+        assert_eq!(position.to_string(), "1790000000000.42");
+        assert_eq!("1790000000000.42".parse(), Ok(position));
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".1",
+            "1.2.3",
+            "1",
+            "1.9223372036854775808",
+            "'.'",
+        ] {
+            assert_eq!(text.parse::<AuditPosition>(), Err(AuditPositionError));
+        }
     }
 }

@@ -46,7 +46,7 @@ mod prefix;
 mod sqlite;
 pub mod sqlite_sql;
 
-pub use audit_log::{AuditPage, AuditPosition, AuditQuery};
+pub use audit_log::{AuditPage, AuditPosition, AuditPositionError, AuditQuery};
 pub use error::Error;
 pub use prefix::{Prefix, PrefixError};
 pub use sqlite::{SqliteAudit, SqliteStore};
