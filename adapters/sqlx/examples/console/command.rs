@@ -1,0 +1,122 @@
+//! The commands: what is typed, what it means.
+
+use backup_codes::{Attempt, AttemptId, Formats, NotACode};
+
+use crate::failure::Failure;
+
+/// A command's own words, its arguments, what it does. What stands in capitals stands for
+/// something, other words are typed as they are.
+#[derive(Clone, Copy)]
+pub(crate) struct Command {
+    pub(crate) words: &'static str,
+    pub(crate) arguments: &'static str,
+    pub(crate) help: &'static str,
+}
+
+const COMMANDS: &str = "\
+login : NAME : act as this account; stands for its password
+logout :: act as the operator of this console again
+user add : NAME [ROLE ...] : make an account
+user roles : NAME [ROLE ...] : give an account these roles and no others
+user remove : NAME : remove an account and all that is kept about its codes
+user list :: all accounts and their roles
+role add : NAME : make a role
+role list :: all roles
+settings :: the settings in force
+settings switch : on | off : turn backup codes on or off for everybody
+settings permit : all | none | ROLE ... : roles that may have codes
+settings administer : ROLE ... : roles that administer codes of others
+settings low : NUMBER : codes left from which on a user is low
+settings loss : keep | stop : whether codes still work without a permitted role
+prepare :: make a sheet of codes and see it, once
+sheet export : FILE : write the sheet just prepared to a new file
+activate : [CODE] : put the prepared sheet in force; CODE shows that you have it
+discard :: drop the prepared sheet
+redeem : CODE : get in with a code, which spends it
+check : CODE : try a code without spending it
+burn : CODE : void a code that somebody else may have seen
+status : [NAME] : what an account has; your own without NAME
+override : NAME [MINUTES] : issue a code for somebody who is locked out, for an hour or MINUTES
+revoke-override : NAME : void an override code
+unlock : NAME : forget the wrong codes counted against an account
+revoke : [NAME] : void all codes of an account; your own without NAME
+users : [with | holding | low | exhausted | every] : who has codes, and how many are left
+usage : [DAYS] : figures of today, this month, and the last days (7)
+audit : [user NAME] [kind KIND] [from TIME] [until TIME] [limit NUMBER] : the newest events (50)
+help : [COMMAND] : all commands, or one
+quit :: end";
+
+pub(crate) fn all() -> impl Iterator<Item = Command> {
+    COMMANDS.lines().map(|line| {
+        let mut parts = line.split(':').map(str::trim);
+        let mut part = || parts.next().unwrap_or_default();
+        Command {
+            words: part(),
+            arguments: part(),
+            help: part(),
+        }
+    })
+}
+
+impl Command {
+    fn own_words(self) -> Vec<&'static str> {
+        self.words.split(' ').collect()
+    }
+
+    /// What to say to somebody who typed it in another form.
+    pub(crate) fn misused(self) -> Failure {
+        Failure::new(format!("type: {} {}", self.words, self.arguments).trim_end())
+    }
+}
+
+/// The command of a line and its arguments.
+pub(crate) fn find<'a>(typed: &'a [&'a str]) -> Result<(Command, &'a [&'a str]), Failure> {
+    let meant = all().filter(|command| typed.starts_with(&command.own_words()));
+    if let Some(command) = meant.max_by_key(|command| command.own_words().len()) {
+        return Ok((command, &typed[command.own_words().len()..]));
+    }
+    let first = typed.first().copied();
+    let group = all().filter(|command| command.words.split(' ').next() == first);
+    let group: Vec<&str> = group.map(|command| command.words).collect();
+    Err(Failure::new(if group.is_empty() {
+        "there is no such command: type help to see all".to_owned()
+    } else {
+        format!("type one of: {}", group.join(", "))
+    }))
+}
+
+/// Whether a line may go into the history file: a known command, and nothing in it that is a code
+/// or nearly one.
+pub(crate) fn may_be_kept(line: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let Ok((command, arguments)) = find(&words) else {
+        return false;
+    };
+    let id = AttemptId::from_bytes([0; 16]);
+    let no_code = |typed: &str| {
+        let read = Attempt::parse(typed, &Formats::default(), id);
+        matches!(read, Err(NotACode::Shape))
+    };
+    (arguments.is_empty() || !command.arguments.contains("CODE"))
+        && (0..words.len()).all(|i| no_code(words[i]) && no_code(&words[i..].join(" ")))
+}
+
+/// What may stand after these whole words: words of commands, accounts, roles.
+pub(crate) fn next_words(typed: &[&str], accounts: &[String], roles: &[String]) -> Vec<String> {
+    let more = all().filter(|command| command.own_words().starts_with(typed));
+    let mut next: Vec<String> = more
+        .filter_map(|command| Some((*command.own_words().get(typed.len())?).to_owned()))
+        .collect();
+    if let Ok((Command { arguments, .. }, _)) = find(typed) {
+        let lower = arguments.split(|c: char| !c.is_ascii_lowercase());
+        next.extend(lower.filter(|word| !word.is_empty()).map(str::to_owned));
+        for (word, names) in [("NAME", accounts), ("ROLE", roles)] {
+            if arguments.contains(word) {
+                next.extend_from_slice(names);
+            }
+        }
+    }
+    next.sort();
+    next.dedup();
+    next
+}

@@ -1,0 +1,38 @@
+//! Why a line came to nothing: one line that says what to do.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+
+/// One line for whoever typed. It repeats nothing that was typed.
+pub(crate) struct Failure(String);
+
+impl Failure {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+/// An error with what caused it.
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text += &format!(": {cause}");
+            source = cause.source();
+        }
+        Self(text.replace(char::is_control, " "))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One line to the standard error; if nobody reads it, there is nothing else to do.
+pub(crate) fn complain(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

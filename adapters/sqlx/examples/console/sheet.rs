@@ -1,0 +1,76 @@
+//! Sheets: prepared, shown once, exported, put in force.
+
+use std::path::Path;
+
+use backup_codes::{Activation, SetId, Sheet, Subject, Wording};
+
+use crate::code::mail;
+use crate::failure::Failure;
+use crate::key;
+use crate::session::{Actor, Said, Session, say};
+
+impl Session {
+    pub(crate) async fn prepare(&mut self, actor: &Actor) -> Said {
+        let me = actor.own()?;
+        let sheet = self.codes.prepare(me, &actor.context).await?;
+        let text = sheet.expose().text(&wording(&sheet, me)).to_string();
+        self.sheet = Some(sheet);
+        say(text + "\nIt is shown this once: save it (sheet export FILE), then type activate.")
+    }
+
+    /// Writes the sheet prepared last, and forgets it.
+    pub(crate) fn export(&mut self, file: &str, actor: &Actor) -> Said {
+        let me = actor.own()?;
+        let sheet = self.sheet.as_ref().ok_or_else(|| {
+            Failure::new("there is no sheet to write, each is shown once: type prepare first")
+        })?;
+        let text = sheet.expose().text(&wording(sheet, me));
+        if !key::save(Path::new(file), text.as_bytes())? {
+            return Err(Failure::new(
+                "this file exists and is left as it is: type another name",
+            ));
+        }
+        self.sheet = None;
+        say("wrote the sheet; it is not shown again")
+    }
+
+    pub(crate) async fn activate(&self, typed: &str, actor: &Actor) -> Said {
+        let (me, cx) = (actor.own()?, &actor.context);
+        let set = self.pending(me, actor).await?;
+        let activation = match typed {
+            "" => self.codes.activate(me, set, cx).await?,
+            typed => self.codes.activate_confirmed(me, set, typed, cx).await?,
+        };
+        match activation {
+            Activation::Activated(notice) => say(format!("the sheet is in force{}", mail(&notice))),
+            Activation::AlreadyActive => say("the sheet is in force already"),
+            Activation::NoSuchSet => Err(nothing_prepared()),
+            Activation::WrongConfirmation => Err(Failure::new(
+                "this is no code of the new sheet, and nothing changed: type activate CODE",
+            )),
+            Activation::NotACode(hint) => Err(Failure::new(hint.to_string())),
+        }
+    }
+
+    pub(crate) async fn discard(&mut self, actor: &Actor) -> Said {
+        let me = actor.own()?;
+        let set = self.pending(me, actor).await?;
+        self.codes.discard(me, set, &actor.context).await?;
+        self.sheet = None;
+        say("the prepared sheet is dropped")
+    }
+
+    /// The set that waits to be activated. It is in the store, so a restart loses none.
+    async fn pending(&self, me: &Subject, actor: &Actor) -> Result<SetId, Failure> {
+        let pending = self.codes.status(me, &actor.context).await?.pending;
+        Ok(pending.ok_or_else(nothing_prepared)?.set)
+    }
+}
+
+fn wording(sheet: &Sheet, me: &Subject) -> Wording {
+    Wording::english(sheet, "this console", &me.id().to_string())
+}
+
+fn nothing_prepared() -> Failure {
+    Failure::new("there is no prepared sheet, or it is older than an hour: type prepare first")
+}
