@@ -512,19 +512,20 @@ impl Terminal {
         }
     }
 
-    /// Types, and reads until the screen has shown this text and a prompt after it. The prompt is
-    /// drawn once the line editor has the terminal, so no key gets lost.
-    fn say(&mut self, keys: &str, until: &str) -> String {
+    /// Types a line, and reads what is shown until the prompt after the answer. The prompt is drawn
+    /// once the line editor has the terminal again, so no key gets lost.
+    fn say(&mut self, keys: &str, wanted: &str) -> String {
         self.screen.write_all(keys.as_bytes()).unwrap();
+        // The end of what was typed, and that of the answer.
+        let lines = if keys.is_empty() { 0 } else { 2 };
         let (mut shown, mut byte) = (Vec::new(), [0]);
         loop {
             self.screen.read_exact(&mut byte).unwrap();
             shown.push(byte[0]);
             let text = String::from_utf8_lossy(&shown);
-            if text
-                .split_once(until)
-                .is_some_and(|(_, rest)| rest.contains("> "))
-            {
+            let last = text.rsplit('\n').next().unwrap();
+            if text.matches('\n').count() >= lines && last.contains("> ") {
+                assert!(text.contains(wanted), "{keys:?}: {text}");
                 return text.into_owned();
             }
         }
