@@ -190,6 +190,11 @@ fn a_whole_life_through_a_pipe() {
     );
     console.say("user remove alice");
     assert_eq!(
+        console.say("purge"),
+        ["trimmed 0, removed 0"],
+        "a tombstone stays a month"
+    );
+    assert_eq!(
         console.say("user list"),
         ["account\troles", "root\tadministrator"]
     );

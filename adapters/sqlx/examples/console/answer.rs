@@ -35,7 +35,7 @@ pub(crate) fn render(answers: &[Answer], width: Option<u16>) -> String {
             (Answer::Table(head, rows), Some(width)) => {
                 let mut table = Table::new();
                 table
-                    .load_style(presets::UTF8_HORIZONTAL_ONLY)
+                    .load_style(presets::UTF8_BORDERS_ONLY)
                     .set_content_arrangement(ContentArrangement::Dynamic)
                     .set_width(width)
                     .set_header(head.to_vec())

@@ -18,7 +18,7 @@ login : NAME : act as this account; stands for its password
 logout :: act as the operator of this console again
 user add : NAME [ROLE ...] : make an account
 user roles : NAME [ROLE ...] : give an account these roles and no others
-user remove : NAME : remove an account and all that is kept about its codes
+user remove : NAME : remove an account and its codes; its name gets none until purge, a month later
 user list :: all accounts and their roles
 role add : NAME : make a role
 role list :: all roles
@@ -43,6 +43,7 @@ revoke : [NAME] : void all codes of an account; your own without NAME
 users : [with | holding | low | exhausted | every] : who has codes, and how many are left
 usage : [DAYS] : figures of today, this month, and the last days (7)
 audit : [user NAME] [kind KIND] [from TIME] [until TIME] [limit NUMBER] : the newest events (50)
+purge :: forget what is old: daily work, which a schedule does elsewhere
 help : [COMMAND] : all commands, or one
 quit :: end";
 

@@ -19,7 +19,10 @@ impl<E: Error> From<E> for Failure {
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            text += &format!(": {cause}");
+            // Some errors tell their cause themselves.
+            if !text.contains(&cause.to_string()) {
+                text += &format!(": {cause}");
+            }
             source = cause.source();
         }
         Self(text.replace(char::is_control, " "))

@@ -140,7 +140,11 @@ async fn open(db: &Path, zone: TimeZone) -> Result<Session, Failure> {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal);
     let pool = SqlitePoolOptions::new().connect_with(options).await;
-    let pool = pool.map_err(backup_codes_sqlx::Error::from)?;
+    let pool = pool.map_err(|error| {
+        let why = Failure::from(backup_codes_sqlx::Error::from(error));
+        let advice = "check the file and its folder, or type --db with another";
+        Failure::new(format!("{why}; {advice}"))
+    })?;
     // The events table is the audit log; the sink adds what is not stored with a record.
     let store = SqliteStore::open(pool.clone()).await?.without_forwarding();
     let now = moment::now()?;

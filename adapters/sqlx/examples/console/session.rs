@@ -133,6 +133,13 @@ impl Session {
             ("usage", []) => self.usage("7", command, &actor).await,
             ("usage", [days]) => self.usage(days, command, &actor).await,
             ("audit", filters) => self.audit(filters, command, &actor).await,
+            ("purge", []) => {
+                let purged = self.codes.purge(cx).await?;
+                say(format!(
+                    "trimmed {}, removed {}",
+                    purged.trimmed, purged.removed
+                ))
+            }
             (words, _) if words.starts_with("settings ") => {
                 self.save_settings(command, arguments, &actor).await
             }

@@ -1,6 +1,7 @@
 //! The settings of the site.
 
 use backup_codes::{OnRoleLoss, SaveSettings, Switch};
+use serde_json::Value;
 
 use crate::answer::{Answer, row};
 use crate::command::Command;
@@ -11,7 +12,10 @@ impl Session {
     pub(crate) fn settings(&self) -> Said {
         let settings = serde_json::to_value(self.codes.policy().current())?;
         let fields = settings.as_object().into_iter().flatten();
-        let rows = fields.map(|(name, value)| row![name, value]).collect();
+        let unquoted = |value: &Value| value.to_string().replace('"', "");
+        let rows = fields
+            .map(|(name, value)| row![name, unquoted(value)])
+            .collect();
         Ok(vec![Answer::Table(&["setting", "value"], rows)])
     }
 
