@@ -1,0 +1,140 @@
+//! Many processes on one file. Each is this test binary, run again in one of the roles below.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod race;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
+use std::{env, io};
+
+use backup_codes::{
+    BackupCodes, CodeRepository, Config, Context, Cost, Format, Formats, Hasher, Hashing, Keyring,
+    SetSize, Settings, Subject, Timestamp, UserId,
+};
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use tokio::runtime::Runtime;
+
+/// What a process run again has to do. In the tests themselves it is not set.
+const ROLE: &str = "BACKUP_CODES_TEST_ROLE";
+const FILE: &str = "BACKUP_CODES_TEST_FILE";
+
+/// On a quarter hour, as windows of figures are.
+const START: i64 = 1_789_999_200_000;
+
+#[test]
+#[ignore = "the other processes of the tests here"]
+fn child() {
+    let (Ok(role), Some(file)) = (env::var(ROLE), env::var_os(FILE)) else {
+        return;
+    };
+    let file = PathBuf::from(file);
+    // What the test harness prints before is not part of what is said.
+    say(&format!("\n{READY}"));
+    let runtime = Runtime::new().unwrap();
+    match role.as_str() {
+        "racer" => runtime.block_on(race::racer(&file)),
+        _ => unreachable!("{role} is no role"),
+    }
+}
+
+const READY: &str = "ready";
+
+/// Says a line to the process that started this one, at once and in one write.
+fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    out.write_all(format!("{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+/// The lines up to an empty one.
+fn listen() -> Vec<String> {
+    let lines = io::stdin().lock().lines().map(Result::unwrap);
+    lines.take_while(|line| !line.is_empty()).collect()
+}
+
+/// Another process. It ends with this value.
+struct Child {
+    process: process::Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Child {
+    fn start(role: &str, file: &Path) -> Self {
+        Self::start_under(Command::new(env::current_exe().unwrap()), role, file)
+    }
+
+    /// Through another program, which runs it.
+    fn start_under(mut command: Command, role: &str, file: &Path) -> Self {
+        let mut process = command
+            .args(["--exact", "child", "--ignored"])
+            .env(ROLE, role)
+            .env(FILE, file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = process.stdin.take().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let mut child = Self {
+            process,
+            input,
+            output,
+        };
+        while child.hear().as_deref() != Some(READY) {}
+        child
+    }
+
+    /// Says lines, and an empty one.
+    fn say(&mut self, lines: &[String]) {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        self.input.write_all(text.as_bytes()).unwrap();
+        self.input.write_all(b"\n").unwrap();
+    }
+
+    /// The next line; `None` when the process is at its end.
+    fn hear(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.pop().map(|_| line)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // SIGKILL. Nothing is to be done about one that has ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+}
+
+async fn pool(options: SqliteConnectOptions) -> SqlitePool {
+    let pool = SqlitePoolOptions::new().max_connections(4);
+    pool.connect_with(options).await.unwrap()
+}
+
+/// Sets of so many codes, at the least cost.
+fn service<R: CodeRepository>(store: R, codes: u8) -> BackupCodes<R, Settings> {
+    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let config = Config::default()
+        .with_formats(Formats::new(Format::HIGH_ENTROPY))
+        .with_set_size(SetSize::new(codes).unwrap());
+    BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config)
+}
+
+fn subject(user: &str) -> Subject {
+    Subject::new(UserId::new(user).unwrap(), ["staff"])
+}
+
+fn own(user: &Subject, millis: i64) -> Context {
+    Context::new(Timestamp::from_unix_millis(START + millis).unwrap()).by(user)
+}
