@@ -1,6 +1,7 @@
 //! Many processes on one file. Each is this test binary, run again in one of the roles below.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod kills;
 mod race;
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -35,6 +36,13 @@ fn child() {
     let runtime = Runtime::new().unwrap();
     match role.as_str() {
         "racer" => runtime.block_on(race::racer(&file)),
+        "worker" => runtime.block_on(kills::worker(&file, |store| store)),
+        "worker that answers first" => {
+            runtime.block_on(kills::worker(&file, kills::AnswersFirst::new));
+        }
+        "worker that writes events second" => {
+            runtime.block_on(kills::worker(&file, kills::EventsSecond));
+        }
         _ => unreachable!("{role} is no role"),
     }
 }
