@@ -1,0 +1,581 @@
+//! Faults of the database, one by one: what is said about each, and that nothing is half written.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::error::Error as _;
+use std::fs;
+use std::future::Future as _;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::task::{Context as TaskContext, Waker};
+use std::time::Duration;
+
+use backup_codes::{
+    BackupCodes, CodeRepository as _, Config, Context, Cost, Directory as _, Event, Expected,
+    Format, Formats, Freshness, Hasher, Hashing, Keyring, Put, PutError, PutOutcome, Record,
+    Redeem, Revision, Settings, SettingsStore as _, Sheet, Subject, Summary, Timestamp, UsageQuery,
+    UserId, UsersQuery, Windows,
+};
+use backup_codes_sqlx::{AuditQuery, Error, SqliteStore};
+use getrandom::SysRng;
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use tempfile::TempDir;
+
+const BUSY: &str = "the database is busy: try again, or raise the pool's busy timeout";
+const FULL: &str = "the disk or the database is full: make room, nothing was written";
+const READ_ONLY: &str = "the database is read-only: check the rights of the file and its folder, \
+                         and the pool's options";
+const NOT_MIGRATED: &str = "the tables of backup codes are not there: call migrate() once before";
+const CORRUPT_FILE: &str =
+    "the database file is damaged or is no database: restore it from a backup";
+
+fn now() -> Timestamp {
+    Timestamp::from_unix_millis(1_790_000_000_000).unwrap()
+}
+
+fn subject(user: &str) -> Subject {
+    Subject::new(UserId::new(user).unwrap(), ["staff"])
+}
+
+fn own(user: &Subject) -> Context {
+    Context::new(now()).by(user)
+}
+
+fn service(store: SqliteStore) -> BackupCodes<SqliteStore, Settings> {
+    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
+    BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config)
+}
+
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+}
+
+async fn pool(options: SqliteConnectOptions) -> SqlitePool {
+    let pool = SqlitePoolOptions::new().max_connections(2);
+    pool.connect_with(options).await.unwrap()
+}
+
+/// A database with Alice, who has used no code, and Bob, who has used one.
+struct Site {
+    _folder: TempDir,
+    file: PathBuf,
+    sqlite: SqlitePool,
+    alice: Sheet,
+    bob: Sheet,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("site.db");
+        let sqlite = pool(options(&file)).await;
+        let codes = service(SqliteStore::open(sqlite.clone()).await.unwrap());
+        let mut sheets = Vec::new();
+        for user in ["alice", "bob"] {
+            let user = subject(user);
+            sheets.push(codes.issue(&user, &own(&user)).await.unwrap().sheet);
+        }
+        let settings = Settings::default();
+        let revision = Revision::random(&mut SysRng).unwrap();
+        let saved = codes
+            .repository()
+            .save_settings(Expected::Absent, revision, &settings, &[]);
+        assert_eq!(saved.await.unwrap(), PutOutcome::Applied);
+        let site = Self {
+            _folder: folder,
+            file,
+            sqlite,
+            bob: sheets.pop().unwrap(),
+            alice: sheets.pop().unwrap(),
+        };
+        site.redeems("bob", 1).await;
+        site
+    }
+
+    fn store(&self) -> SqliteStore {
+        SqliteStore::new(self.sqlite.clone())
+    }
+
+    /// The store over a pool of its own.
+    async fn through(&self, options: SqliteConnectOptions) -> SqliteStore {
+        SqliteStore::new(pool(options).await)
+    }
+
+    async fn sql(&self, sql: &'static str) {
+        sqlx::raw_sql(sql).execute(&self.sqlite).await.unwrap();
+    }
+
+    fn code(&self, user: &str, slot: u8) -> String {
+        let sheet = if user == "bob" {
+            &self.bob
+        } else {
+            &self.alice
+        };
+        let sheet = sheet.expose();
+        sheet
+            .codes()
+            .find(|(number, _)| *number == slot)
+            .unwrap()
+            .1
+            .to_string()
+    }
+
+    async fn redeem(
+        &self,
+        store: SqliteStore,
+        user: &str,
+        slot: u8,
+    ) -> Result<Redeem, backup_codes::Error> {
+        let (code, user) = (self.code(user, slot), subject(user));
+        service(store).redeem(&user, &code, &own(&user)).await
+    }
+
+    /// A code that was not used is accepted, so nothing stands in the way.
+    async fn redeems(&self, user: &str, slot: u8) {
+        let redeem = self.redeem(self.store(), user, slot).await.unwrap();
+        assert!(matches!(redeem, Redeem::Accepted(_)), "{redeem:?}");
+    }
+
+    /// Everything that is stored.
+    async fn dump(&self) -> String {
+        sqlx::query_scalar(
+            "SELECT group_concat(line, char(10)) FROM (
+                SELECT concat_ws(' ', hex(user_key), hex(revision), hex(record), total, unused,
+                    prepared_at, activated_at, expires_at, last_used_at, uses, step) AS line
+                FROM backup_codes_records
+                UNION ALL SELECT concat_ws(' ', quarter, count) FROM backup_codes_uses
+                UNION ALL SELECT concat_ws(' ', seq, hex(id), delivered, hex(body))
+                FROM backup_codes_events
+                UNION ALL SELECT concat_ws(' ', hex(revision), hex(settings), step)
+                FROM backup_codes_settings
+                UNION ALL SELECT version FROM backup_codes_schema
+            )",
+        )
+        .fetch_one(&self.sqlite)
+        .await
+        .unwrap()
+    }
+
+    /// Tries to write a record for Alice, with an event and with Bob's uses.
+    async fn put(&self, store: &SqliteStore, record: &str) -> Result<PutOutcome, PutError<Error>> {
+        let (alice, bob) = (subject("alice"), subject("bob"));
+        let load = async |user: &Subject| {
+            self.store()
+                .load(user.id(), Freshness::Latest)
+                .await
+                .unwrap()
+                .unwrap()
+        };
+        let summary = Summary::of(&Record::from_json(&load(&bob).await.record).unwrap());
+        let revision = Revision::random(&mut SysRng).unwrap();
+        let event: Event = serde_json::from_value(serde_json::json!({
+            "id": revision.to_string(), "at": now(), "kind": "redeem", "outcome": "success",
+            "subject": "alice", "actor": "system",
+        }))
+        .unwrap();
+        let expected = Expected::At(load(&alice).await.revision);
+        let events = [event];
+        let put = Put::new(alice.id(), expected, revision, record, &summary, &events);
+        store.put(put).await
+    }
+
+    /// A write meets a fault: it says so in these words, knows that nothing was applied, and
+    /// nothing was.
+    async fn refuses(&self, store: &SqliteStore, record: &str, text: &str) -> Error {
+        let before = self.dump().await;
+        let put = self.put(store, record).await.unwrap_err();
+        assert_eq!(self.dump().await, before);
+        match put {
+            PutError::NotApplied(error) => {
+                assert_eq!(error.to_string(), text);
+                error
+            }
+            PutError::Unknown(error) => unreachable!("it is known: {error:?}"),
+        }
+    }
+}
+
+/// What a service's error has as its source.
+fn source(error: &backup_codes::Error) -> &Error {
+    error.source().unwrap().downcast_ref().unwrap()
+}
+
+#[tokio::test]
+async fn the_fixture_writes_where_there_is_no_fault() {
+    let site = Site::new().await;
+    let before = site.dump().await;
+    assert_eq!(
+        site.put(&site.store(), "{}").await.unwrap(),
+        PutOutcome::Applied
+    );
+    let after = site.dump().await;
+    assert_eq!(
+        after.lines().count(),
+        before.lines().count() + 1,
+        "the event: {after}"
+    );
+}
+
+#[tokio::test]
+async fn a_busy_database_is_called_busy() {
+    let site = Site::new().await;
+    let impatient = options(&site.file).busy_timeout(Duration::from_millis(20));
+    let store = site.through(impatient).await;
+    let lock = site.sqlite.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let error = site.refuses(&store, "{}", BUSY).await;
+    assert!(matches!(error, Error::Busy(_)));
+    let error = site.redeem(store.clone(), "alice", 1).await.unwrap_err();
+    assert!(matches!(source(&error), Error::Busy(_)), "{error:?}");
+    // Whoever only reads is not kept waiting.
+    assert!(
+        store
+            .load(subject("alice").id(), Freshness::Latest)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    lock.rollback().await.unwrap();
+    assert_eq!(site.put(&store, "{}").await.unwrap(), PutOutcome::Applied);
+}
+
+#[tokio::test]
+async fn a_pool_without_a_free_connection_is_called_busy() {
+    let site = Site::new().await;
+    let sqlite = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_millis(20))
+        .connect_with(options(&site.file))
+        .await
+        .unwrap();
+    let store = SqliteStore::new(sqlite.clone());
+    let connection = sqlite.acquire().await.unwrap();
+    let error = site.refuses(&store, "{}", BUSY).await;
+    assert!(matches!(error, Error::Busy(_)));
+    drop(connection);
+    assert_eq!(site.put(&store, "{}").await.unwrap(), PutOutcome::Applied);
+}
+
+#[tokio::test]
+async fn a_full_database_is_called_full() {
+    let site = Site::new().await;
+    // Not below what is there already.
+    let store = site
+        .through(options(&site.file).pragma("max_page_count", "1"))
+        .await;
+    let error = site.refuses(&store, &"r".repeat(100_000), FULL).await;
+    assert!(matches!(error, Error::Full(_)));
+    // Somebody made room.
+    assert_eq!(
+        site.put(&site.store(), &"r".repeat(100_000)).await.unwrap(),
+        PutOutcome::Applied
+    );
+}
+
+#[tokio::test]
+async fn a_read_only_connection_is_called_read_only() {
+    let site = Site::new().await;
+    let store = site.through(options(&site.file).read_only(true)).await;
+    let error = site.refuses(&store, "{}", READ_ONLY).await;
+    assert!(matches!(error, Error::ReadOnly(_)));
+    assert!(
+        store
+            .load(subject("alice").id(), Freshness::Latest)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    site.redeems("alice", 1).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_may_not_be_written_is_called_read_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let site = Site::new().await;
+    fs::set_permissions(&site.file, fs::Permissions::from_mode(0o444)).unwrap();
+    if fs::File::options().write(true).open(&site.file).is_ok() {
+        println!("skipped: this user may write to any file");
+        return;
+    }
+    let store = site.through(options(&site.file)).await;
+    let error = site.refuses(&store, "{}", READ_ONLY).await;
+    assert!(matches!(error, Error::ReadOnly(_)));
+}
+
+#[tokio::test]
+async fn missing_tables_are_told_by_every_call() {
+    let site = Site::new().await;
+    let file = site.file.with_file_name("empty.db");
+    let store = site.through(options(&file)).await;
+    let (alice, revision) = (subject("alice"), Revision::random(&mut SysRng).unwrap());
+    let (summary, settings) = (Summary::default(), Settings::default());
+    let windows = Windows::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
+    let usage = UsageQuery::new(windows, 3, now(), &Config::default());
+    let put = Put::new(alice.id(), Expected::Absent, revision, "{}", &summary, &[]);
+    let not_applied = |error| match error {
+        PutError::NotApplied(error) => error,
+        PutError::Unknown(error) => unreachable!("it is known: {error:?}"),
+    };
+    for error in [
+        store.load(alice.id(), Freshness::Latest).await.unwrap_err(),
+        not_applied(store.put(put).await.unwrap_err()),
+        not_applied(store.remove(alice.id(), revision).await.unwrap_err()),
+        store.undelivered(10).await.unwrap_err(),
+        store.acknowledge(&[]).await.unwrap_err(),
+        store.users(&UsersQuery::new(now())).await.unwrap_err(),
+        store.usage(&usage).await.unwrap_err(),
+        store.load_settings().await.unwrap_err(),
+        not_applied(
+            store
+                .save_settings(Expected::Absent, revision, &settings, &[])
+                .await
+                .unwrap_err(),
+        ),
+        store.audit_page(&AuditQuery::new()).await.unwrap_err(),
+        store.purge_events(now()).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::NotMigrated(_)), "{error:?}");
+        assert_eq!(error.to_string(), NOT_MIGRATED);
+    }
+    store.migrate().await.unwrap();
+    assert_eq!(
+        store.load(alice.id(), Freshness::Latest).await.unwrap(),
+        None
+    );
+}
+
+fn day(number: i64) -> Timestamp {
+    Timestamp::from_unix_millis(1_789_999_200_000 + number * 86_400_000).unwrap()
+}
+
+#[tokio::test]
+async fn tables_of_a_newer_version_are_left_alone() {
+    let site = Site::new().await;
+    site.sql("UPDATE backup_codes_schema SET version = 2").await;
+    let before = site.dump().await;
+    let text =
+        "the tables have schema version 2, this crate knows up to 1: update it on every node";
+    for error in [
+        SqliteStore::open(site.sqlite.clone()).await.unwrap_err(),
+        site.store().migrate().await.unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::NewerSchema { found: 2, known: 1 }));
+        assert_eq!(error.to_string(), text);
+    }
+    assert_eq!(site.dump().await, before);
+}
+
+/// The error names the place, and nothing of what is there.
+fn corrupt(error: &Error, table: &str, column: &str) {
+    let place =
+        format!("a row of the table {table} is damaged in column {column}: restore or remove it");
+    assert_eq!(error.to_string(), place);
+    assert!(matches!(error, Error::Corrupt { .. }));
+    assert!(error.source().is_none());
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_its_users_alone() {
+    for (damage, column) in [
+        (
+            "UPDATE backup_codes_records SET record = CAST(x'ff' AS TEXT) WHERE user_key = CAST('alice' AS BLOB)",
+            "record",
+        ),
+        (
+            "UPDATE backup_codes_records SET revision = x'00' WHERE user_key = CAST('alice' AS BLOB)",
+            "revision",
+        ),
+    ] {
+        let site = Site::new().await;
+        site.sql(damage).await;
+        let before = site.dump().await;
+        let error = site.redeem(site.store(), "alice", 1).await.unwrap_err();
+        corrupt(source(&error), "records", column);
+        assert_eq!(site.dump().await, before);
+        site.redeems("bob", 2).await;
+    }
+}
+
+#[tokio::test]
+async fn damaged_columns_are_named_by_the_lists_and_figures() {
+    for (damage, column) in [
+        (
+            "UPDATE backup_codes_records SET user_key = zeroblob(256) WHERE user_key = CAST('alice' AS BLOB)",
+            "user_key",
+        ),
+        ("UPDATE backup_codes_records SET total = 256", "total"),
+        ("UPDATE backup_codes_records SET unused = 256", "unused"),
+        (
+            "UPDATE backup_codes_records SET prepared_at = 9223372036854775807",
+            "prepared_at",
+        ),
+        (
+            "UPDATE backup_codes_records SET activated_at = 9223372036854775807",
+            "activated_at",
+        ),
+        (
+            "UPDATE backup_codes_records SET expires_at = 9223372036854775806",
+            "expires_at",
+        ),
+        (
+            "UPDATE backup_codes_records SET last_used_at = 9223372036854775807",
+            "last_used_at",
+        ),
+    ] {
+        let site = Site::new().await;
+        site.sql(damage).await;
+        let error = site
+            .store()
+            .users(&UsersQuery::new(now()))
+            .await
+            .unwrap_err();
+        corrupt(&error, "records", column);
+        site.redeems("bob", 2).await;
+    }
+    let site = Site::new().await;
+    site.sql("UPDATE backup_codes_uses SET count = -1").await;
+    let windows = Windows::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
+    let query = UsageQuery::new(windows, 3, now(), &Config::default());
+    corrupt(
+        &site.store().usage(&query).await.unwrap_err(),
+        "uses",
+        "count",
+    );
+    site.redeems("bob", 2).await;
+}
+
+#[tokio::test]
+async fn a_damaged_event_is_named_where_it_is_read() {
+    for damage in [
+        "UPDATE backup_codes_events SET body = '{}', delivered = 0 WHERE user_key = CAST('alice' AS BLOB)",
+        "UPDATE backup_codes_events SET body = CAST(x'ff' AS TEXT), delivered = 0 WHERE user_key = CAST('alice' AS BLOB)",
+    ] {
+        let site = Site::new().await;
+        let store = site.store();
+        site.sql(damage).await;
+        corrupt(&store.undelivered(10).await.unwrap_err(), "events", "body");
+        corrupt(
+            &store.audit_page(&AuditQuery::new()).await.unwrap_err(),
+            "events",
+            "body",
+        );
+        let bob = AuditQuery::new().user(UserId::new("bob").unwrap());
+        assert_ne!(store.audit_page(&bob).await.unwrap().events, []);
+        site.redeems("bob", 2).await;
+        site.redeems("alice", 1).await;
+    }
+}
+
+#[tokio::test]
+async fn damaged_settings_are_named_and_not_replaced_by_others() {
+    for (damage, column) in [
+        (
+            "UPDATE backup_codes_settings SET settings = '{'",
+            "settings",
+        ),
+        (
+            "UPDATE backup_codes_settings SET settings = CAST(x'ff' AS TEXT)",
+            "settings",
+        ),
+        (
+            "UPDATE backup_codes_settings SET revision = x'00'",
+            "revision",
+        ),
+    ] {
+        let site = Site::new().await;
+        site.sql(damage).await;
+        corrupt(
+            &site.store().load_settings().await.unwrap_err(),
+            "settings",
+            column,
+        );
+        site.redeems("bob", 2).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("site.db");
+    let text = "no database ".repeat(1000);
+    fs::write(&file, &text).unwrap();
+    let sqlite = pool(SqliteConnectOptions::new().filename(&file)).await;
+    for error in [
+        SqliteStore::open(sqlite.clone()).await.unwrap_err(),
+        SqliteStore::new(sqlite).migrate().await.unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::CorruptFile(_)), "{error:?}");
+        assert_eq!(error.to_string(), CORRUPT_FILE);
+    }
+    assert_eq!(fs::read_to_string(file).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_told_and_nothing_claimed_about_the_write() {
+    let site = Site::new().await;
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'backup_codes_records_key'";
+    let page: i64 = sqlx::query_scalar(sql)
+        .fetch_one(&site.sqlite)
+        .await
+        .unwrap();
+    site.sql("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    let mut bytes = fs::read(&site.file).unwrap();
+    let start = 4096 * (usize::try_from(page).unwrap() - 1);
+    bytes[start..start + 4096].fill(0xa5);
+    fs::write(&site.file, bytes).unwrap();
+    let store = site.through(options(&site.file)).await;
+    let error = store
+        .load(subject("alice").id(), Freshness::Latest)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::CorruptFile(_)), "{error:?}");
+    assert_eq!(error.to_string(), CORRUPT_FILE);
+    let revision = Revision::random(&mut SysRng).unwrap();
+    let (carol, summary) = (subject("carol"), Summary::default());
+    let put = Put::new(carol.id(), Expected::Absent, revision, "{}", &summary, &[]);
+    let put = store.put(put).await.unwrap_err();
+    assert!(
+        matches!(put, PutError::Unknown(Error::CorruptFile(_))),
+        "{put:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_dropped_write_keeps_no_lock_and_no_connection() {
+    let site = Site::new().await;
+    for polls in 0..8 {
+        let sqlite = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options(&site.file))
+            .await
+            .unwrap();
+        let store = SqliteStore::new(sqlite.clone());
+        {
+            let mut put = pin!(site.put(&store, "{}"));
+            for _ in 0..polls {
+                if put
+                    .as_mut()
+                    .poll(&mut TaskContext::from_waker(Waker::noop()))
+                    .is_ready()
+                {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let lock = site.sqlite.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        lock.rollback().await.unwrap();
+        assert!(
+            store
+                .load(subject("bob").id(), Freshness::Latest)
+                .await
+                .unwrap()
+                .is_some()
+        );
+    }
+    site.redeems("bob", 2).await;
+}
