@@ -1,6 +1,7 @@
 //! Many processes on one file. Each is this test binary, run again in one of the roles below.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod contract;
 mod kills;
 mod race;
 
@@ -36,6 +37,7 @@ fn child() {
     let runtime = Runtime::new().unwrap();
     match role.as_str() {
         "racer" => runtime.block_on(race::racer(&file)),
+        "servant" => runtime.block_on(contract::servant(&file)),
         "worker" => runtime.block_on(kills::worker(&file, |store| store)),
         "worker that answers first" => {
             runtime.block_on(kills::worker(&file, kills::AnswersFirst::new));
