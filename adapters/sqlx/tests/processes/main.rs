@@ -4,6 +4,7 @@
 mod contract;
 mod kills;
 mod race;
+mod sync;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use backup_codes::{
     SetSize, Settings, Subject, Timestamp, UserId,
 };
 use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::runtime::Runtime;
 
 /// What a process run again has to do. In the tests themselves it is not set.
@@ -37,6 +38,10 @@ fn child() {
     let runtime = Runtime::new().unwrap();
     match role.as_str() {
         "racer" => runtime.block_on(race::racer(&file)),
+        "redeemer" => runtime.block_on(sync::redeemer(&file, SqliteSynchronous::Full)),
+        "redeemer that does not sync" => {
+            runtime.block_on(sync::redeemer(&file, SqliteSynchronous::Normal));
+        }
         "servant" => runtime.block_on(contract::servant(&file)),
         "worker" => runtime.block_on(kills::worker(&file, |store| store)),
         "worker that answers first" => {
