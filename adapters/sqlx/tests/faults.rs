@@ -191,7 +191,7 @@ impl Site {
         assert_eq!(self.dump().await, before);
         match put {
             PutError::NotApplied(error) => {
-                assert_eq!(error.to_string(), text);
+                assert_eq!(error.to_string(), text, "{error:?}");
                 error
             }
             PutError::Unknown(error) => unreachable!("it is known: {error:?}"),
