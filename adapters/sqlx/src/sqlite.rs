@@ -61,6 +61,7 @@ struct Statements {
     remove: Arc<str>,
     undelivered: Arc<str>,
     acknowledge: Arc<str>,
+    acknowledge_all: Arc<str>,
     add_events: Arc<str>,
     purge_events: Arc<str>,
     load_settings: Arc<str>,
@@ -79,6 +80,7 @@ impl Statements {
             remove: text(sql::REMOVE),
             undelivered: text(sql::UNDELIVERED),
             acknowledge: text(sql::ACKNOWLEDGE),
+            acknowledge_all: text(sql::ACKNOWLEDGE_ALL),
             add_events: text(sql::ADD_EVENTS),
             purge_events: text(sql::PURGE_EVENTS),
             load_settings: text(sql::LOAD_SETTINGS),
@@ -141,7 +143,9 @@ impl SqliteStore {
     /// The same for an application whose audit log is the events table and nothing else: events
     /// count as delivered when they are written, so a redeem makes two round trips, not three.
     ///
-    /// With a sink of your own, do not use it: what the sink misses would not come again.
+    /// With a sink of your own, do not use it: what the sink misses would not come again. Events
+    /// left undelivered from before are settled by the next
+    /// [`deliver_pending`](backup_codes::BackupCodes::deliver_pending).
     #[must_use]
     pub fn without_forwarding(self) -> Self {
         Self {
@@ -490,6 +494,13 @@ impl CodeRepository for SqliteStore {
     }
 
     async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Error> {
+        // Events from before forwarding was given up: nobody waits for them any more.
+        if self.delivered {
+            sqlx::query(safe(&self.sql.acknowledge_all))
+                .execute(&self.pool)
+                .await?;
+            return Ok(Vec::new());
+        }
         let rows = sqlx::query(safe(&self.sql.undelivered))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(&self.pool)

@@ -53,6 +53,11 @@ pub const ACKNOWLEDGE: &str = "\
 UPDATE backup_codes_events SET delivered = 1
 WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND delivered = 0";
 
+/// Acknowledges all events.
+pub const ACKNOWLEDGE_ALL: &str = "\
+UPDATE backup_codes_events INDEXED BY backup_codes_events_undelivered SET delivered = 1
+WHERE delivered = 0";
+
 /// Adds events that come with no write: 1 events.
 pub const ADD_EVENTS: &str = "\
 INSERT OR IGNORE INTO backup_codes_events (id, at, kind, user_key, delivered, body)

@@ -19,6 +19,7 @@ fn statements() -> Vec<(String, String)> {
         ("REMOVE", sql::REMOVE),
         ("UNDELIVERED", sql::UNDELIVERED),
         ("ACKNOWLEDGE", sql::ACKNOWLEDGE),
+        ("ACKNOWLEDGE_ALL", sql::ACKNOWLEDGE_ALL),
         ("PURGE_EVENTS", sql::PURGE_EVENTS),
         ("LOAD_SETTINGS", sql::LOAD_SETTINGS),
         ("REPLACE_SETTINGS", sql::REPLACE_SETTINGS),
