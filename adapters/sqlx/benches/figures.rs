@@ -63,8 +63,7 @@ async fn durable_pool(file: &Path) -> SqlitePool {
         .filename(file)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .pragma("cache_size", "-262144");
+        .synchronous(SqliteSynchronous::Full);
     SqlitePoolOptions::new()
         .max_connections(2)
         .connect_with(options)
