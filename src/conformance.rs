@@ -867,40 +867,77 @@ fn moment(minutes: i64) -> Timestamp {
     Timestamp::from_unix_millis(1_789_999_200_000 + minutes * 60_000).unwrap()
 }
 
-/// Summaries of every kind, put under keys of their own.
+/// The moment before which sets are void, where one is asked for.
+const VOID_BEFORE: i64 = -4800;
+
+/// A moment a few milliseconds away from another.
+fn near(minutes: i64, millis: i64) -> Timestamp {
+    Timestamp::from_unix_millis(moment(minutes).unix_millis() + millis).unwrap()
+}
+
+/// The summary of the `number`th user, one of every kind, in its `version`th state.
+fn summary(number: u8, version: u8) -> Summary {
+    let minutes = i64::from(number) * 97 % 1000 + i64::from(version) * 7;
+    let edge = i64::from(number % 3) - 1;
+    let set = ((number + version) % 5 != 4).then(|| SetSummary {
+        total: 10,
+        unused: (number + version) % 11 % 10,
+        // Some were prepared just before, at, or just after the moment that voids sets.
+        prepared_at: if number % 4 == 1 {
+            near(VOID_BEFORE, edge)
+        } else {
+            moment(minutes - 5000)
+        },
+        activated_at: moment(minutes - 4990),
+        // Some expire just before, at, or just after the moment asked about.
+        expires_at: match number % 7 {
+            0 => Some(moment(minutes - 500)),
+            1 => Some(near(0, edge)),
+            _ => None,
+        },
+    });
+    let quarters = (0..(number + version) % 4).map(|n| {
+        let quarter = quarter_of(moment(-i64::from(n) * 1500 - minutes));
+        Use {
+            quarter,
+            count: u16::from(n + version) + 1,
+        }
+    });
+    let mut uses: Vec<Use> = quarters.collect();
+    uses.sort_unstable();
+    Summary {
+        set,
+        last_used_at: (!uses.is_empty()).then(|| moment(-minutes)),
+        uses,
+        erased_at: (number % 13 == 12).then(|| moment(0)),
+    }
+}
+
+/// Users of every kind, each under a key of its own: put, most of them put again in another state,
+/// some removed.
 fn various<H: Harness>(case: &Case<'_, H>, store: &H::Repository) -> Vec<(UserId, Summary)> {
     let mut users = Vec::new();
-    for number in 0..40u8 {
-        let minutes = i64::from(number) * 97 % 1000;
-        let set = (number % 5 != 4).then(|| SetSummary {
-            total: 10,
-            unused: number % 11 % 10,
-            prepared_at: moment(minutes - 5000),
-            activated_at: moment(minutes - 4990),
-            expires_at: (number % 7 == 0).then(|| moment(minutes - 500)),
-        });
-        let quarters = (0..number % 4).map(|n| {
-            let quarter = quarter_of(moment(-i64::from(n) * 1500 - minutes));
-            Use {
-                quarter,
-                count: u16::from(n) + 1,
-            }
-        });
-        let mut uses: Vec<Use> = quarters.collect();
-        uses.sort_unstable();
-        let summary = Summary {
-            set,
-            last_used_at: (!uses.is_empty()).then(|| moment(-minutes)),
-            uses,
-            erased_at: (number % 13 == 12).then(|| moment(0)),
-        };
+    for number in 0..60u8 {
         let key = user([b'k', number % 3, number]);
-        let put = Put::new(&key, Expected::Absent, revision(), "{}", &summary, &[]);
-        match case.0.block_on(store.put(put)) {
-            Ok(PutOutcome::Applied) => {}
-            other => panic!("a put of a new user: {other:?}"),
+        let mut expected = Expected::Absent;
+        for version in 0..=number % 3 {
+            let (summary, revision) = (summary(number, version), revision());
+            let put = Put::new(&key, expected, revision, "{}", &summary, &[]);
+            match case.0.block_on(store.put(put)) {
+                Ok(PutOutcome::Applied) => {}
+                other => panic!("a put in the state expected: {other:?}"),
+            }
+            expected = Expected::At(revision);
         }
-        users.push((key, summary));
+        match expected {
+            Expected::At(revision) if number % 10 == 7 => {
+                match case.0.block_on(store.remove(&key, revision)) {
+                    Ok(PutOutcome::Applied) => {}
+                    other => panic!("a removal at the revision it has: {other:?}"),
+                }
+            }
+            _ => users.push((key, summary(number, number % 3))),
+        }
     }
     users
 }
@@ -926,13 +963,18 @@ where
             UserOrder::NewestSet,
             UserOrder::LatestUse,
         ] {
-            for containing in [vec![], vec![1], vec![b'k', 2]] {
+            for (containing, void_before) in [
+                (vec![], None),
+                (vec![], Some(moment(VOID_BEFORE))),
+                (vec![1], None),
+                (vec![b'k', 2], Some(moment(VOID_BEFORE))),
+            ] {
                 let mut query = UsersQuery::new(moment(0))
                     .filter(filter)
                     .order(order)
                     .containing(containing);
                 query.low_threshold = 3;
-                query.void_before = Some(moment(-4800));
+                query.void_before = void_before;
                 query.limit = 7;
                 loop {
                     let page = match harness.block_on(Directory::users(&store, &query)) {
@@ -960,7 +1002,13 @@ where
     let day = |n: i64| moment(n * 1440);
     let days: Vec<Timestamp> = (-4..=1).map(day).collect();
     let windows = Windows::new(day(-1)..day(0), day(-2)..day(0), &days).unwrap();
-    for (now, void) in [(moment(0), None), (moment(600), Some(moment(-4800)))] {
+    let void = Some(moment(VOID_BEFORE));
+    for (now, void) in [
+        (moment(0), None),
+        (moment(0), void),
+        (near(0, 1), void),
+        (moment(600), void),
+    ] {
         let mut query = UsageQuery::new(windows.clone(), 3, now, &Config::default());
         query.void_before = void;
         let plain = usage(users.iter().map(|(_, summary)| summary), &query);

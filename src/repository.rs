@@ -339,7 +339,7 @@ impl UsersQuery {
             })
             .collect();
         rows.sort_unstable_by(|a, b| self.key(a).cmp(&self.key(b)));
-        rows.truncate(usize::from(self.limit));
+        rows.truncate(usize::from(self.limit.clamp(1, 1000)));
         rows
     }
 

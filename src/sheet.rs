@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::code::Code;
-use crate::id::SetId;
+use crate::id::{SetId, is_forging};
 use crate::timestamp::Timestamp;
 
 /// The codes of one set, to be shown to their user once. Wiped when dropped.
@@ -32,6 +32,22 @@ pub struct Sheet {
 }
 
 impl Sheet {
+    /// The sheet of codes that an application has drawn with [`generate`](crate::generate()) and
+    /// keeps under this set, to export them as the shell's are.
+    pub fn new(
+        set: SetId,
+        prepared_at: Timestamp,
+        expires_at: Option<Timestamp>,
+        codes: Vec<Code>,
+    ) -> Self {
+        Self {
+            set,
+            prepared_at,
+            expires_at,
+            codes: codes.into(),
+        }
+    }
+
     /// The set's id, for `activate` and `discard`.
     #[must_use]
     pub fn id(&self) -> SetId {
@@ -62,7 +78,7 @@ impl Sheet {
         self.codes.len()
     }
 
-    /// Never: a set has at least one code.
+    /// Whether there is no code on it. A set of the shell has at least one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.codes.is_empty()
@@ -156,7 +172,7 @@ impl ExposedSheet<'_> {
         let mut text = Zeroizing::new(String::with_capacity(capacity));
         let mut line = |parts: &[&str]| {
             for part in parts {
-                text.extend(part.chars().map(|c| if c.is_control() { ' ' } else { c }));
+                text.extend(part.chars().map(|c| if is_forging(c) { ' ' } else { c }));
             }
             text.push('\n');
         };

@@ -359,12 +359,20 @@ mod broken {
 }
 
 /// What is wrong with a directory or a store of settings.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum ListFlaw {
     IgnoresTheFilter,
     IgnoresTheOrder,
     RepeatsTheFirstPage,
     IgnoresExpiry,
+    ExpiresTooLate,
+    IgnoresVoidBefore,
+    VoidsTheMomentItself,
+    IgnoresTheSearch,
+    IgnoresTheLimit,
+    IgnoresTheThreshold,
+    KeepsTheFirstSummary,
+    ListsTheRemoved,
     LosesUses,
     ForgetsSettings,
     OverwritesSettings,
@@ -381,9 +389,16 @@ impl CodeRepository for BrokenList {
         self.1.load(user, f).await
     }
     async fn put(&self, put: Put<'_>) -> Result<PutOutcome, PutError<Infallible>> {
+        // A store whose index is written with the first record only.
+        if let (ListFlaw::KeepsTheFirstSummary, Expected::At(_)) = (self.0, put.expected) {
+            return Ok(PutOutcome::Applied);
+        }
         self.1.put(put).await
     }
     async fn remove(&self, u: &UserId, r: Revision) -> Result<PutOutcome, PutError<Infallible>> {
+        if self.0 == ListFlaw::ListsTheRemoved {
+            return Ok(PutOutcome::Applied);
+        }
         self.1.remove(u, r).await
     }
     async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Infallible> {
@@ -392,6 +407,11 @@ impl CodeRepository for BrokenList {
     async fn acknowledge(&self, events: &[EventId]) -> Result<(), Infallible> {
         self.1.acknowledge(events).await
     }
+}
+
+/// A millisecond away.
+fn beside(moment: Timestamp, millis: i64) -> Timestamp {
+    Timestamp::from_unix_millis(moment.unix_millis() + millis).unwrap()
 }
 
 impl Directory for BrokenList {
@@ -403,14 +423,29 @@ impl Directory for BrokenList {
             ListFlaw::IgnoresTheOrder => query.order = UserOrder::User,
             ListFlaw::RepeatsTheFirstPage => query.after = None,
             ListFlaw::IgnoresExpiry => query.now = Timestamp::MIN,
+            ListFlaw::ExpiresTooLate => query.now = beside(query.now, -1),
+            ListFlaw::IgnoresVoidBefore => query.void_before = None,
+            ListFlaw::VoidsTheMomentItself => {
+                query.void_before = query.void_before.map(|moment| beside(moment, 1));
+            }
+            ListFlaw::IgnoresTheSearch => query.containing.clear(),
+            ListFlaw::IgnoresTheLimit => query.limit = 1000,
+            ListFlaw::IgnoresTheThreshold => query.low_threshold = 0,
             _ => {}
         }
         self.1.users(&query).await
     }
     async fn usage(&self, query: &UsageQuery) -> Result<Usage, Infallible> {
         let mut query = query.clone();
-        if self.0 == ListFlaw::IgnoresExpiry {
-            query.now = Timestamp::MIN;
+        match self.0 {
+            ListFlaw::IgnoresExpiry => query.now = Timestamp::MIN,
+            ListFlaw::ExpiresTooLate => query.now = beside(query.now, -1),
+            ListFlaw::IgnoresVoidBefore => query.void_before = None,
+            ListFlaw::VoidsTheMomentItself => {
+                query.void_before = query.void_before.map(|moment| beside(moment, 1));
+            }
+            ListFlaw::IgnoresTheThreshold => query.low_threshold = 0,
+            _ => {}
         }
         let mut usage = Directory::usage(&self.1, &query).await?;
         if self.0 == ListFlaw::LosesUses {
@@ -490,11 +525,28 @@ fn each_case_about_lists_and_settings_can_fail() {
                 ListFlaw::IgnoresTheOrder,
                 ListFlaw::RepeatsTheFirstPage,
                 ListFlaw::IgnoresExpiry,
+                ListFlaw::ExpiresTooLate,
+                ListFlaw::IgnoresVoidBefore,
+                ListFlaw::VoidsTheMomentItself,
+                ListFlaw::IgnoresTheSearch,
+                ListFlaw::IgnoresTheLimit,
+                ListFlaw::IgnoresTheThreshold,
+                ListFlaw::KeepsTheFirstSummary,
+                ListFlaw::ListsTheRemoved,
             ],
         ),
         (
             conformance::usage_equals_the_plain_rule,
-            &[ListFlaw::IgnoresExpiry, ListFlaw::LosesUses],
+            &[
+                ListFlaw::IgnoresExpiry,
+                ListFlaw::ExpiresTooLate,
+                ListFlaw::IgnoresVoidBefore,
+                ListFlaw::VoidsTheMomentItself,
+                ListFlaw::IgnoresTheThreshold,
+                ListFlaw::KeepsTheFirstSummary,
+                ListFlaw::ListsTheRemoved,
+                ListFlaw::LosesUses,
+            ],
         ),
         (
             conformance::settings_come_back_as_they_were_saved,
@@ -512,7 +564,7 @@ fn each_case_about_lists_and_settings_can_fail() {
     for (number, (case, flaws)) in cases.into_iter().enumerate() {
         for flaw in flaws {
             let outcome = catch_unwind(AssertUnwindSafe(|| case(&BrokenListHarness(*flaw))));
-            assert!(outcome.is_err(), "case {number} lets a flaw pass");
+            assert!(outcome.is_err(), "case {number} lets {flaw:?} pass");
         }
     }
 }

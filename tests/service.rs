@@ -1661,7 +1661,7 @@ fn the_exported_text_is_this() {
         inline(),
     );
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let wording = Wording::english(&sheet, "example.org", "alice\n2. forged");
+    let wording = Wording::english(&sheet, "example.org", "alice\n2.\u{202e}forged");
     let text = sheet.expose().text(&wording);
     let shape: String = text
         .lines()
