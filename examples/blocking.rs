@@ -11,8 +11,8 @@ use std::time::SystemTime;
 use backup_codes::rules::{self, Act, Judged, NewSet, Step};
 use backup_codes::{
     Action, Attempt, AttemptId, Config, Context, Decision, HashSalt, Hasher, Keyring, Matrix,
-    Record, Redeem, Request, Revision, RolePolicy, SetId, Settings, Subject, Timestamp, UserId,
-    generate, hash, verify,
+    Record, Redeem, Request, Revision, RolePolicy, SetId, Settings, Sheet, Subject, Timestamp,
+    UserId, Wording, generate, hash, verify,
 };
 use getrandom::SysRng;
 
@@ -96,11 +96,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         row.write(expected, revision, &step),
         "nobody else writes here"
     );
+    // Shown once it is stored, and never again.
+    let third = codes[2].expose();
+    let sheet = Sheet::new(set, context.now(), None, codes);
+    let wording = Wording::english(&sheet, "example.org", "alice");
+    print!("{}", *sheet.expose().text(&wording));
 
     for title in ["Redeem code 3:", "Redeem it again:"] {
         println!("{title}");
-        let typed = codes[2].expose();
-        let attempt = Attempt::parse(&typed, config.formats(), AttemptId::random(&mut rng)?)?;
+        let attempt = Attempt::parse(&third, config.formats(), AttemptId::random(&mut rng)?)?;
         let mut verified = None;
         let mut outcome = None;
         // Starts over where somebody else was faster: policy, throttle and slot anew.
@@ -131,6 +135,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 Some(step) if !row.write(expected, revision, step) => {}
                 // Written, or nothing to write: only now is the outcome told.
                 _ => {
+                    // Events of what is not stored, such as a denial: for the log, if it can.
+                    for event in &transition.offered {
+                        println!("  offered: {}", event.kind.as_str());
+                    }
                     outcome = Some(transition.outcome);
                     break;
                 }

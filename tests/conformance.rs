@@ -411,7 +411,7 @@ impl CodeRepository for BrokenList {
 
 /// A millisecond away.
 fn beside(moment: Timestamp, millis: i64) -> Timestamp {
-    Timestamp::from_unix_millis(moment.unix_millis() + millis).unwrap()
+    Timestamp::from_unix_millis(moment.unix_millis() + millis).unwrap_or(moment)
 }
 
 impl Directory for BrokenList {

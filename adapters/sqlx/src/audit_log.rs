@@ -62,6 +62,9 @@ impl FromStr for AuditPosition {
 pub struct AuditPage {
     /// The events.
     pub events: Vec<Event>,
+    /// Stored events of this page that cannot be read: damaged, or written by a newer version of
+    /// this crate. They stay where they are.
+    pub unreadable: usize,
     /// The position to ask for the next page with; `None` when this page was the last.
     pub next: Option<AuditPosition>,
 }

@@ -44,6 +44,7 @@ mod columns;
 mod error;
 mod prefix;
 mod sqlite;
+mod sqlite_error;
 pub mod sqlite_sql;
 
 pub use audit_log::{AuditPage, AuditPosition, AuditPositionError, AuditQuery};

@@ -15,6 +15,7 @@ use crate::audit_log::{AuditPage, AuditPosition, AuditQuery};
 use crate::columns::{NEVER, NONE, SummaryColumns, step};
 use crate::error::Error;
 use crate::prefix::Prefix;
+use crate::sqlite_error::of_write;
 use crate::sqlite_sql as sql;
 
 /// Events removed by one statement of a retention run, so that nobody waits long for the lock.
@@ -38,9 +39,9 @@ const PURGE_AT_A_TIME: i64 = 1000;
 ///     .filename(file)
 ///     .create_if_missing(true)
 ///     .journal_mode(SqliteJournalMode::Wal);
-/// let pool = SqlitePoolOptions::new().connect_with(options).await?;
-/// let store = SqliteStore::open(pool).await?;
-/// # assert_eq!(store.audit_page(&backup_codes_sqlx::AuditQuery::new()).await?.events, []);
+/// let pool = SqlitePoolOptions::new().connect_with(options).await.map_err(Error::of_sqlite)?;
+/// let store = SqliteStore::open(pool).await.map_err(Error::of_sqlite)?;
+/// # assert_eq!(store.audit_page(&backup_codes_sqlx::AuditQuery::new()).await.map_err(Error::of_sqlite)?.events, []);
 /// # Ok(())
 /// # }
 /// ```
@@ -113,10 +114,7 @@ impl SqliteStore {
     /// # Errors
     /// As for [`migrate`](Self::migrate) and [`check_durability`](Self::check_durability).
     pub async fn open(pool: SqlitePool) -> Result<Self, Error> {
-        let store = Self::new(pool);
-        store.check_durability().await?;
-        store.migrate().await?;
-        Ok(store)
+        Self::open_with_prefix(pool, Prefix::DEFAULT).await
     }
 
     /// The store in this pool's database, nothing checked: for those who call
@@ -131,7 +129,19 @@ impl SqliteStore {
         }
     }
 
-    /// The same with other table names.
+    /// As [`open`](Self::open), with other table names.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub async fn open_with_prefix(pool: SqlitePool, prefix: Prefix) -> Result<Self, Error> {
+        let store = Self::new(pool).with_prefix(prefix);
+        store.check_durability().await?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// The same with other table names, which [`migrate`](Self::migrate) makes: for a store that
+    /// was not opened yet.
     #[must_use]
     pub fn with_prefix(self, prefix: Prefix) -> Self {
         Self {
@@ -164,23 +174,31 @@ impl SqliteStore {
         }
         let text = |sql| AssertSqlSafe(self.sql.prefix.apply(sql));
         // The lock comes first: whoever waited for it finds the tables made.
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self
+            .pool
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(Error::of_sqlite)?;
         sqlx::raw_sql(text(sql::VERSION_TABLE))
             .execute(&mut *transaction)
-            .await?;
+            .await
+            .map_err(Error::of_sqlite)?;
         let found: Option<i64> = sqlx::query_scalar(text(sql::VERSION))
             .fetch_optional(&mut *transaction)
-            .await?;
+            .await
+            .map_err(Error::of_sqlite)?;
         if known_version(found)?.is_none() {
             sqlx::raw_sql(text(sql::SCHEMA))
                 .execute(&mut *transaction)
-                .await?;
+                .await
+                .map_err(Error::of_sqlite)?;
             sqlx::query(text(sql::SET_VERSION))
                 .bind(sql::SCHEMA_VERSION)
                 .execute(&mut *transaction)
-                .await?;
+                .await
+                .map_err(Error::of_sqlite)?;
         }
-        transaction.commit().await?;
+        transaction.commit().await.map_err(Error::of_sqlite)?;
         Ok(())
     }
 
@@ -189,7 +207,7 @@ impl SqliteStore {
         let sql = AssertSqlSafe(self.sql.prefix.apply(sql::VERSION));
         match sqlx::query_scalar(sql).fetch_optional(&self.pool).await {
             Ok(found) => known_version(found),
-            Err(error) => match Error::from(error) {
+            Err(error) => match Error::of_sqlite(error) {
                 Error::NotMigrated(_) => Ok(None),
                 other => Err(other),
             },
@@ -207,17 +225,21 @@ impl SqliteStore {
     /// # Errors
     /// [`Error::NotDurable`], or a fault.
     pub async fn check_durability(&self) -> Result<(), Error> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await.map_err(Error::of_sqlite)?;
         let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
             .fetch_one(&mut *connection)
-            .await?;
+            .await
+            .map_err(Error::of_sqlite)?;
         let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
             .fetch_one(&mut *connection)
-            .await?;
+            .await
+            .map_err(Error::of_sqlite)?;
         let file: String = sqlx::query("PRAGMA database_list")
             .fetch_one(&mut *connection)
-            .await?
-            .try_get(2)?;
+            .await
+            .map_err(Error::of_sqlite)?
+            .try_get(2)
+            .map_err(Error::of_sqlite)?;
         let enough = match mode.as_str() {
             "wal" | "truncate" | "persist" => synchronous >= 2,
             "delete" => synchronous >= 3,
@@ -237,7 +259,8 @@ impl SqliteStore {
     }
 
     /// The audit log as a sink, for outcomes that are not stored with a record: what is not a
-    /// code, locked, denied, busy. They are kept as far as that succeeds.
+    /// code, locked, denied, busy. They are kept as far as that succeeds. It costs every operation
+    /// one more round trip.
     ///
     /// Whoever can reach the login form can make this log grow; remove old events with
     /// [`purge_events`](Self::purge_events).
@@ -249,7 +272,7 @@ impl SqliteStore {
     /// One page of the audit log, newest event first. Ask the role policy before you show it.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for an event that cannot be read, or a fault.
+    /// A fault.
     pub async fn audit_page(&self, query: &AuditQuery) -> Result<AuditPage, Error> {
         let sql = sql::audit(query.user.is_some(), query.kind.is_some());
         let after = query.after.unwrap_or(AuditPosition {
@@ -267,21 +290,24 @@ impl SqliteStore {
             .bind(query.user.as_ref().map(|user| user.as_bytes().to_vec()))
             .bind(query.kind.map(|kind| kind.as_str()))
             .fetch_all(&self.pool)
-            .await?;
+            .await
+            .map_err(Error::of_sqlite)?;
         let more = rows.len() > usize::from(limit);
         rows.truncate(limit.into());
         let next = match rows.last() {
             Some(last) if more => Some(AuditPosition {
-                at: last.try_get(0)?,
-                seq: last.try_get(1)?,
+                at: last.try_get(0).map_err(Error::of_sqlite)?,
+                seq: last.try_get(1).map_err(Error::of_sqlite)?,
             }),
             _ => None,
         };
-        let events = rows
-            .iter()
-            .map(|row| event(row, 2))
-            .collect::<Result<_, _>>()?;
-        Ok(AuditPage { events, next })
+        let events: Vec<Event> = rows.iter().filter_map(|row| event(row, 2).ok()).collect();
+        let unreadable = rows.len() - events.len();
+        Ok(AuditPage {
+            events,
+            unreadable,
+            next,
+        })
     }
 
     /// Removes events from before this moment, as far as they are delivered, and says how many.
@@ -295,7 +321,8 @@ impl SqliteStore {
                 .bind(before.unix_millis())
                 .bind(PURGE_AT_A_TIME)
                 .execute(&self.pool)
-                .await?
+                .await
+                .map_err(Error::of_sqlite)?
                 .rows_affected();
             if some == 0 {
                 return Ok(removed);
@@ -305,7 +332,7 @@ impl SqliteStore {
     }
 
     fn step(&self, events: &[Event]) -> Result<String, Error> {
-        step(events, self.delivered).map_err(|error| sqlx::Error::Encode(error.into()).into())
+        step(events, self.delivered).map_err(encode)
     }
 
     /// The rows of one page query, in its order.
@@ -335,7 +362,8 @@ impl SqliteStore {
             .bind(&*query.containing)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(&self.pool)
-            .await?;
+            .await
+            .map_err(Error::of_sqlite)?;
         rows.iter().map(|row| user_row(row, query)).collect()
     }
 
@@ -387,6 +415,11 @@ fn known_version(found: Option<i64>) -> Result<Option<i64>, Error> {
     }
 }
 
+/// What cannot be written as JSON never reaches the database.
+fn encode(error: serde_json::Error) -> Error {
+    Error::Database(sqlx::Error::Encode(error.into()))
+}
+
 fn revision(row: &SqliteRow, table: &'static str) -> Result<Revision, Error> {
     let bytes: &[u8] = row
         .try_get("revision")
@@ -404,15 +437,15 @@ fn event(row: &SqliteRow, column: usize) -> Result<Event, Error> {
 }
 
 fn user_row(row: &SqliteRow, query: &UsersQuery) -> Result<UserRow, Error> {
-    let key: &[u8] = row.try_get("user_key")?;
+    let key: &[u8] = row.try_get("user_key").map_err(Error::of_sqlite)?;
     let user = UserId::new(key).map_err(|_| Error::corrupt("records", "user_key"))?;
     let columns = SummaryColumns {
-        total: row.try_get("total")?,
-        unused: row.try_get("unused")?,
-        prepared_at: row.try_get("prepared_at")?,
-        activated_at: row.try_get("activated_at")?,
-        expires_at: row.try_get("expires_at")?,
-        last_used_at: row.try_get("last_used_at")?,
+        total: row.try_get("total").map_err(Error::of_sqlite)?,
+        unused: row.try_get("unused").map_err(Error::of_sqlite)?,
+        prepared_at: row.try_get("prepared_at").map_err(Error::of_sqlite)?,
+        activated_at: row.try_get("activated_at").map_err(Error::of_sqlite)?,
+        expires_at: row.try_get("expires_at").map_err(Error::of_sqlite)?,
+        last_used_at: row.try_get("last_used_at").map_err(Error::of_sqlite)?,
         uses: String::new(),
     };
     columns.row(user, query.now, query.void_before)
@@ -434,7 +467,8 @@ impl CodeRepository for SqliteStore {
         let row = sqlx::query(safe(&self.sql.load))
             .bind(user.as_bytes())
             .fetch_optional(&self.pool)
-            .await?;
+            .await
+            .map_err(Error::of_sqlite)?;
         let Some(row) = row else {
             return Ok(None);
         };
@@ -475,7 +509,7 @@ impl CodeRepository for SqliteStore {
                 query.bind(&old[..])
             }
         };
-        let done = query.execute(&self.pool).await.map_err(Error::of_write)?;
+        let done = query.execute(&self.pool).await.map_err(of_write)?;
         Ok(outcome(done.rows_affected()))
     }
 
@@ -489,7 +523,7 @@ impl CodeRepository for SqliteStore {
             .bind(&expected.to_bytes()[..])
             .execute(&self.pool)
             .await
-            .map_err(Error::of_write)?;
+            .map_err(of_write)?;
         Ok(outcome(done.rows_affected()))
     }
 
@@ -498,14 +532,21 @@ impl CodeRepository for SqliteStore {
         if self.delivered {
             sqlx::query(safe(&self.sql.acknowledge_all))
                 .execute(&self.pool)
-                .await?;
+                .await
+                .map_err(Error::of_sqlite)?;
             return Ok(Vec::new());
         }
         let rows = sqlx::query(safe(&self.sql.undelivered))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(|row| event(row, 0)).collect()
+            .await
+            .map_err(Error::of_sqlite)?;
+        // One that cannot be read must not keep the others from their sink.
+        let events: Vec<Event> = rows.iter().filter_map(|row| event(row, 0).ok()).collect();
+        match rows.first() {
+            Some(first) if events.is_empty() => Ok(vec![event(first, 0)?]),
+            _ => Ok(events),
+        }
     }
 
     async fn acknowledge(&self, events: &[EventId]) -> Result<(), Error> {
@@ -517,7 +558,8 @@ impl CodeRepository for SqliteStore {
         sqlx::query(safe(&self.sql.acknowledge))
             .bind(serde_json::Value::from(ids).to_string())
             .execute(&self.pool)
-            .await?;
+            .await
+            .map_err(Error::of_sqlite)?;
         Ok(())
     }
 }
@@ -567,9 +609,10 @@ impl Directory for SqliteStore {
             .bind(first.map_or(0, Timestamp::unix_millis))
             .bind(last.map_or(0, Timestamp::unix_millis))
             .fetch_one(&self.pool)
-            .await?;
+            .await
+            .map_err(Error::of_sqlite)?;
         let number = |column: usize| -> Result<u64, Error> {
-            let number: i64 = row.try_get(column)?;
+            let number: i64 = row.try_get(column).map_err(Error::of_sqlite)?;
             u64::try_from(number).map_err(|_| Error::corrupt("records", "unused"))
         };
         let mut usage = Usage::none(query);
@@ -577,7 +620,7 @@ impl Directory for SqliteStore {
         usage.users_low = number(1)? + number(3)? + number(5)?;
         usage.users_exhausted = number(2)? + number(4)? + number(6)?;
         let corrupt = || Error::corrupt("uses", "count");
-        let uses: &str = row.try_get(7)?;
+        let uses: &str = row.try_get(7).map_err(Error::of_sqlite)?;
         let uses: Vec<(i64, u64)> = serde_json::from_str(uses).map_err(|_| corrupt())?;
         count_uses(&mut usage, &query.windows, &uses);
         Ok(usage)
@@ -616,7 +659,8 @@ impl SettingsStore for SqliteStore {
     async fn load_settings(&self) -> Result<Option<(Settings, Revision)>, Error> {
         let row = sqlx::query(safe(&self.sql.load_settings))
             .fetch_optional(&self.pool)
-            .await?;
+            .await
+            .map_err(Error::of_sqlite)?;
         let Some(row) = row else {
             return Ok(None);
         };
@@ -634,8 +678,8 @@ impl SettingsStore for SqliteStore {
         events: &[Event],
     ) -> Result<PutOutcome, PutError<Error>> {
         let step = self.step(events).map_err(PutError::NotApplied)?;
-        let settings = serde_json::to_string(settings)
-            .map_err(|error| PutError::NotApplied(sqlx::Error::Encode(error.into()).into()))?;
+        let settings =
+            serde_json::to_string(settings).map_err(|error| PutError::NotApplied(encode(error)))?;
         let sql = match expected {
             Expected::Absent => &self.sql.create_settings,
             Expected::At(_) => &self.sql.replace_settings,
@@ -648,7 +692,7 @@ impl SettingsStore for SqliteStore {
             Expected::Absent => query,
             Expected::At(old) => query.bind(old.to_bytes().to_vec()),
         };
-        let done = query.execute(&self.pool).await.map_err(Error::of_write)?;
+        let done = query.execute(&self.pool).await.map_err(of_write)?;
         Ok(outcome(done.rows_affected()))
     }
 }
@@ -662,11 +706,12 @@ impl AuditSink for SqliteAudit {
 
     /// Adds the events that are not in the log yet.
     async fn record(&self, events: &[Event]) -> Result<(), Error> {
-        let step = step(events, true).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let step = step(events, true).map_err(encode)?;
         sqlx::query(safe(&self.0.sql.add_events))
             .bind(step)
             .execute(&self.0.pool)
-            .await?;
+            .await
+            .map_err(Error::of_sqlite)?;
         Ok(())
     }
 

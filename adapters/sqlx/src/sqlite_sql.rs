@@ -113,13 +113,12 @@ SELECT
         SELECT quarter, count FROM backup_codes_uses
         WHERE quarter >= ?4 AND quarter < ?5 ORDER BY quarter))";
 
-/// Columns of a page of users.
+/// Columns of a page of users, up to the index's name. Parameters of the whole page, which
+/// [`users`] puts together: 1 now, 2 `void_before` or -1, 3 low threshold, 4 and 5 number and user
+/// of the row before, 6 bytes to search for, 7 how many.
 pub const USERS: &str = "\
 SELECT user_key, total, unused, prepared_at, activated_at, expires_at, last_used_at
 FROM backup_codes_records INDEXED BY backup_codes_records_";
-
-// Parameters of a page of users: 1 now, 2 `void_before` or -1, 3 low threshold, 4 and 5 number and
-// user of the row before, 6 bytes to search for, 7 how many.
 
 /// Users with a code that would be accepted.
 pub const HOLDING: &str = "unused > 0 AND expires_at > ?1 AND prepared_at >= ?2";
@@ -163,10 +162,9 @@ pub fn users([index, place, order]: [&str; 3], filter: &str, containing: &str) -
     format!("{USERS}{index}\nWHERE {place} AND {filter}{containing}\nORDER BY {order} LIMIT ?7")
 }
 
-// Parameters of a page of the audit log: 1 from, 2 until, 3 and 4 time and number of the event
-// before, 5 how many, 6 user, 7 kind.
-
-/// A page of the audit log, its index and conditions to be filled in by [`audit`].
+/// A page of the audit log, up to the index's name. Parameters of the whole page, which [`audit`]
+/// puts together: 1 from, 2 until, 3 and 4 time and number of the event before, 5 how many, 6 user,
+/// 7 kind.
 pub const AUDIT: &str = "\
 SELECT at, seq, body FROM backup_codes_events INDEXED BY backup_codes_events_";
 

@@ -10,7 +10,8 @@ use backup_codes_sqlx::{SqliteStore, sqlite_sql as sql};
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
 
-/// Every statement that reads or looks for rows, by name.
+/// Every statement that looks for stored rows, by name. What triggers do has no plan to show:
+/// they look up one row by its number, or one quarter hour by its key.
 fn statements() -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = [
         ("VERSION", sql::VERSION),
@@ -54,6 +55,16 @@ fn statements() -> Vec<(String, String)> {
             }
         }
     }
+    // The second walk of those with the fewest codes left.
+    for (name, filter) in [
+        ("LOW", format!("{} AND unused <= ?3", sql::HOLDING)),
+        ("EXHAUSTED", "false".to_owned()),
+    ] {
+        all.push((
+            format!("users: BY_LEFT, {name} with codes"),
+            sql::users(sql::BY_LEFT, &filter, ""),
+        ));
+    }
     for (of_user, of_kind) in [(false, false), (true, false), (false, true), (true, true)] {
         let by = match (of_user, of_kind) {
             (false, false) => "all",
@@ -76,8 +87,11 @@ async fn plan(pool: &SqlitePool, statement: &str) -> Vec<String> {
 
 /// Whether a step reads a whole table of ours, or sorts rows of one.
 fn is_slow(step: &str) -> bool {
-    let scans_table = step.starts_with("SCAN backup_codes_") && !step.contains("USING");
-    scans_table || step.contains("TEMP B-TREE") || step.contains("AUTOMATIC")
+    // The index of undelivered events holds no others.
+    let scans = step.starts_with("SCAN backup_codes_")
+        && !step.contains("COVERING INDEX")
+        && !step.ends_with("USING INDEX backup_codes_events_undelivered");
+    scans || step.contains("TEMP B-TREE") || step.contains("AUTOMATIC")
 }
 
 async fn migrated() -> SqlitePool {
@@ -117,6 +131,8 @@ async fn a_scan_and_a_sort_would_be_seen() {
     let pool = migrated().await;
     for slow in [
         "SELECT count(*) FROM backup_codes_records WHERE record = ''",
+        "SELECT record FROM backup_codes_records INDEXED BY backup_codes_records_by_user \
+         WHERE record = ''",
         "SELECT seq FROM backup_codes_events ORDER BY body",
         "SELECT record FROM backup_codes_records ORDER BY unused, record",
     ] {

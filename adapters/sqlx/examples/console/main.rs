@@ -141,7 +141,7 @@ async fn open(db: &Path, zone: TimeZone) -> Result<Session, Failure> {
         .journal_mode(SqliteJournalMode::Wal);
     let pool = SqlitePoolOptions::new().connect_with(options).await;
     let pool = pool.map_err(|error| {
-        let why = Failure::from(backup_codes_sqlx::Error::from(error));
+        let why = Failure::from(backup_codes_sqlx::Error::of_sqlite(error));
         let advice = "check the file and its folder, or type --db with another";
         Failure::new(format!("{why}; {advice}"))
     })?;

@@ -62,7 +62,12 @@ impl Population {
 
     /// The key of the `number`th user. Keys come in no order, as those of an application do.
     pub(crate) fn user(&self, number: u64) -> Result<UserId, Failure> {
-        let scrambled = (number.wrapping_mul(7_919)) % self.users;
+        // A step that has no divisor in common with the number of users meets each of them once.
+        let step = [7_919, 7_907, 7_901]
+            .into_iter()
+            .find(|prime| !self.users.is_multiple_of(*prime))
+            .unwrap_or(1);
+        let scrambled = number.wrapping_mul(step) % self.users;
         Ok(UserId::new(format!("user-{scrambled:08}"))?)
     }
 
@@ -184,6 +189,9 @@ pub(crate) async fn fast_pool(file: &std::path::Path) -> Result<sqlx::SqlitePool
         .busy_timeout(Duration::from_secs(5));
     SqlitePoolOptions::new()
         .max_connections(1)
+        // The connection, and the transaction open on it, stays until all is written.
+        .max_lifetime(None)
+        .idle_timeout(None)
         .test_before_acquire(false)
         .connect_with(options)
         .await
