@@ -33,8 +33,7 @@ fn child() {
         return;
     };
     let file = PathBuf::from(file);
-    // What the test harness prints before is not part of what is said.
-    say(&format!("\n{READY}"));
+    say(READY);
     let runtime = Runtime::new().unwrap();
     match role.as_str() {
         "racer" => runtime.block_on(race::racer(&file)),
@@ -56,10 +55,16 @@ fn child() {
 
 const READY: &str = "ready";
 
+/// What a line that is said begins with: the test harness prints lines of its own between, for
+/// example that a test has been running for long.
+const SAID: &str = "said: ";
+
 /// Says a line to the process that started this one, at once and in one write.
 fn say(line: &str) {
     let mut out = io::stdout().lock();
-    out.write_all(format!("{line}\n").as_bytes()).unwrap();
+    // The harness may have left its own line open.
+    out.write_all(format!("\n{SAID}{line}\n").as_bytes())
+        .unwrap();
     out.flush().unwrap();
 }
 
@@ -98,7 +103,7 @@ impl Child {
             input,
             output,
         };
-        while child.hear().as_deref() != Some(READY) {}
+        assert_eq!(child.hear().as_deref(), Some(READY));
         child
     }
 
@@ -109,11 +114,21 @@ impl Child {
         self.input.write_all(b"\n").unwrap();
     }
 
-    /// The next line; `None` when the process is at its end.
+    /// The next line it says; `None` when the process is at its end. A line that a kill has cut
+    /// short was not said.
     fn hear(&mut self) -> Option<String> {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.pop().map(|_| line)
+        loop {
+            let mut line = String::new();
+            if self.output.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            if let Some(said) = line
+                .strip_suffix('\n')
+                .and_then(|line| line.strip_prefix(SAID))
+            {
+                return Some(said.to_owned());
+            }
+        }
     }
 }
 

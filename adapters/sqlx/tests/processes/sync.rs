@@ -10,7 +10,7 @@ use backup_codes_sqlx::SqliteStore;
 use sqlx::sqlite::SqliteSynchronous;
 use tokio::runtime::Runtime;
 
-use crate::{Child, listen, options, own, pool, say, service, subject};
+use crate::{Child, SAID, listen, options, own, pool, say, service, subject};
 
 const BEGIN: &str = "about to redeem";
 const ANSWERED: &str = "redeemed";
@@ -59,7 +59,7 @@ fn trace(role: &str) -> Vec<String> {
     while child.hear().is_some() {}
     assert!(child.process.wait().unwrap().success());
     let calls = fs::read_to_string(log).unwrap();
-    let says = |word: &'static str| move |call: &&str| call.contains(&format!("\"{word}\\n\""));
+    let says = |word: &'static str| move |call: &&str| call.contains(&format!("{SAID}{word}\\n\""));
     let calls: Vec<&str> = calls.lines().collect();
     let begin = calls.iter().position(|call| says(BEGIN)(call)).unwrap();
     let answered = calls.iter().position(|call| says(ANSWERED)(call)).unwrap();
