@@ -1,0 +1,300 @@
+//! The application: what it holds, how it starts, what it does on a schedule.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use backup_codes::{
+    Action, BackupCodes, Context, Cost, Decision, Hasher, Hashing, KeyId, Keyring, Notice, Pepper,
+    PoolSize, Request, RolePolicy, SharedSettings, Subject, Timestamp,
+};
+use backup_codes_sqlx::{SqliteAudit, SqliteStore};
+use jiff::tz::TimeZone;
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use tokio::time::interval;
+
+use crate::key_file;
+use crate::passwords::Passwords;
+use crate::session_store::SqliteSessions;
+use crate::throttle::Throttle;
+use crate::users::{ROLES, User, Users};
+use crate::zone::Zone;
+
+/// The shell with the store, the policy and the sink of this application.
+pub(crate) type Codes = BackupCodes<SqliteStore, SharedSettings, SqliteAudit>;
+
+/// Settings are read this often, and not gone by when older than `SETTINGS_MAX_AGE`.
+const SETTINGS_REFRESH: Duration = Duration::from_secs(10);
+const SETTINGS_MAX_AGE: Duration = Duration::from_secs(300);
+
+/// How long the audit log is kept.
+const KEEP_EVENTS: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// How the application is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The database file; the pepper lies beside it.
+    pub database: PathBuf,
+    /// The site's name, as sheets show it.
+    pub site: String,
+    /// The site's time zone.
+    pub zone: TimeZone,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: BTreeSet<IpAddr>,
+    /// What the session cookie looks like.
+    pub cookies: Cookies,
+    /// The cost of new hashes of codes.
+    pub code_cost: Cost,
+    /// The pool that hashes codes.
+    pub code_pool: PoolSize,
+    /// The cost of new hashes of passwords.
+    pub password_cost: Cost,
+}
+
+/// What the session cookie looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cookies {
+    /// `Secure`, with the prefix `__Host-`. Chromium and Firefox take it on <http://localhost>.
+    Secure,
+    /// Neither: for other browsers on a loopback address.
+    PlainLoopback,
+}
+
+impl Options {
+    /// The usual options for this database.
+    #[must_use]
+    pub fn new(database: impl Into<PathBuf>) -> Self {
+        Self {
+            database: database.into(),
+            site: "backup-codes-web".to_owned(),
+            zone: TimeZone::UTC,
+            trusted_proxies: BTreeSet::new(),
+            cookies: Cookies::Secure,
+            code_cost: Cost::MIB_19,
+            code_pool: PoolSize::default(),
+            password_cost: Cost::MIB_19,
+        }
+    }
+}
+
+/// The application could not start.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}")]
+pub struct StartError {
+    doing: &'static str,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Says what was being done when something failed.
+pub(crate) fn while_doing<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    doing: &'static str,
+) -> impl FnOnce(E) -> StartError {
+    move |source| StartError {
+        doing,
+        source: source.into(),
+    }
+}
+
+/// The running application.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) codes: Codes,
+    pub(crate) store: SqliteStore,
+    pub(crate) users: Users,
+    pub(crate) sessions: SqliteSessions,
+    pub(crate) passwords: Passwords,
+    /// Wrong passwords, and wrong codes of authenticator apps. Backup codes have a throttle of
+    /// their own, which cannot be left out.
+    pub(crate) password_tries: Throttle,
+    pub(crate) authenticator_tries: Throttle,
+    pub(crate) zone: Zone,
+    pub(crate) site: String,
+    pub(crate) trusted_proxies: BTreeSet<IpAddr>,
+    pub(crate) cookies: Cookies,
+}
+
+impl App {
+    /// Opens the database, and makes and seeds it where it is new.
+    ///
+    /// # Errors
+    /// [`StartError`] with what was being done.
+    pub async fn open(options: Options) -> Result<Self, StartError> {
+        let pepper = key_file::read_or_make(&options.database)
+            .map_err(while_doing("reading the key file"))?;
+        let pool = open_database(&options)
+            .await
+            .map_err(while_doing("opening the database"))?;
+
+        let id = KeyId::new("1").map_err(while_doing("naming the pepper"))?;
+        let pepper = Pepper::new(pepper).map_err(while_doing("taking the pepper"))?;
+        let hasher = Hasher::new(Keyring::new(id, pepper))
+            .with_cost(options.code_cost)
+            .map_err(while_doing("setting the cost of codes"))?;
+        let hashing = Hashing::pool_with(hasher, options.code_pool)
+            .map_err(while_doing("starting the hash pool"))?;
+
+        // The events table is the audit log, and nobody else wants its events.
+        let store = SqliteStore::open(pool.clone())
+            .await
+            .map_err(while_doing("making the tables of backup codes"))?
+            .without_forwarding();
+        let policy = SharedSettings::new(SETTINGS_MAX_AGE);
+        let codes = BackupCodes::new(store.clone(), policy, hashing).with_audit(store.audit_sink());
+
+        let passwords = Passwords::new(options.password_cost)
+            .map_err(while_doing("preparing the hashing of passwords"))?;
+        let app = Self {
+            codes,
+            store,
+            users: Users::open(pool.clone())
+                .await
+                .map_err(while_doing("making the table of users"))?,
+            sessions: SqliteSessions::open(pool)
+                .await
+                .map_err(while_doing("making the table of sessions"))?,
+            passwords,
+            password_tries: Throttle::new(50),
+            authenticator_tries: Throttle::new(5),
+            zone: Zone::new(options.zone),
+            site: options.site,
+            trusted_proxies: options.trusted_proxies,
+            cookies: options.cookies,
+        };
+        app.codes
+            .refresh_settings(now())
+            .await
+            .map_err(while_doing("reading the settings"))?;
+        app.seed().await?;
+        let _ = app
+            .codes
+            .deliver_pending()
+            .await
+            .map_err(while_doing("delivering events"))?;
+        Ok(app)
+    }
+
+    /// Demo users, and settings under which guests have no codes.
+    async fn seed(&self) -> Result<(), StartError> {
+        self.users
+            .seed(&self.passwords)
+            .await
+            .map_err(while_doing("seeding users"))?;
+        let unsaved = |draft: &backup_codes::SettingsDraft| draft.based_on().is_none();
+        if let Some(mut draft) = self.codes.policy().edit().filter(unsaved) {
+            let permitted = ROLES.iter().map(|role| role.id).filter(|id| *id != "guest");
+            draft.settings.permit_roles(permitted);
+            // Overtaken by another process that starts: its settings are as good.
+            let _ = self
+                .codes
+                .save_settings(draft, &Context::system(now()))
+                .await
+                .map_err(while_doing("saving the first settings"))?;
+        }
+        Ok(())
+    }
+
+    /// Starts what is done on a schedule. The tasks end with the runtime.
+    pub fn start_tasks(self: &Arc<Self>) {
+        self.every(SETTINGS_REFRESH, "reading the settings", |app| async move {
+            app.codes.refresh_settings(now()).await
+        });
+        self.every(
+            Duration::from_secs(60),
+            "delivering events",
+            |app| async move { app.codes.deliver_pending().await.map(drop) },
+        );
+        self.every(
+            Duration::from_secs(60 * 60),
+            "removing old sessions",
+            |app| async move { app.sessions.remove_expired().await },
+        );
+        self.every(
+            Duration::from_secs(24 * 60 * 60),
+            "purging",
+            |app| async move { app.codes.purge(&Context::system(now())).await.map(drop) },
+        );
+        self.every(
+            Duration::from_secs(24 * 60 * 60),
+            "purging events",
+            |app| async move {
+                let before = now().saturating_sub(KEEP_EVENTS);
+                app.store.purge_events(before).await.map(drop)
+            },
+        );
+    }
+
+    fn every<F, E>(
+        self: &Arc<Self>,
+        period: Duration,
+        doing: &'static str,
+        task: impl Fn(Arc<Self>) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error + Send + 'static,
+    {
+        let app = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut ticks = interval(period);
+            loop {
+                ticks.tick().await;
+                if let Err(error) = task(Arc::clone(&app)).await {
+                    tracing::error!(error = &error as &dyn std::error::Error, "{doing} failed");
+                }
+            }
+        });
+    }
+
+    /// Hands a notice to its user. A real application sends mail, or another message over a
+    /// channel other than the one just used; this one prints what it would send.
+    pub(crate) fn tell(&self, notice: &Notice) {
+        tracing::info!(user = %notice.user, kind = ?notice.kind, "mail");
+    }
+
+    /// Whether the policy would let this user do this with their own codes, or, for reports, at
+    /// all. For what a page shows; what a page does is asked again, and audited.
+    pub(crate) fn would_allow(&self, subject: &Subject, action: Action) -> Decision {
+        let actor = backup_codes::Actor::User(subject.clone());
+        self.codes
+            .policy()
+            .decide(Request::new(&actor, subject, action, now()))
+    }
+
+    /// Whether this user has anything that stands beside the password.
+    pub(crate) async fn has_second_factor(
+        &self,
+        user: &User,
+        context: &Context,
+    ) -> Result<bool, backup_codes::Error> {
+        if user.totp_secret.is_some() {
+            return Ok(true);
+        }
+        // Whatever is left of a set, and whatever the settings say: where codes were set up, the
+        // password alone never is enough.
+        let status = self.codes.status(&user.subject(), context).await?;
+        Ok(status.set.is_some() || status.override_until.is_some())
+    }
+}
+
+async fn open_database(options: &Options) -> Result<SqlitePool, sqlx::Error> {
+    let connect = SqliteConnectOptions::new()
+        .filename(&options.database)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal);
+    SqlitePoolOptions::new()
+        .max_connections(8)
+        .connect_with(connect)
+        .await
+}
+
+/// The one clock of this application.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an application reads the clock; the crates do not"
+)]
+pub(crate) fn now() -> Timestamp {
+    // A clock before 1970 or after 9999 is no clock.
+    Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::MIN)
+}

@@ -1,0 +1,239 @@
+//! The audit log: pages and exports.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use backup_codes::{AuditSink as _, Event, EventActor, EventKind, EventOutcome, JsonLines, UserId};
+use backup_codes_sqlx::{AuditPosition, AuditQuery, SqliteStore};
+use futures_util::stream::try_unfold;
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::csv;
+use crate::error_pages::PageError;
+use crate::frame::{Frame, draw};
+use crate::session::SignedIn;
+use crate::zone::Moment;
+
+/// Events on a page, and in one piece of an export.
+const ROWS: u16 = 50;
+const PIECE: u16 = 1000;
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Filter {
+    user: String,
+    event: String,
+    day: String,
+    after: String,
+}
+
+/// One event as the page shows it.
+#[derive(Debug)]
+struct Line {
+    at: Moment,
+    kind: String,
+    success: bool,
+    reason: String,
+    user: String,
+    actor: String,
+    address: String,
+}
+
+#[derive(Template)]
+#[template(path = "audit.html")]
+struct AuditPage {
+    frame: Frame,
+    filter: Filter,
+    /// Names as stored, as shown, and whether it is the chosen one.
+    kinds: Vec<(&'static str, String, bool)>,
+    lines: Vec<Line>,
+    next: Option<String>,
+    zone: String,
+}
+
+/// A stored name for people.
+fn readable(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+fn actor(event: &Event) -> String {
+    match &event.actor {
+        EventActor::Nobody => "nobody".to_owned(),
+        EventActor::System => "the application".to_owned(),
+        EventActor::User(user) => user.to_string(),
+    }
+}
+
+fn text(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+/// What the log is asked for.
+fn query(app: &App, filter: &Filter) -> Result<AuditQuery, PageError> {
+    let wrong = PageError::unprocessable;
+    let mut query = AuditQuery::new().limit(ROWS);
+    let user = filter.user.trim();
+    if !user.is_empty() {
+        let user = UserId::new(user).map_err(|_| wrong("No user has so long a name."))?;
+        query = query.user(user);
+    }
+    if !filter.event.is_empty() {
+        let kind = EventKind::ALL
+            .iter()
+            .find(|kind| kind.as_str() == filter.event);
+        query = query.kind(*kind.ok_or_else(|| wrong("There is no such event."))?);
+    }
+    if !filter.day.is_empty() {
+        let day = app.zone.day_of(&filter.day);
+        let day = day.ok_or_else(|| wrong("Write the day as in 2026-11-24."))?;
+        query = query.from(day.start).until(day.end);
+    }
+    if !filter.after.is_empty() {
+        let position: Result<AuditPosition, _> = filter.after.parse();
+        query = query.after(position.map_err(|_| wrong("This link leads to no page of the log."))?);
+    }
+    Ok(query)
+}
+
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Query(filter): Query<Filter>,
+) -> Result<Response, PageError> {
+    app.codes.may_read_reports(&visitor.context).await?;
+    let page = app.store.audit_page(&query(&app, &filter)?).await?;
+    let line = |event: &Event| Line {
+        at: app.zone.second(event.at),
+        kind: readable(event.kind.as_str()),
+        success: event.outcome == EventOutcome::Success,
+        reason: event
+            .reason
+            .map(|why| readable(why.as_str()))
+            .unwrap_or_default(),
+        user: text(event.subject.as_ref()),
+        actor: actor(event),
+        address: text(event.address),
+    };
+    let kind = |kind: &EventKind| {
+        let name = kind.as_str();
+        (name, readable(name), name == filter.event)
+    };
+    draw(&AuditPage {
+        frame: Frame::of(&app, &visitor, "audit").await?,
+        kinds: EventKind::ALL.iter().map(kind).collect(),
+        lines: page.events.iter().map(line).collect(),
+        next: page.next.map(|position| position.to_string()),
+        zone: app.zone.name().to_owned(),
+        filter,
+    })
+}
+
+const CSV_HEAD: [&str; 10] = [
+    "time",
+    "event",
+    "outcome",
+    "reason",
+    "user",
+    "actor",
+    "address",
+    "user agent",
+    "set",
+    "left",
+];
+
+fn csv_line(event: &Event) -> String {
+    let outcome = match event.outcome {
+        EventOutcome::Success => "success",
+        EventOutcome::Failure => "failure",
+    };
+    csv::line([
+        &*event.at.to_string(),
+        event.kind.as_str(),
+        outcome,
+        event.reason.map_or("", |reason| reason.as_str()),
+        &text(event.subject.as_ref()),
+        &actor(event),
+        &text(event.address),
+        event.user_agent.as_deref().unwrap_or_default(),
+        &text(event.set.map(|set| set.label())),
+        &text(event.remaining),
+    ])
+}
+
+pub(crate) async fn csv(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Query(filter): Query<Filter>,
+) -> Result<Response, PageError> {
+    app.codes.may_read_reports(&visitor.context).await?;
+    let query = query(&app, &filter)?;
+    let lines = |events: Vec<Event>| async move { Ok(events.iter().map(csv_line).collect()) };
+    let body = export(app.store.clone(), query, csv::line(CSV_HEAD), lines);
+    Ok(attachment(
+        "text/csv; charset=utf-8; header=present",
+        "audit.csv",
+        body,
+    ))
+}
+
+/// The lines that the crate's own sink writes.
+pub(crate) async fn json_lines(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Query(filter): Query<Filter>,
+) -> Result<Response, PageError> {
+    app.codes.may_read_reports(&visitor.context).await?;
+    let query = query(&app, &filter)?;
+    let lines = |events: Vec<Event>| async move {
+        let sink = JsonLines::new(Vec::new());
+        sink.record(&events).await?;
+        Ok(csv::tame_json(&String::from_utf8_lossy(&sink.into_inner())))
+    };
+    let body = export(app.store.clone(), query, String::new(), lines);
+    Ok(attachment(
+        "application/jsonl; charset=utf-8",
+        "audit.jsonl",
+        body,
+    ))
+}
+
+type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+/// The whole log under these filters, a piece at a time.
+fn export<F>(
+    store: SqliteStore,
+    query: AuditQuery,
+    head: String,
+    lines: impl Fn(Vec<Event>) -> F + Send + 'static,
+) -> Body
+where
+    F: Future<Output = Result<String, Broken>> + Send,
+{
+    let start = (Some(query.limit(PIECE)), Some(head), store, lines);
+    Body::from_stream(try_unfold(
+        start,
+        |(query, head, store, lines)| async move {
+            let Some(query) = query else {
+                return Ok(None);
+            };
+            let page = store.audit_page(&query).await?;
+            let text = head.unwrap_or_default() + &lines(page.events).await?;
+            let next = page.next.map(|position| query.after(position));
+            Ok::<_, Broken>(Some((text, (next, None, store, lines))))
+        },
+    ))
+}
+
+fn attachment(kind: &'static str, name: &'static str, body: Body) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    let headers = [
+        (header::CONTENT_TYPE, kind.to_owned()),
+        (header::CONTENT_DISPOSITION, disposition),
+    ];
+    (headers, body).into_response()
+}

@@ -1,0 +1,173 @@
+//! Profile, two-factor authentication: the overview, and the authenticator app.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Form;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use backup_codes::{RevokeReason, Status};
+use rand_core::TryRng as _;
+use serde::Deserialize;
+use totp_rs::{Builder, Secret, Totp};
+
+use crate::app::{App, now};
+use crate::error_pages::PageError;
+use crate::frame::{Frame, done, draw, not_done};
+use crate::login::{CodeForm, password_is_right};
+use crate::session::{SignedIn, Visitor};
+use crate::users::User;
+
+const PROFILE: &str = "/profile";
+pub(crate) const WRONG_PASSWORD: &str = "This is not your password. Nothing was changed.";
+
+#[derive(Template)]
+#[template(path = "profile.html")]
+struct ProfilePage {
+    frame: Frame,
+    user: User,
+    status: Status,
+    pending: bool,
+}
+
+#[derive(Template)]
+#[template(path = "authenticator.html")]
+struct SecretPage<'a> {
+    frame: Frame,
+    user: &'a str,
+    site: &'a str,
+    secret: &'a str,
+}
+
+/// A password typed anew, for what a borrowed session must not do.
+#[derive(Deserialize)]
+pub(crate) struct FreshPassword {
+    pub(crate) password: String,
+}
+
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+) -> Result<Response, PageError> {
+    let frame = Frame::of(&app, &visitor, "profile").await?;
+    let status = app.codes.status(&visitor.subject, &visitor.context).await?;
+    draw(&ProfilePage {
+        frame,
+        status,
+        pending: visitor.user.totp_pending.is_some(),
+        user: visitor.user,
+    })
+}
+
+/// Makes a secret and shows it. It counts when a code of the app confirms it.
+pub(crate) async fn prepare(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Form(form): Form<FreshPassword>,
+) -> Result<Response, PageError> {
+    if !is_users_own(&app, &visitor, &form.password).await? {
+        return not_done(&visitor, WRONG_PASSWORD, PROFILE).await;
+    }
+    if visitor.user.totp_secret.is_some() {
+        return not_done(&visitor, "Remove the authenticator app first.", PROFILE).await;
+    }
+    let mut bytes = [0; 20];
+    getrandom::SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|_| PageError::new(StatusCode::INTERNAL_SERVER_ERROR, "No random numbers."))?;
+    let secret = Secret::from(bytes).to_base32();
+    app.users.prepare_totp(&visitor.user.id, &secret).await?;
+    let page = SecretPage {
+        frame: Frame::of(&app, &visitor, "profile").await?,
+        user: &visitor.user.id,
+        site: &app.site,
+        secret: &secret,
+    };
+    Ok(draw(&page)?.into_response())
+}
+
+pub(crate) async fn activate(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Form(form): Form<CodeForm>,
+) -> Result<Response, PageError> {
+    let user = &visitor.user;
+    let pending = user.totp_pending.as_deref();
+    let accepted = accepts(&app, user, pending, &form.code).await?;
+    let Some(secret) = pending.filter(|_| accepted) else {
+        let text = "This is not the app's code. Nothing was changed: wait for the next one.";
+        return not_done(&visitor, text, PROFILE).await;
+    };
+    if app.users.activate_totp(&user.id, secret).await? {
+        done(&visitor, "The authenticator app is set up.", PROFILE).await
+    } else {
+        not_done(&visitor, "There is a newer secret: use that one.", PROFILE).await
+    }
+}
+
+/// Removes the app, and with it the codes that stand in for it.
+pub(crate) async fn remove(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Form(form): Form<FreshPassword>,
+) -> Result<Response, PageError> {
+    if !is_users_own(&app, &visitor, &form.password).await? {
+        return not_done(&visitor, WRONG_PASSWORD, PROFILE).await;
+    }
+    // The codes first: if the second write fails, there is one factor too many, not one too few.
+    let reason = RevokeReason::FactorRemoved;
+    let revoked = app
+        .codes
+        .revoke_all(&visitor.subject, reason, &visitor.context)
+        .await?;
+    if let Some(notice) = revoked {
+        app.tell(&notice);
+    }
+    app.users.remove_totp(&visitor.user.id).await?;
+    let text = "The authenticator app is removed, and your backup codes with it.";
+    done(&visitor, text, PROFILE).await
+}
+
+/// Whether this is the password of whoever is signed in.
+pub(crate) async fn is_users_own(
+    app: &App,
+    visitor: &Visitor,
+    typed: &str,
+) -> Result<bool, PageError> {
+    let user = &visitor.user;
+    password_is_right(app, &user.id, typed, Some(&user.password)).await
+}
+
+/// Whether this is a code of the app with this secret, not used before. Counts a try.
+pub(crate) async fn accepts(
+    app: &App,
+    user: &User,
+    secret: Option<&str>,
+    typed: &str,
+) -> Result<bool, PageError> {
+    app.authenticator_tries
+        .begin(&user.id, now())
+        .map_err(PageError::too_many)?;
+    let Some(totp) = secret.and_then(totp) else {
+        return Ok(false);
+    };
+    let digits: String = typed.chars().filter(|c| !c.is_whitespace()).collect();
+    let seconds = u64::try_from(now().unix_millis() / 1000).unwrap_or(0);
+    let step = totp
+        .check(&digits, seconds)
+        .and_then(|step| step.try_into().ok());
+    let right = match step {
+        Some(step) => app.users.use_totp_step(&user.id, step).await?,
+        None => false,
+    };
+    if right {
+        app.authenticator_tries.clear(&user.id);
+    }
+    Ok(right)
+}
+
+fn totp(secret: &str) -> Option<Totp> {
+    let secret = Secret::try_from_base32(secret).ok()?;
+    Builder::new().with_secret(secret).build().ok()
+}

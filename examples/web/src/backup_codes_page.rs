@@ -1,0 +1,318 @@
+//! Profile, two-factor authentication, backup codes.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Form;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use backup_codes::{
+    Action, Activation, Check, Decision, Denial, RevokeReason, SetId, Status, Wording,
+};
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::authenticator_page::{FreshPassword, WRONG_PASSWORD, is_users_own};
+use crate::error_pages::PageError;
+use crate::frame::{Frame, done, draw, not_done};
+use crate::login::{CodeForm, not_a_code, refused};
+use crate::session::{SignedIn, Visitor};
+use crate::zone::{Moment, Zone};
+
+const PAGE: &str = "/profile/backup-codes";
+
+/// The longest text taken for a download: more than any sheet has.
+const LONGEST_SHEET: usize = 8 * 1024;
+
+/// A user's codes as pages show them.
+#[derive(Debug)]
+pub(crate) struct Codes {
+    pub(crate) status: Status,
+    pub(crate) label: String,
+    pub(crate) made: Option<Moment>,
+    pub(crate) expires: Option<Moment>,
+    pub(crate) locked: Option<Moment>,
+    pub(crate) last_used: Option<Moment>,
+    pub(crate) override_until: Option<Moment>,
+    pub(crate) slots: Vec<Slot>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) number: u8,
+    pub(crate) used: Option<Moment>,
+    pub(crate) void: bool,
+}
+
+impl Codes {
+    pub(crate) fn new(status: Status, zone: &Zone) -> Self {
+        let moment = |at| zone.moment(at);
+        Self {
+            label: status.label.clone().unwrap_or_default(),
+            made: status.activated_at.map(moment),
+            expires: status.expires_at.map(moment),
+            locked: status.locked_until.map(moment),
+            last_used: status.last_used_at.map(moment),
+            override_until: status.override_until.map(moment),
+            slots: status
+                .slots
+                .iter()
+                .map(|slot| Slot {
+                    number: slot.slot,
+                    used: slot.used_at.map(moment),
+                    void: slot.burned_at.is_some(),
+                })
+                .collect(),
+            status,
+        }
+    }
+}
+
+/// A sheet that was shown and not confirmed.
+#[derive(Debug)]
+struct Pending {
+    set: String,
+    label: String,
+    made: Moment,
+}
+
+#[derive(Template)]
+#[template(path = "backup_codes.html")]
+struct CodesPage {
+    frame: Frame,
+    codes: Codes,
+    pending: Option<Pending>,
+    /// Why new codes cannot be made.
+    denied: Option<&'static str>,
+    may_check: bool,
+}
+
+#[derive(Template)]
+#[template(path = "sheet.html")]
+struct SheetPage<'a> {
+    frame: Frame,
+    set: String,
+    label: String,
+    account: &'a str,
+    site: &'a str,
+    made: Moment,
+    codes: Vec<(u8, &'a str)>,
+    /// The sheet as a file; what the buttons for copying and saving take.
+    text: &'a str,
+    replaces: bool,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct SetForm {
+    set: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct DownloadForm {
+    set: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct RevokeForm {
+    pub(crate) sure: Option<String>,
+}
+
+/// Why a user may not make codes.
+fn sentence(denial: Denial) -> &'static str {
+    match denial {
+        Denial::SwitchedOff => "Backup codes are switched off for this site.",
+        Denial::RoleNotPermitted => {
+            "Your role does not include backup codes. An administrator decides which roles do."
+        }
+        _ => "Backup codes cannot be made at this moment.",
+    }
+}
+
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+) -> Result<Response, PageError> {
+    let frame = Frame::of(&app, &visitor, "profile").await?;
+    let status = app.codes.status(&visitor.subject, &visitor.context).await?;
+    let pending = status.pending.as_ref().map(|pending| Pending {
+        set: pending.set.to_string(),
+        label: pending.label.clone(),
+        made: app.zone.moment(pending.prepared_at),
+    });
+    let denied = match app.would_allow(&visitor.subject, Action::Prepare) {
+        Decision::Allow => None,
+        Decision::Deny(denial) => Some(sentence(denial)),
+    };
+    draw(&CodesPage {
+        frame,
+        pending,
+        denied,
+        may_check: app.would_allow(&visitor.subject, Action::Check) == Decision::Allow,
+        codes: Codes::new(status, &app.zone),
+    })
+}
+
+/// Makes a sheet and shows it in this very answer: a redirect would have to keep the codes
+/// somewhere. Sent again, it makes another sheet, and the one before counts for nothing.
+pub(crate) async fn prepare(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Form(form): Form<FreshPassword>,
+) -> Result<Response, PageError> {
+    if !is_users_own(&app, &visitor, &form.password).await? {
+        return not_done(&visitor, WRONG_PASSWORD, PAGE).await;
+    }
+    let Visitor {
+        subject, context, ..
+    } = &visitor;
+    let sheet = app.codes.prepare(subject, context).await?;
+    let replaces = app.codes.status(subject, context).await?.set.is_some();
+    let text = sheet
+        .expose()
+        .text(&Wording::english(&sheet, &app.site, &visitor.user.id));
+    let codes: Vec<_> = sheet.expose().codes().collect();
+    draw(&SheetPage {
+        frame: Frame::of(&app, &visitor, "profile").await?,
+        set: sheet.id().to_string(),
+        label: sheet.label(),
+        account: &visitor.user.id,
+        site: &app.site,
+        made: app.zone.moment(sheet.prepared_at()),
+        codes: codes.iter().map(|(slot, code)| (*slot, &***code)).collect(),
+        text: &text,
+        replaces,
+    })
+}
+
+/// Gives a sheet's text back as a file, for browsers that cannot save it by themselves. The codes
+/// are not here any more; the page that showed them sends them.
+pub(crate) async fn download(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Form(form): Form<DownloadForm>,
+) -> Result<Response, PageError> {
+    let set = set_id(&form.set)?;
+    let status = app.codes.status(&visitor.subject, &visitor.context).await?;
+    let known = status.set == Some(set) || status.pending.is_some_and(|it| it.set == set);
+    if !known || form.text.len() > LONGEST_SHEET {
+        return Err(PageError::unprocessable(
+            "This is not your latest sheet, and counts for nothing. Make a new one.",
+        ));
+    }
+    let name = format!("attachment; filename=\"backup-codes-{}.txt\"", set.label());
+    let name = HeaderValue::try_from(name).map_err(|_| PageError::not_found())?;
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        ),
+        (header::CONTENT_DISPOSITION, name),
+    ];
+    // Forms end lines with CR LF.
+    Ok((headers, form.text.replace("\r\n", "\n")).into_response())
+}
+
+pub(crate) async fn activate(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Form(form): Form<SetForm>,
+) -> Result<Response, PageError> {
+    let set = set_id(&form.set)?;
+    let activation = app
+        .codes
+        .activate(&visitor.subject, set, &visitor.context)
+        .await?;
+    let label = set.label();
+    match activation {
+        Activation::Activated(notice) => {
+            app.tell(&notice);
+            let text = format!("The codes of sheet {label} count from now on, and no others.");
+            done(&visitor, text, PAGE).await
+        }
+        Activation::AlreadyActive => {
+            let text = format!("The codes of sheet {label} count already.");
+            done(&visitor, text, PAGE).await
+        }
+        _ => {
+            let text = format!(
+                "Sheet {label} counts for nothing: it was replaced by a newer one, dropped, or is \
+                 older than an hour. Throw it away."
+            );
+            not_done(&visitor, text, PAGE).await
+        }
+    }
+}
+
+pub(crate) async fn discard(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Form(form): Form<SetForm>,
+) -> Result<Response, PageError> {
+    let set = set_id(&form.set)?;
+    app.codes
+        .discard(&visitor.subject, set, &visitor.context)
+        .await?;
+    let text = format!("Sheet {} is dropped. Throw it away.", set.label());
+    done(&visitor, text, PAGE).await
+}
+
+pub(crate) async fn revoke(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Form(form): Form<RevokeForm>,
+) -> Result<Response, PageError> {
+    if form.sure.is_none() {
+        return not_done(&visitor, "Tick the box if you are sure.", PAGE).await;
+    }
+    let reason = RevokeReason::UserRequest;
+    match app
+        .codes
+        .revoke_all(&visitor.subject, reason, &visitor.context)
+        .await?
+    {
+        Some(notice) => {
+            app.tell(&notice);
+            done(&visitor, "All your backup codes are void.", PAGE).await
+        }
+        None => done(&visitor, "There were no backup codes to revoke.", PAGE).await,
+    }
+}
+
+/// Tries a code without spending it.
+pub(crate) async fn check(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Form(form): Form<CodeForm>,
+) -> Result<Response, PageError> {
+    let Visitor {
+        subject, context, ..
+    } = &visitor;
+    match app.codes.check(subject, &form.code, context).await? {
+        Check::Valid(0) => {
+            done(
+                &visitor,
+                "This is your override code. It is right and unused.",
+                PAGE,
+            )
+            .await
+        }
+        Check::Valid(slot) => {
+            let text = format!("This is code {slot}. It is right, and still unused.");
+            done(&visitor, text, PAGE).await
+        }
+        Check::Refused(refusal) => {
+            if let Some(notice) = refusal.notice() {
+                app.tell(notice);
+            }
+            not_done(&visitor, refused(&refusal), PAGE).await
+        }
+        Check::NotACode(hint) => not_done(&visitor, not_a_code(hint), PAGE).await,
+    }
+}
+
+fn set_id(text: &str) -> Result<SetId, PageError> {
+    text.parse()
+        .map_err(|_| PageError::unprocessable("The form names no sheet. Go back and try again."))
+}

@@ -1,0 +1,216 @@
+//! Logging in: the password, then a second factor where one was set up.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Form;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use backup_codes::{Level, NotACode, Receipt, Redeem, Refusal};
+use serde::Deserialize;
+use tower_sessions::Session;
+
+use crate::app::{App, now};
+use crate::authenticator_page;
+use crate::error_pages::{PageError, minutes};
+use crate::frame::{Frame, done, draw, not_done};
+use crate::passwords::PasswordError;
+use crate::session::{
+    Circumstances, HalfWay, Step, Visitor, leave_flash, sign_in, take_flash, whoever,
+};
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage<'a> {
+    frame: Frame,
+    user: &'a str,
+    refused: bool,
+}
+
+#[derive(Template)]
+#[template(path = "second.html")]
+struct SecondPage {
+    frame: Frame,
+    name: String,
+    authenticator: bool,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct PasswordForm {
+    user: String,
+    password: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct CodeForm {
+    pub(crate) code: String,
+}
+
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    session: Session,
+) -> Result<Response, PageError> {
+    if let Some((_, step)) = whoever(&app, &session).await? {
+        let on = match step {
+            Step::Password => "/login/second",
+            Step::Complete => "/profile",
+        };
+        return Ok(Redirect::to(on).into_response());
+    }
+    draw(&LoginPage {
+        frame: Frame::default(),
+        user: "",
+        refused: false,
+    })
+}
+
+/// The first step. What is wrong is not said, and an unknown name costs what a known one does.
+pub(crate) async fn password(
+    State(app): State<Arc<App>>,
+    session: Session,
+    Circumstances(context): Circumstances,
+    Form(form): Form<PasswordForm>,
+) -> Result<Response, PageError> {
+    let name = form.user.trim();
+    let user = app.users.find(name).await?;
+    let hash = user.as_ref().map(|user| &*user.password);
+    let right = password_is_right(&app, name, &form.password, hash).await?;
+    let Some(user) = user.filter(|_| right) else {
+        let page = LoginPage {
+            frame: Frame::default(),
+            user: name,
+            refused: true,
+        };
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, draw(&page)?).into_response());
+    };
+    let context = context.by(&user.subject());
+    if app.has_second_factor(&user, &context).await? {
+        sign_in(&session, &user, Step::Password).await?;
+        return Ok(Redirect::to("/login/second").into_response());
+    }
+    sign_in(&session, &user, Step::Complete).await?;
+    leave_flash(&session, true, "You are signed in.").await?;
+    Ok(Redirect::to("/profile").into_response())
+}
+
+/// Compares a password, under the limit on tries.
+pub(crate) async fn password_is_right(
+    app: &App,
+    name: &str,
+    typed: &str,
+    hash: Option<&str>,
+) -> Result<bool, PageError> {
+    app.password_tries
+        .begin(name, now())
+        .map_err(PageError::too_many)?;
+    let verified = app.passwords.verify(typed, hash).await;
+    match &verified {
+        Ok(true) => app.password_tries.clear(name),
+        Ok(false) => {}
+        Err(PasswordError::Busy | PasswordError::Failed(_)) => app.password_tries.take_back(name),
+    }
+    Ok(verified?)
+}
+
+pub(crate) async fn show_second(HalfWay(visitor): HalfWay) -> Result<Response, PageError> {
+    // Not signed in yet: the frame offers nothing.
+    let frame = Frame {
+        flash: take_flash(&visitor.session).await?,
+        ..Frame::default()
+    };
+    draw(&SecondPage {
+        frame,
+        name: visitor.user.name,
+        authenticator: visitor.user.totp_secret.is_some(),
+    })
+}
+
+/// The second step, with a backup code.
+pub(crate) async fn code(
+    State(app): State<Arc<App>>,
+    HalfWay(visitor): HalfWay,
+    Form(form): Form<CodeForm>,
+) -> Result<Response, PageError> {
+    let Visitor {
+        subject, context, ..
+    } = &visitor;
+    match app.codes.redeem(subject, &form.code, context).await? {
+        Redeem::Accepted(receipt) => {
+            app.tell(receipt.notice());
+            sign_in(&visitor.session, &visitor.user, Step::Complete).await?;
+            done(&visitor, welcome(&receipt), "/profile/backup-codes").await
+        }
+        Redeem::Refused(refusal) => {
+            if let Some(notice) = refusal.notice() {
+                app.tell(notice);
+            }
+            not_done(&visitor, refused(&refusal), "/login/second").await
+        }
+        Redeem::NotACode(hint) => not_done(&visitor, not_a_code(hint), "/login/second").await,
+    }
+}
+
+/// The second step, with a code of the authenticator app.
+pub(crate) async fn authenticator(
+    State(app): State<Arc<App>>,
+    HalfWay(visitor): HalfWay,
+    Form(form): Form<CodeForm>,
+) -> Result<Response, PageError> {
+    let secret = visitor.user.totp_secret.as_deref();
+    if !authenticator_page::accepts(&app, &visitor.user, secret, &form.code).await? {
+        let text = "This code was not accepted. Wait for the app's next one and type that.";
+        return not_done(&visitor, text, "/login/second").await;
+    }
+    sign_in(&visitor.session, &visitor.user, Step::Complete).await?;
+    done(&visitor, "You are signed in.", "/profile").await
+}
+
+pub(crate) async fn logout(session: Session) -> Result<Redirect, PageError> {
+    session.flush().await?;
+    Ok(Redirect::to("/login"))
+}
+
+fn welcome(receipt: &Receipt) -> String {
+    let left = match receipt.remaining() {
+        0 => "no code".to_owned(),
+        1 => "1 code".to_owned(),
+        left => format!("{left} codes"),
+    };
+    let spent = match receipt.slot() {
+        0 => "The override code is spent.".to_owned(),
+        slot => format!("Code {slot} is spent, {left} left."),
+    };
+    let advice = match receipt.level() {
+        Level::Ok => "",
+        Level::Low => " Few are left: make a new sheet soon.",
+        Level::Exhausted => " Make a new sheet now.",
+    };
+    format!("You are signed in. {spent}{advice}")
+}
+
+/// What somebody who knows the password may be told (NIST SP 800-63B-4, 8.1.1): one text for
+/// every reason, tries left, the wait.
+pub(crate) fn refused(refusal: &Refusal) -> String {
+    if let Some(wait) = refusal.wait() {
+        return format!("{refusal} Too many were wrong: wait {}.", minutes(wait));
+    }
+    match refusal.tries_left() {
+        Some(0) => format!("{refusal} No tries are left."),
+        Some(1) => format!("{refusal} 1 try is left."),
+        Some(tries) => format!("{refusal} {tries} tries are left."),
+        None => refusal.to_string(),
+    }
+}
+
+/// What the hint says, as a sentence.
+pub(crate) fn not_a_code(hint: NotACode) -> String {
+    let text = hint.to_string();
+    let mut letters = text.chars();
+    let first: String = letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
+    format!("{first}{}. Nothing was counted.", letters.as_str())
+}

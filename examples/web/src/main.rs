@@ -1,0 +1,72 @@
+//! `cargo run -p backup-codes-web`: makes its database, seeds demo users, and serves.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use backup_codes_web::{App, Cookies, DEMO_USERS, Options, router};
+use clap::Parser;
+use jiff::tz::TimeZone;
+use tokio::net::TcpListener;
+
+/// A web application with backup codes, on SQLite.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The database file; made where it is not there. The pepper lies beside it, in FILE.key.
+    #[arg(long, value_name = "FILE", default_value = "backup-codes-web.db")]
+    db: PathBuf,
+    /// The address to listen on.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// The site's time zone, by its IANA name: the days of figures and of the audit log.
+    #[arg(long, value_name = "NAME", default_value = "UTC")]
+    time_zone: String,
+    /// A proxy whose X-Forwarded-For is believed; may be given more than once.
+    #[arg(long, value_name = "ADDRESS")]
+    trusted_proxy: Vec<IpAddr>,
+    /// A session cookie without Secure and the `__Host-` prefix, for browsers that refuse those
+    /// on <http://localhost>. Only on a loopback address.
+    #[arg(long)]
+    insecure_loopback_cookies: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().init();
+    let arguments = Arguments::parse();
+    if arguments.insecure_loopback_cookies && !arguments.listen.ip().is_loopback() {
+        return Err("--insecure-loopback-cookies is for a loopback address".into());
+    }
+    let options = Options {
+        zone: TimeZone::get(&arguments.time_zone)?,
+        trusted_proxies: arguments.trusted_proxy.into_iter().collect(),
+        cookies: if arguments.insecure_loopback_cookies {
+            Cookies::PlainLoopback
+        } else {
+            Cookies::Secure
+        },
+        ..Options::new(arguments.db)
+    };
+    let app = Arc::new(App::open(options).await?);
+    app.start_tasks();
+    let listener = TcpListener::bind(arguments.listen).await?;
+    let address = listener.local_addr()?;
+    if address.ip().is_loopback() {
+        println!("http://localhost:{}", address.port());
+    } else {
+        println!("http://{address} (the demo users' passwords are no secret)");
+    }
+    for user in DEMO_USERS {
+        println!("{:6} {:20} {}", user.id, user.password, user.role);
+    }
+    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service)
+        .with_graceful_shutdown(async {
+            // Without a signal handler there is nothing to wait for.
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! Who is signed in, and how far. The session holds a user's name, a step and a message; never a
+//! code.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use backup_codes::{Context, Subject};
+use serde::{Deserialize, Serialize};
+use tower_sessions::cookie::{SameSite, time::Duration};
+use tower_sessions::{Expiry, Session, SessionManagerLayer};
+
+use crate::app::{App, Cookies, now};
+use crate::client_address::client_address;
+use crate::error_pages::PageError;
+use crate::session_store::SqliteSessions;
+use crate::users::User;
+
+const SIGN_IN: &str = "sign_in";
+const FLASH: &str = "flash";
+
+/// A session ends this long after it was last written: at login, or with a message.
+const SIGNED_IN_FOR: Duration = Duration::hours(8);
+/// The second step of a login has to follow the first within this time.
+const HALF_WAY_FOR: Duration = Duration::minutes(10);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct SignIn {
+    user: String,
+    step: Step,
+}
+
+/// How far somebody has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Step {
+    /// The password was right; a second factor is owed.
+    Password,
+    /// Signed in.
+    Complete,
+}
+
+/// A message for the next page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Flash {
+    pub(crate) good: bool,
+    pub(crate) text: String,
+}
+
+/// The session layer over this application's table.
+pub(crate) fn layer(app: &App) -> SessionManagerLayer<SqliteSessions> {
+    let secure = app.cookies == Cookies::Secure;
+    SessionManagerLayer::new(app.sessions.clone())
+        .with_name(if secure { "__Host-session" } else { "session" })
+        .with_secure(secure)
+        .with_http_only(true)
+        .with_same_site(SameSite::Strict)
+        .with_path("/")
+        .with_expiry(Expiry::OnInactivity(SIGNED_IN_FOR))
+}
+
+/// Takes a step of the login, under a new session id (ASVS 5.0, 7.2.4).
+pub(crate) async fn sign_in(session: &Session, user: &User, step: Step) -> Result<(), PageError> {
+    session.cycle_id().await?;
+    let user = user.id.clone();
+    session.insert(SIGN_IN, SignIn { user, step }).await?;
+    session.set_expiry(Some(Expiry::OnInactivity(match step {
+        Step::Password => HALF_WAY_FOR,
+        Step::Complete => SIGNED_IN_FOR,
+    })));
+    Ok(())
+}
+
+/// Leaves a message for the next page.
+pub(crate) async fn leave_flash(
+    session: &Session,
+    good: bool,
+    text: impl Into<String>,
+) -> Result<(), PageError> {
+    let text = text.into();
+    Ok(session.insert(FLASH, Flash { good, text }).await?)
+}
+
+/// Takes the message for this page.
+pub(crate) async fn take_flash(session: &Session) -> Result<Option<Flash>, PageError> {
+    // Most pages have none, and a session that is not written costs no write.
+    if session.get_value(FLASH).await?.is_none() {
+        return Ok(None);
+    }
+    Ok(session.remove(FLASH).await?)
+}
+
+/// A user at some step of the login, with the circumstances of the request.
+#[derive(Debug, Clone)]
+pub(crate) struct Visitor {
+    pub(crate) user: User,
+    pub(crate) subject: Subject,
+    pub(crate) session: Session,
+    /// By this user, from where the request comes.
+    pub(crate) context: Context,
+}
+
+/// A user who is signed in. Others are sent to the login.
+#[derive(Debug, Clone)]
+pub(crate) struct SignedIn(pub(crate) Visitor);
+
+/// A user whose password was right and who owes a second factor.
+#[derive(Debug, Clone)]
+pub(crate) struct HalfWay(pub(crate) Visitor);
+
+/// The session's user as stored now, so that a role that was taken away is gone at once.
+pub(crate) async fn whoever(
+    app: &App,
+    session: &Session,
+) -> Result<Option<(User, Step)>, PageError> {
+    let Some(SignIn { user, step }) = session.get(SIGN_IN).await? else {
+        return Ok(None);
+    };
+    Ok(app.users.find(&user).await?.map(|user| (user, step)))
+}
+
+/// The circumstances of a request, by nobody yet.
+pub(crate) fn circumstances(app: &App, parts: &Parts) -> Context {
+    let mut context = Context::new(now());
+    if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>() {
+        let address = client_address(peer.ip(), &parts.headers, &app.trusted_proxies);
+        context = context.from_address(address);
+    }
+    match user_agent(&parts.headers) {
+        Some(agent) => context.with_user_agent(&agent),
+        None => context,
+    }
+}
+
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let agent = headers.get(header::USER_AGENT)?;
+    Some(String::from_utf8_lossy(agent.as_bytes()).into_owned())
+}
+
+async fn visitor(app: &App, parts: &mut Parts, wanted: Step) -> Result<Visitor, Response> {
+    let session = Session::from_request_parts(parts, &())
+        .await
+        .map_err(|rejection| rejection.into_response())?;
+    let found = whoever(app, &session)
+        .await
+        .map_err(|error| error.into_response())?;
+    let elsewhere = match (found, wanted) {
+        (Some((user, step)), _) if step == wanted => {
+            let subject = user.subject();
+            let context = circumstances(app, parts).by(&subject);
+            return Ok(Visitor {
+                user,
+                subject,
+                session,
+                context,
+            });
+        }
+        (Some(_), Step::Complete) => "/login/second",
+        (Some(_), Step::Password) => "/profile",
+        (None, _) => "/login",
+    };
+    Err(Redirect::to(elsewhere).into_response())
+}
+
+impl FromRequestParts<Arc<App>> for SignedIn {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
+        visitor(app, parts, Step::Complete).await.map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<App>> for HalfWay {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
+        visitor(app, parts, Step::Password).await.map(Self)
+    }
+}
+
+/// The circumstances of a request by somebody who is not signed in.
+#[derive(Debug, Clone)]
+pub(crate) struct Circumstances(pub(crate) Context);
+
+impl FromRequestParts<Arc<App>> for Circumstances {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        app: &Arc<App>,
+    ) -> Result<Self, Self::Rejection> {
+        Ok(Self(circumstances(app, parts)))
+    }
+}

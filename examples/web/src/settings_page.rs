@@ -1,0 +1,422 @@
+//! Settings, backup codes: the switch and the roles, the figures, the users.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use backup_codes::{
+    Action, Decision, PermittedRoles, Request, RolePolicy as _, SaveSettings, Settings,
+    SettingsDraft, Switch, Usage, UserFilter, UserOrder, UserRow, UsersQuery, Windows,
+};
+use serde::Deserialize;
+
+use crate::app::{App, now};
+use crate::error_pages::PageError;
+use crate::frame::{Frame, done, draw};
+use crate::session::{SignedIn, Visitor};
+use crate::users::{ROLES, User};
+use crate::zone::Moment;
+
+const PAGE: &str = "/settings/backup-codes";
+
+/// Users on a page.
+const ROWS: u16 = 25;
+
+const FILTERS: [(&str, &str, UserFilter); 4] = [
+    ("holding", "With codes left", UserFilter::Holding),
+    ("all", "All with a sheet", UserFilter::WithSet),
+    ("low", "Low on codes", UserFilter::Low),
+    ("exhausted", "No codes left", UserFilter::Exhausted),
+];
+
+const ORDERS: [(&str, &str, UserOrder); 4] = [
+    ("user", "User name", UserOrder::User),
+    ("left", "Fewest left", UserOrder::FewestLeft),
+    ("generated", "Newest sheet", UserOrder::NewestSet),
+    ("used", "Latest use", UserOrder::LatestUse),
+];
+
+/// Which page of the list.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct List {
+    q: String,
+    filter: String,
+    sort: String,
+    after: String,
+}
+
+/// A choice of a list.
+#[derive(Debug)]
+struct Choice {
+    id: &'static str,
+    name: &'static str,
+    chosen: bool,
+}
+
+/// One line of the list.
+#[derive(Debug)]
+struct Line {
+    id: String,
+    name: String,
+    roles: String,
+    left: u8,
+    total: u8,
+    generated: Option<Moment>,
+    used: Option<Moment>,
+}
+
+/// The list of users.
+#[derive(Debug)]
+struct Lines {
+    q: String,
+    filters: Vec<Choice>,
+    sorts: Vec<Choice>,
+    lines: Vec<Line>,
+    first: bool,
+    next: Option<String>,
+    /// A user without codes whose name is just what was searched for.
+    found: Option<User>,
+}
+
+/// The form as it is shown: what is in force, or what was about to be saved.
+#[derive(Debug)]
+struct SettingsForm {
+    on: bool,
+    roles: Vec<Choice>,
+    low_threshold: String,
+    /// The saved state that is being edited; empty where nothing was saved yet.
+    based_on: String,
+    /// Whether what is shown differs from what is in force.
+    changed: bool,
+}
+
+/// One day of the chart.
+#[derive(Debug)]
+struct Bar {
+    day: String,
+    count: u64,
+    x: usize,
+    y: u64,
+    height: u64,
+    /// Whether the day is written below.
+    named: bool,
+}
+
+#[derive(Debug)]
+struct Figures {
+    usage: Usage,
+    bars: Vec<Bar>,
+    most: u64,
+    total: u64,
+    zone: String,
+}
+
+#[derive(Template)]
+#[template(path = "settings.html")]
+struct SettingsPage {
+    frame: Frame,
+    form: SettingsForm,
+    figures: Figures,
+    list: Lines,
+}
+
+impl SettingsForm {
+    fn new(draft: &SettingsDraft) -> Self {
+        let permitted = |role: &str| match draft.settings.permitted() {
+            PermittedRoles::All => true,
+            PermittedRoles::Chosen(roles) => roles.iter().any(|chosen| chosen.as_str() == role),
+        };
+        Self {
+            on: draft.settings.switch() == Switch::On,
+            roles: role_choices(permitted),
+            low_threshold: draft.settings.low_threshold().to_string(),
+            based_on: draft
+                .based_on()
+                .map(|it| it.to_string())
+                .unwrap_or_default(),
+            changed: false,
+        }
+    }
+
+    fn tick_all(&mut self, on: bool) {
+        for role in &mut self.roles {
+            role.chosen = on;
+        }
+        self.changed = true;
+    }
+}
+
+fn role_choices(chosen: impl Fn(&str) -> bool) -> Vec<Choice> {
+    let choice = |role: &crate::users::SiteRole| Choice {
+        id: role.id,
+        name: role.name,
+        chosen: chosen(role.id),
+    };
+    ROLES.iter().map(choice).collect()
+}
+
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Query(list): Query<List>,
+) -> Result<Response, PageError> {
+    let form = SettingsForm::new(&in_force(&app)?);
+    let frame = Frame::of(&app, &visitor, "settings").await?;
+    page(&app, &visitor, frame, form, list).await
+}
+
+/// What is in force.
+fn in_force(app: &App) -> Result<SettingsDraft, PageError> {
+    // They were read when the application started.
+    app.codes.policy().edit().ok_or_else(PageError::not_found)
+}
+
+async fn page(
+    app: &App,
+    visitor: &Visitor,
+    frame: Frame,
+    form: SettingsForm,
+    list: List,
+) -> Result<Response, PageError> {
+    let windows = app.zone.windows(now())?;
+    let usage = app.codes.usage(windows.clone(), &visitor.context).await?;
+    draw(&SettingsPage {
+        frame,
+        form,
+        figures: figures(app, usage, &windows),
+        list: lines(app, visitor, list).await?,
+    })
+}
+
+/// The fields of the form, each as often as it was sent.
+struct Sent(Vec<(String, String)>);
+
+impl Sent {
+    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = move |field: &&(String, String)| field.0 == name;
+        self.0.iter().filter(named).map(|field| &*field.1)
+    }
+
+    fn one<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.all(name).next()
+    }
+}
+
+/// Saves, or fills the form in for those who have no script.
+pub(crate) async fn save(
+    State(app): State<Arc<App>>,
+    SignedIn(visitor): SignedIn,
+    Form(sent): Form<Vec<(String, String)>>,
+) -> Result<Response, PageError> {
+    // Others get no page, whatever the form says. Saving is asked about once more below.
+    app.codes.may_read_reports(&visitor.context).await?;
+    let sent = Sent(sent);
+    let frame = Frame::of(&app, &visitor, "settings").await?;
+    let roles: BTreeSet<&str> = sent.all("role").collect();
+    if roles
+        .iter()
+        .any(|role| ROLES.iter().all(|known| known.id != *role))
+    {
+        return Err(PageError::unprocessable("This site has no such role."));
+    }
+    let mut form = SettingsForm {
+        on: sent.one("switch").is_some(),
+        roles: role_choices(|role| roles.contains(role)),
+        low_threshold: sent.one("low_threshold").unwrap_or_default().to_owned(),
+        based_on: sent.one("based_on").unwrap_or_default().to_owned(),
+        changed: true,
+    };
+    match sent.one("do") {
+        Some("select_all") => {
+            form.tick_all(true);
+            let frame = frame.saying(
+                true,
+                "All roles are ticked. Save the changes to put them in force.",
+            );
+            return page(&app, &visitor, frame, form, List::default()).await;
+        }
+        Some("remove_all") => {
+            form.tick_all(false);
+            let frame = frame.saying(
+                true,
+                "No role is ticked. Save the changes to put them in force.",
+            );
+            return page(&app, &visitor, frame, form, List::default()).await;
+        }
+        _ => {}
+    }
+    let mut settings = in_force(&app)?.settings;
+    settings.set_switch(if form.on { Switch::On } else { Switch::Off });
+    if roles.len() == ROLES.len() {
+        settings.permit_all_roles();
+    } else {
+        settings.permit_roles(roles.iter().copied());
+    }
+    let threshold = form.low_threshold.trim().parse().ok();
+    let set = threshold.map(|threshold| settings.set_low_threshold(threshold));
+    if !matches!(set, Some(Ok(()))) {
+        let text = "Nothing was saved: the low threshold is a number from 0 to 31.";
+        return again(&app, &visitor, frame.saying(false, text), form).await;
+    }
+    if shuts_out(&app, &visitor, &settings).await? {
+        let text = "Nothing was saved: backup codes are your only second factor, and you could \
+                    not log in again. Set up an authenticator app first.";
+        return again(&app, &visitor, frame.saying(false, text), form).await;
+    }
+    let based_on = match &*form.based_on {
+        "" => None,
+        text => Some(text.parse().map_err(|_| {
+            PageError::unprocessable("The form does not say what it is based on. Load it anew.")
+        })?),
+    };
+    let draft = SettingsDraft::new(settings, based_on);
+    match app.codes.save_settings(draft, &visitor.context).await? {
+        SaveSettings::Saved => done(&visitor, "The changes are saved and in force.", PAGE).await,
+        SaveSettings::Overtaken(in_force) => {
+            let text = format!(
+                "Nothing of yours was saved: somebody else saved before you. You see what is in \
+                 force now. You wanted: {}.",
+                wish(&form)
+            );
+            let form = SettingsForm::new(&in_force);
+            let frame = frame.saying(false, text);
+            let page = page(&app, &visitor, frame, form, List::default()).await?;
+            Ok((StatusCode::CONFLICT, page).into_response())
+        }
+    }
+}
+
+/// The page with the form as it was sent.
+async fn again(
+    app: &App,
+    visitor: &Visitor,
+    frame: Frame,
+    form: SettingsForm,
+) -> Result<Response, PageError> {
+    let page = page(app, visitor, frame, form, List::default()).await?;
+    Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
+}
+
+/// Whether these settings would take from an administrator the only second factor there is.
+async fn shuts_out(app: &App, visitor: &Visitor, settings: &Settings) -> Result<bool, PageError> {
+    let Visitor {
+        user,
+        subject,
+        context,
+        ..
+    } = visitor;
+    let redeem = Request::new(context.actor(), subject, Action::Redeem, context.now());
+    Ok(settings.decide(redeem) != Decision::Allow
+        && user.totp_secret.is_none()
+        && app.has_second_factor(user, context).await?)
+}
+
+fn wish(form: &SettingsForm) -> String {
+    let roles = form.roles.iter().filter(|role| role.chosen);
+    let roles: Vec<_> = roles.map(|role| role.name).collect();
+    let switch = if form.on { "on" } else { "off" };
+    let roles = if roles.is_empty() {
+        "none".to_owned()
+    } else {
+        roles.join(", ")
+    };
+    format!(
+        "switched {switch}; roles {roles}; low threshold {}",
+        form.low_threshold
+    )
+}
+
+/// The height of the chart's tallest bar.
+const CHART: u64 = 100;
+
+fn figures(app: &App, usage: Usage, windows: &Windows) -> Figures {
+    let most = usage.used_by_day.iter().copied().max().unwrap_or(0);
+    let days = windows.days().zip(&usage.used_by_day);
+    let bars = days.enumerate().map(|(number, (day, count))| {
+        // A day with one use among thousands still shows.
+        let height = (count * CHART).div_ceil(most.max(1));
+        Bar {
+            day: app.zone.day(day.start),
+            count: *count,
+            x: number * 10,
+            y: CHART - height,
+            height,
+            named: number % 7 == 1,
+        }
+    });
+    Figures {
+        bars: bars.collect(),
+        most,
+        total: usage.used_by_day.iter().sum(),
+        zone: app.zone.name().to_owned(),
+        usage,
+    }
+}
+
+fn choices<T: Copy>(all: &[(&'static str, &'static str, T)], wanted: &str) -> (Vec<Choice>, T) {
+    let chosen = all.iter().position(|(id, ..)| *id == wanted).unwrap_or(0);
+    let choice = |(number, (id, name, _)): (usize, &(&'static str, &'static str, T))| Choice {
+        id,
+        name,
+        chosen: number == chosen,
+    };
+    (all.iter().enumerate().map(choice).collect(), all[chosen].2)
+}
+
+async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageError> {
+    let (filters, filter) = choices(&FILTERS, &list.filter);
+    let (sorts, order) = choices(&ORDERS, &list.sort);
+    let q = list.q.trim();
+    // One more than shown: whether it is there says whether there is a next page.
+    let mut query = UsersQuery::new(now())
+        .filter(filter)
+        .order(order)
+        .containing(q)
+        .limit(ROWS + 1);
+    if !list.after.is_empty() {
+        let row = serde_json::from_str::<UserRow>(&list.after);
+        query = query.after(row.map_err(|_| {
+            PageError::unprocessable(
+                "This link leads to no page of the list. Begin with the first.",
+            )
+        })?);
+    }
+    let mut rows = app.codes.users(query, &visitor.context).await?;
+    let more = rows.len() > usize::from(ROWS);
+    rows.truncate(ROWS.into());
+    let next = rows.last().filter(|_| more).map(serde_json::to_string);
+    let next = next.transpose().map_err(|_| PageError::not_found())?;
+    let ids: Vec<String> = rows.iter().map(|row| row.user.to_string()).collect();
+    let users = app.users.find_all(&ids).await?;
+    let found = match q {
+        "" => None,
+        q => app.users.find(q).await?,
+    };
+    let found = found.filter(|user| !ids.contains(&user.id));
+    let line = |(row, id): (UserRow, String)| {
+        let user = users.iter().find(|user| user.id == id);
+        Line {
+            name: user.map(|user| user.name.clone()).unwrap_or_default(),
+            roles: user.map(User::role_names).unwrap_or_default(),
+            left: row.remaining,
+            total: row.total,
+            generated: row.activated_at.map(|at| app.zone.moment(at)),
+            used: row.last_used_at.map(|at| app.zone.moment(at)),
+            id,
+        }
+    };
+    Ok(Lines {
+        q: q.to_owned(),
+        filters,
+        sorts,
+        lines: rows.into_iter().zip(ids).map(line).collect(),
+        first: list.after.is_empty(),
+        next,
+        found,
+    })
+}

@@ -1,0 +1,112 @@
+//! A limit on tries of passwords and authenticator codes.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use backup_codes::Timestamp;
+
+/// Tries are counted over this time.
+const WINDOW: Duration = Duration::from_secs(15 * 60);
+
+/// Buckets. A user has one by a hash with a secret key: names that do not exist are counted like
+/// those that do, and memory is bounded. Two names in one bucket share its tries.
+const BUCKETS: usize = 16_384;
+
+/// Tries since a moment, for each bucket.
+///
+/// It is lost with the process. One who can restart it can read the database.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    tries: u32,
+    buckets: Mutex<Vec<Bucket>>,
+    key: RandomState,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    tries: u32,
+    since: Timestamp,
+}
+
+impl Throttle {
+    /// So many tries in a quarter of an hour.
+    pub(crate) fn new(tries: u32) -> Self {
+        let empty = Bucket {
+            tries: 0,
+            since: Timestamp::MIN,
+        };
+        Self {
+            tries,
+            buckets: Mutex::new(vec![empty; BUCKETS]),
+            key: RandomState::new(),
+        }
+    }
+
+    /// Counts a try before it is made, so that parallel tries are counted too. `Err` is the wait.
+    pub(crate) fn begin(&self, user: &str, now: Timestamp) -> Result<(), Duration> {
+        self.with(user, |bucket| {
+            let age = now.saturating_since(bucket.since);
+            if age >= WINDOW {
+                *bucket = Bucket {
+                    tries: 0,
+                    since: now,
+                };
+            } else if bucket.tries >= self.tries {
+                return Err(WINDOW - age);
+            }
+            bucket.tries += 1;
+            Ok(())
+        })
+    }
+
+    /// Clears the tries after a right one.
+    pub(crate) fn clear(&self, user: &str) {
+        self.with(user, |bucket| bucket.tries = 0);
+    }
+
+    /// Takes back a try that came to no verdict.
+    pub(crate) fn take_back(&self, user: &str) {
+        self.with(user, |bucket| bucket.tries = bucket.tries.saturating_sub(1));
+    }
+
+    fn with<T>(&self, user: &str, change: impl FnOnce(&mut Bucket) -> T) -> T {
+        let number = self.key.hash_one(user) % BUCKETS as u64;
+        let number = usize::try_from(number).unwrap_or(0);
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut buckets[number])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_try_after_the_last_waits_and_a_right_one_clears() {
+        let throttle = Throttle::new(3);
+        let start = Timestamp::from_unix_millis(1_790_000_000_000).unwrap();
+        for _ in 0..3 {
+            assert_eq!(throttle.begin("alice", start), Ok(()));
+        }
+        let later = start.saturating_add(Duration::from_secs(60));
+        assert_eq!(
+            throttle.begin("alice", later),
+            Err(Duration::from_secs(14 * 60))
+        );
+        throttle.take_back("alice");
+        assert_eq!(throttle.begin("alice", later), Ok(()));
+        assert!(throttle.begin("alice", later).is_err());
+        assert_eq!(
+            throttle.begin("alice", start.saturating_add(WINDOW)),
+            Ok(())
+        );
+        throttle.clear("alice");
+        for _ in 0..3 {
+            assert_eq!(
+                throttle.begin("alice", start.saturating_add(WINDOW)),
+                Ok(())
+            );
+        }
+    }
+}

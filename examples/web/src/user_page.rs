@@ -1,0 +1,152 @@
+//! One user, as an administrator sees them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use backup_codes::{RevokeReason, Subject};
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::backup_codes_page::{Codes, RevokeForm};
+use crate::error_pages::PageError;
+use crate::frame::{Frame, done, draw, not_done};
+use crate::session::SignedIn;
+use crate::users::User;
+use crate::zone::Moment;
+
+/// How long an override code may work, in minutes.
+const LIFETIMES: [(u32, &str); 3] = [(60, "1 hour"), (8 * 60, "8 hours"), (24 * 60, "1 day")];
+
+#[derive(Template)]
+#[template(path = "user.html")]
+struct UserPage {
+    frame: Frame,
+    user: User,
+    codes: Codes,
+    lifetimes: &'static [(u32, &'static str)],
+    oneself: bool,
+}
+
+#[derive(Template)]
+#[template(path = "override.html")]
+struct OverridePage<'a> {
+    frame: Frame,
+    user: &'a User,
+    code: &'a str,
+    expires: Moment,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct OverrideForm {
+    minutes: u32,
+}
+
+fn page_of(user: &User) -> String {
+    format!("/settings/backup-codes/users/{}", user.id)
+}
+
+/// The user of the address, for those who may see reports: others do not learn who there is.
+async fn target(app: &App, visitor: &SignedIn, id: &str) -> Result<(User, Subject), PageError> {
+    app.codes.may_read_reports(&visitor.0.context).await?;
+    let user = app.users.find(id).await?.ok_or_else(PageError::not_found)?;
+    let subject = user.subject();
+    Ok((user, subject))
+}
+
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    visitor: SignedIn,
+    Path(id): Path<String>,
+) -> Result<Response, PageError> {
+    let (user, subject) = target(&app, &visitor, &id).await?;
+    let SignedIn(visitor) = visitor;
+    let status = app.codes.status(&subject, &visitor.context).await?;
+    draw(&UserPage {
+        frame: Frame::of(&app, &visitor, "settings").await?,
+        codes: Codes::new(status, &app.zone),
+        lifetimes: &LIFETIMES,
+        oneself: visitor.user.id == user.id,
+        user,
+    })
+}
+
+pub(crate) async fn revoke(
+    State(app): State<Arc<App>>,
+    visitor: SignedIn,
+    Path(id): Path<String>,
+    Form(form): Form<RevokeForm>,
+) -> Result<Response, PageError> {
+    let (user, subject) = target(&app, &visitor, &id).await?;
+    let SignedIn(visitor) = visitor;
+    if form.sure.is_none() {
+        return not_done(&visitor, "Tick the box if you are sure.", &page_of(&user)).await;
+    }
+    let reason = RevokeReason::Administrative;
+    match app
+        .codes
+        .revoke_all(&subject, reason, &visitor.context)
+        .await?
+    {
+        Some(notice) => {
+            app.tell(&notice);
+            let text = format!("All backup codes of {} are void.", user.name);
+            done(&visitor, text, &page_of(&user)).await
+        }
+        None => {
+            let text = format!("{} had no backup codes to revoke.", user.name);
+            done(&visitor, text, &page_of(&user)).await
+        }
+    }
+}
+
+pub(crate) async fn unlock(
+    State(app): State<Arc<App>>,
+    visitor: SignedIn,
+    Path(id): Path<String>,
+) -> Result<Response, PageError> {
+    let (user, subject) = target(&app, &visitor, &id).await?;
+    let SignedIn(visitor) = visitor;
+    app.codes.unlock(&subject, &visitor.context).await?;
+    let text = format!("Wrong codes counted against {} are cleared.", user.name);
+    done(&visitor, text, &page_of(&user)).await
+}
+
+/// Issues an override code and shows it in this very answer, as a sheet is.
+pub(crate) async fn issue_override(
+    State(app): State<Arc<App>>,
+    visitor: SignedIn,
+    Path(id): Path<String>,
+    Form(form): Form<OverrideForm>,
+) -> Result<Response, PageError> {
+    let (user, subject) = target(&app, &visitor, &id).await?;
+    let SignedIn(visitor) = visitor;
+    let lifetime = Duration::from_secs(u64::from(form.minutes) * 60);
+    let issued = app
+        .codes
+        .issue_override(&subject, lifetime, &visitor.context)
+        .await?;
+    app.tell(issued.notice());
+    draw(&OverridePage {
+        frame: Frame::of(&app, &visitor, "settings").await?,
+        user: &user,
+        code: &issued.expose(),
+        expires: app.zone.moment(issued.expires_at()),
+    })
+}
+
+pub(crate) async fn revoke_override(
+    State(app): State<Arc<App>>,
+    visitor: SignedIn,
+    Path(id): Path<String>,
+) -> Result<Response, PageError> {
+    let (user, subject) = target(&app, &visitor, &id).await?;
+    let SignedIn(visitor) = visitor;
+    app.codes
+        .revoke_override(&subject, &visitor.context)
+        .await?;
+    done(&visitor, "The override code is void.", &page_of(&user)).await
+}

@@ -1,0 +1,249 @@
+//! The application's own users. Their login name is their key in the records of backup codes: it
+//! never changes here. Where names change, take the number of the row.
+
+use backup_codes::{Subject, UserId};
+use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
+
+use crate::passwords::{PasswordError, Passwords};
+
+/// A role of this site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SiteRole {
+    pub(crate) id: &'static str,
+    pub(crate) name: &'static str,
+}
+
+/// Every role of this site.
+pub(crate) const ROLES: [SiteRole; 4] = [
+    SiteRole {
+        id: "administrator",
+        name: "Administrator",
+    },
+    SiteRole {
+        id: "editor",
+        name: "Editor",
+    },
+    SiteRole {
+        id: "guest",
+        name: "Guest",
+    },
+    SiteRole {
+        id: "staff",
+        name: "Staff",
+    },
+];
+
+/// A user that a new database is seeded with.
+#[derive(Debug, Clone, Copy)]
+pub struct DemoUser {
+    /// Login name and key.
+    pub id: &'static str,
+    /// Full name.
+    pub name: &'static str,
+    /// Password; no secret.
+    pub password: &'static str,
+    /// Role.
+    pub role: &'static str,
+}
+
+/// The users that a new database is seeded with.
+pub const DEMO_USERS: [DemoUser; 4] = [
+    DemoUser {
+        id: "alice",
+        name: "Alice Arnold",
+        password: "apple-garden-7",
+        role: "staff",
+    },
+    DemoUser {
+        id: "bob",
+        name: "Bob Becker",
+        password: "bread-window-8",
+        role: "editor",
+    },
+    DemoUser {
+        id: "carol",
+        name: "Carol Chen",
+        password: "cloud-bridge-9",
+        role: "administrator",
+    },
+    DemoUser {
+        id: "dave",
+        name: "Dave Diaz",
+        password: "drum-lantern-5",
+        role: "guest",
+    },
+];
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS web_users (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    password TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    totp_secret TEXT,
+    totp_pending TEXT,
+    totp_last_step INTEGER NOT NULL DEFAULT 0
+) STRICT";
+
+/// A user as stored.
+#[derive(Clone)]
+pub(crate) struct User {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// The PHC string.
+    pub(crate) password: String,
+    pub(crate) roles: Vec<String>,
+    /// The authenticator app's secret, in base 32.
+    pub(crate) totp_secret: Option<String>,
+    /// A secret that the user has yet to confirm.
+    pub(crate) totp_pending: Option<String>,
+    key: UserId,
+}
+
+// The secrets are nobody's business.
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User")
+            .field("id", &self.id)
+            .field("roles", &self.roles)
+            .finish_non_exhaustive()
+    }
+}
+
+impl User {
+    /// The user as the policy sees it.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject::new(self.key.clone(), self.roles.iter().cloned())
+    }
+
+    /// The names of the user's roles.
+    pub(crate) fn role_names(&self) -> String {
+        let name = |id: &String| {
+            let role = ROLES.iter().find(|role| role.id == id);
+            role.map_or_else(|| id.clone(), |role| role.name.to_owned())
+        };
+        self.roles.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let id: String = row.try_get("id")?;
+        let roles: &str = row.try_get("roles")?;
+        Ok(Self {
+            name: row.try_get("name")?,
+            password: row.try_get("password")?,
+            roles: roles.split_whitespace().map(str::to_owned).collect(),
+            totp_secret: row.try_get("totp_secret")?,
+            totp_pending: row.try_get("totp_pending")?,
+            key: UserId::new(&id).map_err(|error| sqlx::Error::Decode(error.into()))?,
+            id,
+        })
+    }
+}
+
+/// Seeding failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SeedError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+}
+
+/// The table of users.
+#[derive(Debug, Clone)]
+pub(crate) struct Users(SqlitePool);
+
+impl Users {
+    pub(crate) async fn open(pool: SqlitePool) -> Result<Self, sqlx::Error> {
+        sqlx::query(TABLE).execute(&pool).await?;
+        Ok(Self(pool))
+    }
+
+    /// Puts the demo users into an empty table.
+    pub(crate) async fn seed(&self, passwords: &Passwords) -> Result<(), SeedError> {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM web_users")
+            .fetch_one(&self.0)
+            .await?;
+        if count > 0 {
+            return Ok(());
+        }
+        for user in DEMO_USERS {
+            let hash = passwords.hash(user.password).await?;
+            sqlx::query(
+                "INSERT INTO web_users (id, name, password, roles) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(user.id)
+            .bind(user.name)
+            .bind(hash)
+            .bind(user.role)
+            .execute(&self.0)
+            .await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn find(&self, id: &str) -> Result<Option<User>, sqlx::Error> {
+        let row = sqlx::query("SELECT * FROM web_users WHERE id = ?1")
+            .bind(id)
+            .fetch_optional(&self.0)
+            .await?;
+        row.as_ref().map(User::from_row).transpose()
+    }
+
+    /// The users with these ids, in any order; those that are not there left out.
+    pub(crate) async fn find_all(&self, ids: &[String]) -> Result<Vec<User>, sqlx::Error> {
+        let rows =
+            sqlx::query("SELECT * FROM web_users WHERE id IN (SELECT value FROM json_each(?1))")
+                .bind(serde_json::Value::from(ids).to_string())
+                .fetch_all(&self.0)
+                .await?;
+        rows.iter().map(User::from_row).collect()
+    }
+
+    /// Marks a step of the authenticator app as used. `false` where it, or a later one, was used
+    /// before: a code of the app counts once too (RFC 6238, 5.2).
+    pub(crate) async fn use_totp_step(&self, id: &str, step: i64) -> Result<bool, sqlx::Error> {
+        self.changed(
+            sqlx::query(
+                "UPDATE web_users SET totp_last_step = ?2 WHERE id = ?1 AND totp_last_step < ?2",
+            )
+            .bind(id)
+            .bind(step),
+        )
+        .await
+    }
+
+    /// Keeps a secret that the user has yet to confirm.
+    pub(crate) async fn prepare_totp(&self, id: &str, secret: &str) -> Result<(), sqlx::Error> {
+        let query = sqlx::query("UPDATE web_users SET totp_pending = ?2 WHERE id = ?1");
+        self.changed(query.bind(id).bind(secret)).await.map(drop)
+    }
+
+    /// Puts the pending secret in force, if it still is this one.
+    pub(crate) async fn activate_totp(&self, id: &str, secret: &str) -> Result<bool, sqlx::Error> {
+        self.changed(
+            sqlx::query(
+                "UPDATE web_users SET totp_secret = totp_pending, totp_pending = NULL
+                 WHERE id = ?1 AND totp_pending = ?2",
+            )
+            .bind(id)
+            .bind(secret),
+        )
+        .await
+    }
+
+    /// Forgets the authenticator app.
+    pub(crate) async fn remove_totp(&self, id: &str) -> Result<(), sqlx::Error> {
+        let query = sqlx::query(
+            "UPDATE web_users SET totp_secret = NULL, totp_pending = NULL WHERE id = ?1",
+        );
+        self.changed(query.bind(id)).await.map(drop)
+    }
+
+    async fn changed<'q>(
+        &self,
+        query: sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+    ) -> Result<bool, sqlx::Error> {
+        Ok(query.execute(&self.0).await?.rows_affected() > 0)
+    }
+}

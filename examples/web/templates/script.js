@@ -1,0 +1,45 @@
+// What a browser can do beyond forms. Every page works without it.
+"use strict";
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const status = document.getElementById("copy-status");
+    try {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
+      button.textContent = button.dataset.done;
+      status.textContent = "The codes are in the clipboard.";
+    } catch {
+      status.textContent = "The browser did not let this page copy.";
+    }
+  });
+}
+
+for (const button of document.querySelectorAll("[data-print]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => window.print());
+}
+
+// Ticks all boxes of a name without a round trip.
+for (const [attribute, on] of [["tick", true], ["untick", false]]) {
+  for (const button of document.querySelectorAll(`[data-${attribute}]`)) {
+    button.addEventListener("click", (event) => {
+      event.preventDefault();
+      for (const box of button.form.elements.namedItem(button.dataset[attribute])) {
+        box.checked = on;
+      }
+    });
+  }
+}
+
+// Asks before unsaved changes are left behind.
+for (const form of document.querySelectorAll("form[data-guard]")) {
+  const fields = () => new URLSearchParams(new FormData(form)).toString();
+  const saved = form.hasAttribute("data-changed") ? null : fields();
+  let leaving = false;
+  form.addEventListener("submit", () => { leaving = true; });
+  window.addEventListener("beforeunload", (event) => {
+    if (!leaving && fields() !== saved) event.preventDefault();
+  });
+}
