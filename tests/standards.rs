@@ -46,6 +46,7 @@ fn flaw(proof: &str) -> Option<String> {
         let runs = name.is_empty()
             || name == "main"
             || above.contains("#[test]")
+            || above.contains("#[tokio::test]")
             || file == "src/conformance.rs";
         if there && !runs {
             return Some(format!("{file}: {name} is no test"));
