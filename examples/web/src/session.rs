@@ -3,14 +3,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use backup_codes::{Context, Subject};
+use backup_codes::{Context, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
-use tower_sessions::cookie::{SameSite, time::Duration};
+use tower_sessions::cookie::{self, SameSite};
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
 
 use crate::app::{App, Cookies, now};
@@ -22,15 +23,19 @@ use crate::users::User;
 const SIGN_IN: &str = "sign_in";
 const FLASH: &str = "flash";
 
-/// A session ends this long after it was last written: at login, or with a message.
-const SIGNED_IN_FOR: Duration = Duration::hours(8);
+/// Who has logged in is to do it again after this time.
+const SIGNED_IN_FOR: Duration = Duration::from_secs(8 * 60 * 60);
 /// The second step of a login has to follow the first within this time.
-const HALF_WAY_FOR: Duration = Duration::minutes(10);
+const HALF_WAY_FOR: Duration = Duration::from_secs(10 * 60);
+/// A session is removed this long after it was last written.
+const KEPT_FOR: cookie::time::Duration = cookie::time::Duration::hours(8);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct SignIn {
     user: String,
     step: Step,
+    /// Kept here, since messages make the session itself last longer.
+    until: Timestamp,
 }
 
 /// How far somebody has got.
@@ -58,18 +63,22 @@ pub(crate) fn layer(app: &App) -> SessionManagerLayer<SqliteSessions> {
         .with_http_only(true)
         .with_same_site(SameSite::Strict)
         .with_path("/")
-        .with_expiry(Expiry::OnInactivity(SIGNED_IN_FOR))
+        .with_expiry(Expiry::OnInactivity(KEPT_FOR))
 }
 
 /// Takes a step of the login, under a new session id (ASVS 5.0, 7.2.4).
 pub(crate) async fn sign_in(session: &Session, user: &User, step: Step) -> Result<(), PageError> {
     session.cycle_id().await?;
-    let user = user.id.clone();
-    session.insert(SIGN_IN, SignIn { user, step }).await?;
-    session.set_expiry(Some(Expiry::OnInactivity(match step {
+    let lasts = match step {
         Step::Password => HALF_WAY_FOR,
         Step::Complete => SIGNED_IN_FOR,
-    })));
+    };
+    let sign_in = SignIn {
+        user: user.id.clone(),
+        step,
+        until: now().saturating_add(lasts),
+    };
+    session.insert(SIGN_IN, sign_in).await?;
     Ok(())
 }
 
@@ -115,9 +124,12 @@ pub(crate) async fn whoever(
     app: &App,
     session: &Session,
 ) -> Result<Option<(User, Step)>, PageError> {
-    let Some(SignIn { user, step }) = session.get(SIGN_IN).await? else {
+    let Some(SignIn { user, step, until }) = session.get(SIGN_IN).await? else {
         return Ok(None);
     };
+    if now() >= until {
+        return Ok(None);
+    }
     Ok(app.users.find(&user).await?.map(|user| (user, step)))
 }
 

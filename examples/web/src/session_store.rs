@@ -108,3 +108,46 @@ impl SessionStore for SqliteSessions {
             .map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_late_save_brings_no_ended_session_back_and_no_id_is_stored() {
+        let pool = SqlitePool::connect("sqlite::memory:").await.unwrap();
+        let store = SqliteSessions::open(pool.clone()).await.unwrap();
+        let mut record = Record {
+            id: Id::default(),
+            data: Default::default(),
+            expiry_date: OffsetDateTime::from_unix_timestamp(253_402_300_000).unwrap(),
+        };
+        store.create(&mut record).await.unwrap();
+        let (first, mut second) = (record.id, record.clone());
+        store.create(&mut second).await.unwrap();
+        assert_ne!(second.id, first, "an id that is taken is drawn again");
+        assert_eq!(store.load(&first).await.unwrap(), Some(record.clone()));
+        let keys: Vec<Vec<u8>> = sqlx::query_scalar("SELECT key FROM web_sessions")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+        assert!(keys.iter().all(|key| key.len() == 32));
+        store.delete(&first).await.unwrap();
+        store.save(&record).await.unwrap();
+        assert_eq!(store.load(&first).await.unwrap(), None);
+
+        second.expiry_date = OffsetDateTime::from_unix_timestamp(1).unwrap();
+        store.save(&second).await.unwrap();
+        assert_eq!(
+            store.load(&second.id).await.unwrap(),
+            None,
+            "it has expired"
+        );
+        store.remove_expired().await.unwrap();
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM web_sessions")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert_eq!(left, 0);
+    }
+}
