@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
-use backup_codes::Error;
+use backup_codes::{Denial, Error};
 
 use crate::passwords::PasswordError;
 
@@ -85,6 +85,7 @@ impl PageError {
 impl From<Error> for PageError {
     fn from(error: Error) -> Self {
         match error {
+            Error::Denied(Denial::SettingsUnreadable) => Self::unavailable(&error),
             Error::Denied(denial) => Self::new(
                 StatusCode::FORBIDDEN,
                 format!("You may not do this: {denial}."),

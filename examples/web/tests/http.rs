@@ -387,11 +387,11 @@ async fn a_user_makes_a_sheet_gets_in_with_a_code_once_and_sees_it_used() {
         stored.contains("argon2id"),
         "the search looks where things are"
     );
+    let places = [&logged, &headers, &stored];
+    assert!(!places.iter().any(|place| place.contains(messy.trim())));
     for code in &sheet.codes {
         for spelling in [code.clone(), code.replace('-', ""), code.to_lowercase()] {
-            for place in [&logged, &headers, &stored] {
-                assert!(!place.contains(&spelling));
-            }
+            assert!(!places.iter().any(|place| place.contains(&spelling)));
         }
     }
 }
@@ -1136,12 +1136,8 @@ async fn the_audit_log_has_filters_pages_and_tame_exports() {
     let page = carol.get("/audit?event=activate").await;
     assert_eq!(page.body.matches("<tr>").count(), 2);
     let day = page.between("<time datetime=\"", "T").to_owned();
-    assert!(
-        carol
-            .get(&format!("/audit?day={day}"))
-            .await
-            .says("activate")
-    );
+    let page = carol.get(&format!("/audit?day={day}")).await;
+    assert!(page.says("<th scope=\"row\">activate</th>"));
     assert!(carol.get("/audit?day=2020-02-29").await.says("No events."));
     assert!(carol.get("/audit?user=alice").await.says("No events."));
 
