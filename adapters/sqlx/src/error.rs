@@ -33,6 +33,12 @@ pub enum Error {
         /// The newest version this crate knows.
         known: i64,
     },
+    /// Some of the tables, indexes or triggers are there and some are not.
+    #[error(
+        "the schema of backup codes is incomplete: restore the tables, indexes and triggers of \
+         sqlite_sql::SCHEMA, writes would lose their events"
+    )]
+    IncompleteSchema,
     /// The pool could forget a write that it has confirmed, so that a spent code counts again.
     #[error(
         "the pool could forget a spent code after a power cut: journal_mode is {journal_mode}, \

@@ -28,6 +28,13 @@ const PURGE_AT_A_TIME: i64 = 1000;
 /// together or not at all, and nothing is read inside (SQLite refuses at once a transaction that
 /// reads first and then finds somebody else writing). Times are the caller's.
 ///
+/// # Durability
+/// A statement that runs inside a transaction of somebody else's is durable only with that
+/// transaction. `sqlx` gives connections back without one as long as it has begun it itself: begin
+/// transactions with `pool.begin()` or `begin_with`, never with `BEGIN` or `SAVEPOINT` as text on a
+/// connection of this pool, or give the store a pool of its own. The tables are expected in the
+/// main database, not in an attached one.
+///
 /// ```
 /// use backup_codes_sqlx::SqliteStore;
 /// use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
@@ -39,9 +46,9 @@ const PURGE_AT_A_TIME: i64 = 1000;
 ///     .filename(file)
 ///     .create_if_missing(true)
 ///     .journal_mode(SqliteJournalMode::Wal);
-/// let pool = SqlitePoolOptions::new().connect_with(options).await.map_err(Error::of_sqlite)?;
-/// let store = SqliteStore::open(pool).await.map_err(Error::of_sqlite)?;
-/// # assert_eq!(store.audit_page(&backup_codes_sqlx::AuditQuery::new()).await.map_err(Error::of_sqlite)?.events, []);
+/// let pool = SqlitePoolOptions::new().connect_with(options).await?;
+/// let store = SqliteStore::open(pool).await?;
+/// # assert_eq!(store.audit_page(&backup_codes_sqlx::AuditQuery::new()).await?.events, []);
 /// # Ok(())
 /// # }
 /// ```
@@ -167,10 +174,10 @@ impl SqliteStore {
     /// Makes the tables. Does nothing where they are there; many processes may do it at once.
     ///
     /// # Errors
-    /// [`Error::NewerSchema`], or a fault; nothing is left half made.
+    /// [`Error::NewerSchema`], [`Error::IncompleteSchema`], or a fault; nothing is left half made.
     pub async fn migrate(&self) -> Result<(), Error> {
         if self.schema_version().await? == Some(sql::SCHEMA_VERSION) {
-            return Ok(());
+            return self.check_schema().await;
         }
         let text = |sql| AssertSqlSafe(self.sql.prefix.apply(sql));
         // The lock comes first: whoever waited for it finds the tables made.
@@ -188,6 +195,14 @@ impl SqliteStore {
             .await
             .map_err(Error::of_sqlite)?;
         if known_version(found)?.is_none() {
+            let there: i64 = sqlx::query_scalar(text(sql::OBJECTS))
+                .bind(self.objects())
+                .fetch_one(&mut *transaction)
+                .await
+                .map_err(Error::of_sqlite)?;
+            if there > 0 {
+                return Err(Error::IncompleteSchema);
+            }
             sqlx::raw_sql(text(sql::SCHEMA))
                 .execute(&mut *transaction)
                 .await
@@ -200,6 +215,27 @@ impl SqliteStore {
         }
         transaction.commit().await.map_err(Error::of_sqlite)?;
         Ok(())
+    }
+
+    /// Checks that nothing of the schema was lost: without a trigger a write would lose its events.
+    async fn check_schema(&self) -> Result<(), Error> {
+        let there: i64 = sqlx::query_scalar(sql::OBJECTS)
+            .bind(self.objects())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(Error::of_sqlite)?;
+        let all = sql::schema_names().count();
+        if usize::try_from(there).is_ok_and(|there| there == all) {
+            Ok(())
+        } else {
+            Err(Error::IncompleteSchema)
+        }
+    }
+
+    /// The names of all tables, indexes and triggers, as JSON.
+    fn objects(&self) -> String {
+        let names = sql::schema_names().map(|name| self.sql.prefix.apply(name));
+        serde_json::Value::from(names.collect::<Vec<_>>()).to_string()
     }
 
     /// The version of the schema, if the tables are there.
@@ -411,6 +447,7 @@ fn known_version(found: Option<i64>) -> Result<Option<i64>, Error> {
             found,
             known: sql::SCHEMA_VERSION,
         }),
+        Some(found) if found < 1 => Err(Error::corrupt("schema", "version")),
         other => Ok(other),
     }
 }
@@ -536,16 +573,29 @@ impl CodeRepository for SqliteStore {
                 .map_err(Error::of_sqlite)?;
             return Ok(Vec::new());
         }
-        let rows = sqlx::query(safe(&self.sql.undelivered))
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(Error::of_sqlite)?;
-        // One that cannot be read must not keep the others from their sink.
-        let events: Vec<Event> = rows.iter().filter_map(|row| event(row, 0).ok()).collect();
-        match rows.first() {
-            Some(first) if events.is_empty() => Ok(vec![event(first, 0)?]),
-            _ => Ok(events),
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut after = i64::MIN;
+        let mut damaged = None;
+        loop {
+            let rows = sqlx::query(safe(&self.sql.undelivered))
+                .bind(limit)
+                .bind(after)
+                .fetch_all(&self.pool)
+                .await
+                .map_err(Error::of_sqlite)?;
+            // One that cannot be read must not keep the others from their sink.
+            let events: Vec<Event> = rows.iter().filter_map(|row| event(row, 0).ok()).collect();
+            if !events.is_empty() {
+                return Ok(events);
+            }
+            match (rows.last(), damaged) {
+                (Some(last), _) => {
+                    after = last.try_get(1).map_err(Error::of_sqlite)?;
+                    damaged = Some(Error::corrupt("events", "body"));
+                }
+                (None, Some(damaged)) => return Err(damaged),
+                (None, None) => return Ok(events),
+            }
         }
     }
 

@@ -22,6 +22,21 @@ pub const VERSION: &str = "SELECT version FROM backup_codes_schema WHERE one = 1
 /// Notes the version of the schema: 1 version.
 pub const SET_VERSION: &str = "INSERT INTO backup_codes_schema (one, version) VALUES (1, ?1)";
 
+/// How many of these tables, indexes and triggers there are: 1 their names, a JSON array.
+pub const OBJECTS: &str =
+    "SELECT count(*) FROM sqlite_master WHERE name IN (SELECT value FROM json_each(?1))";
+
+/// The names of all that [`SCHEMA`] makes.
+pub fn schema_names() -> impl Iterator<Item = &'static str> {
+    let made = SCHEMA
+        .lines()
+        .filter_map(|line| line.strip_prefix("CREATE "));
+    made.filter_map(|made| {
+        made.split(' ')
+            .find(|word| word.starts_with("backup_codes_"))
+    })
+}
+
 /// A record: 1 user.
 pub const LOAD: &str = "SELECT record, revision FROM backup_codes_records WHERE user_key = ?1";
 
@@ -43,10 +58,10 @@ WHERE user_key = ?1 AND revision = ?12";
 /// Removes a record: 1 user, 2 the revision it has.
 pub const REMOVE: &str = "DELETE FROM backup_codes_records WHERE user_key = ?1 AND revision = ?2";
 
-/// Events not yet acknowledged: 1 how many.
+/// Events not yet acknowledged: 1 how many, 2 the number of the last one before.
 pub const UNDELIVERED: &str = "\
-SELECT body FROM backup_codes_events INDEXED BY backup_codes_events_undelivered
-WHERE delivered = 0 ORDER BY seq LIMIT ?1";
+SELECT body, seq FROM backup_codes_events INDEXED BY backup_codes_events_undelivered
+WHERE delivered = 0 AND seq > ?2 ORDER BY seq LIMIT ?1";
 
 /// Acknowledges events: 1 their ids, a JSON array of hex.
 pub const ACKNOWLEDGE: &str = "\

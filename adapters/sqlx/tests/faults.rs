@@ -475,6 +475,8 @@ async fn a_damaged_event_keeps_no_other_from_being_read() {
 
         site.sql("UPDATE backup_codes_events SET delivered = 0")
             .await;
+        // However many of those that cannot be read come first.
+        assert_eq!(store.undelivered(1).await.unwrap().len(), 1);
         let listed = store.undelivered(1000).await.unwrap();
         assert_eq!(listed.len(), all.events.len() - damaged);
         let page = store.audit_page(&AuditQuery::new()).await.unwrap();

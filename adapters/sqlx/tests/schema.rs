@@ -174,3 +174,35 @@ async fn stores_under_two_prefixes_do_not_see_each_other() {
                WHERE name NOT GLOB 'backup_codes_*' AND name NOT GLOB 'shop_*'";
     assert_eq!(count(&sqlite, sql).await, 0);
 }
+
+#[tokio::test]
+async fn a_schema_that_has_lost_a_part_is_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, (damage, text)) in [
+        ("DROP TRIGGER backup_codes_records_updated", INCOMPLETE),
+        ("DROP INDEX backup_codes_records_by_use", INCOMPLETE),
+        ("DROP TABLE backup_codes_events", INCOMPLETE),
+        ("DROP TABLE backup_codes_schema", INCOMPLETE),
+        ("DELETE FROM backup_codes_schema", INCOMPLETE),
+        (
+            "UPDATE backup_codes_schema SET version = 0",
+            "a row of the table schema is damaged in column version: restore or remove it",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = folder.path().join(format!("{number}.db"));
+        let sqlite = pool(options(&file).journal_mode(Journal::Wal)).await;
+        SqliteStore::open(sqlite.clone()).await.unwrap();
+        SqliteStore::open(sqlite.clone()).await.unwrap();
+        sqlx::raw_sql(damage).execute(&sqlite).await.unwrap();
+        let before = schema(&sqlite).await;
+        let error = SqliteStore::open(sqlite.clone()).await.unwrap_err();
+        assert_eq!(error.to_string(), text, "{damage}");
+        assert_eq!(schema(&sqlite).await, before, "{damage}");
+    }
+}
+
+const INCOMPLETE: &str = "the schema of backup codes is incomplete: restore the tables, indexes and \
+                          triggers of sqlite_sql::SCHEMA, writes would lose their events";

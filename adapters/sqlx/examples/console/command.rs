@@ -98,8 +98,15 @@ pub(crate) fn may_be_kept(line: &str) -> bool {
         let read = Attempt::parse(typed, &Formats::default(), id);
         matches!(read, Err(NotACode::Shape))
     };
+    // A code cut short, or with a symbol too many, gives away as much as a whole one.
+    let no_part = |word: &str| {
+        let symbols = word.chars().filter(char::is_ascii_alphanumeric).count();
+        !(12..=24).contains(&symbols) || !word.contains(|c: char| c.is_ascii_digit())
+    };
+    let every_run = || (0..words.len()).flat_map(|i| (i..words.len()).map(move |j| (i, j)));
     (arguments.is_empty() || !command.arguments.contains("CODE"))
-        && (0..words.len()).all(|i| no_code(words[i]) && no_code(&words[i..].join(" ")))
+        && words.iter().all(|word| no_part(word))
+        && every_run().all(|(i, j)| no_code(&words[i..=j].join(" ")))
 }
 
 /// What may stand after these whole words: words of commands, accounts, roles.
