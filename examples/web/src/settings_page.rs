@@ -79,6 +79,9 @@ struct Lines {
     lines: Vec<Line>,
     first: bool,
     next: Option<String>,
+    /// When this was read. With it Refresh leads to another address; a browser does not load the
+    /// same one anew when it ends in `#users`.
+    at: i64,
     /// A user without codes whose name is just what was searched for.
     found: Option<User>,
 }
@@ -416,6 +419,7 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
         sorts,
         lines: rows.into_iter().zip(ids).map(line).collect(),
         first: list.after.is_empty(),
+        at: now().unix_millis(),
         next,
         found,
     })
