@@ -346,7 +346,7 @@ fn figures(app: &App, usage: Usage, windows: &Windows) -> Figures {
         Bar {
             day: app.zone.day(day.start),
             count: *count,
-            x: number * 10,
+            x: number * 16,
             y: CHART - height,
             height,
             named: number % 7 == 1,
