@@ -1,14 +1,15 @@
 //! The application: what it holds, how it starts, what it does on a schedule.
 
 use std::collections::BTreeSet;
+use std::fs::OpenOptions;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use backup_codes::{
-    Action, BackupCodes, Context, Cost, Decision, Hasher, Hashing, KeyId, Keyring, Notice, Pepper,
-    PoolSize, Request, RolePolicy, SharedSettings, Subject, Timestamp,
+    Action, BackupCodes, Context, Cost, Decision, Hasher, Hashing, KeyId, Keyring, Notice,
+    Override, Pepper, PoolSize, Request, RolePolicy, SharedSettings, Subject, Timestamp,
 };
 use backup_codes_sqlx::{SqliteAudit, SqliteStore};
 use jiff::tz::TimeZone;
@@ -109,6 +110,8 @@ pub struct App {
     /// Wrong passwords, and wrong codes of authenticator apps. Backup codes have a throttle of
     /// their own, which cannot be left out.
     pub(crate) password_tries: Throttle,
+    /// Wrong passwords for a name from all addresses together.
+    pub(crate) password_tries_in_all: Throttle,
     pub(crate) authenticator_tries: Throttle,
     pub(crate) zone: Zone,
     pub(crate) site: String,
@@ -156,7 +159,8 @@ impl App {
                 .await
                 .map_err(while_doing("making the table of sessions"))?,
             passwords,
-            password_tries: Throttle::new(50),
+            password_tries: Throttle::new(20),
+            password_tries_in_all: Throttle::new(1000),
             authenticator_tries: Throttle::new(5),
             zone: Zone::new(options.zone),
             site: options.site,
@@ -194,6 +198,27 @@ impl App {
                 .map_err(while_doing("saving the first settings"))?;
         }
         Ok(())
+    }
+
+    /// An override code for somebody who cannot get in, issued by whoever runs the program: the
+    /// way out when no administrator can log in either. It counts for a day.
+    ///
+    /// # Errors
+    /// [`StartError`] with what was being done.
+    pub async fn issue_override(&self, name: &str) -> Result<Override, StartError> {
+        let user = self.users.find(name).await;
+        let user = user
+            .map_err(while_doing("looking for the user"))?
+            .ok_or("there is no such user")
+            .map_err(while_doing("looking for the user"))?;
+        let day = Duration::from_secs(24 * 60 * 60);
+        let issued = self
+            .codes
+            .issue_override(&user.subject(), day, &Context::system(now()))
+            .await
+            .map_err(while_doing("issuing an override code"))?;
+        self.tell(issued.notice());
+        Ok(issued)
     }
 
     /// Starts what is done on a schedule. The tasks end with the runtime.
@@ -279,6 +304,12 @@ impl App {
 }
 
 async fn open_database(options: &Options) -> Result<SqlitePool, sqlx::Error> {
+    // Secrets of authenticator apps are in it: nobody else's to read.
+    let mut file = OpenOptions::new();
+    file.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    drop(file.open(&options.database)?);
     let connect = SqliteConnectOptions::new()
         .filename(&options.database)
         .create_if_missing(true)

@@ -15,8 +15,8 @@ use totp_rs::{Builder, Secret, Totp};
 use crate::app::{App, now};
 use crate::error_pages::PageError;
 use crate::frame::{Frame, done, draw, not_done};
-use crate::login::{CodeForm, password_is_right};
-use crate::session::{SignedIn, Visitor};
+use crate::login::{CodeForm, Place, password_is_right};
+use crate::session::{SignedIn, Visitor, note_second_factor};
 use crate::users::User;
 
 const PROFILE: &str = "/profile";
@@ -100,6 +100,7 @@ pub(crate) async fn activate(
         return not_done(&visitor, text, PROFILE).await;
     };
     if app.users.activate_totp(&user.id, secret).await? {
+        note_second_factor(&visitor.session).await?;
         done(&visitor, "The authenticator app is set up.", PROFILE).await
     } else {
         not_done(&visitor, "There is a newer secret: use that one.", PROFILE).await
@@ -136,7 +137,7 @@ pub(crate) async fn is_users_own(
     typed: &str,
 ) -> Result<bool, PageError> {
     let user = &visitor.user;
-    password_is_right(app, &user.id, typed, Some(&user.password)).await
+    password_is_right(app, &user.id, Place::SignedIn, typed, Some(&user.password)).await
 }
 
 /// Whether this is a code of the app with this secret, not used before. Counts a try.
@@ -163,6 +164,8 @@ pub(crate) async fn accepts(
     };
     if right {
         app.authenticator_tries.clear(&user.id);
+    } else {
+        tracing::warn!(user = %user.id.escape_debug(), "wrong code of an authenticator app");
     }
     Ok(right)
 }

@@ -17,7 +17,7 @@ use crate::authenticator_page::{FreshPassword, WRONG_PASSWORD, is_users_own};
 use crate::error_pages::PageError;
 use crate::frame::{Frame, done, draw, not_done};
 use crate::login::{CodeForm, not_a_code, refused};
-use crate::session::{SignedIn, Visitor};
+use crate::session::{SignedIn, Visitor, note_second_factor};
 use crate::zone::{Moment, Zone};
 
 const PAGE: &str = "/profile/backup-codes";
@@ -228,6 +228,7 @@ pub(crate) async fn activate(
     match activation {
         Activation::Activated(notice) => {
             app.tell(&notice);
+            note_second_factor(&visitor.session).await?;
             let text = format!("The codes of sheet {label} count from now on, and no others.");
             done(&visitor, text, PAGE).await
         }

@@ -1,5 +1,8 @@
 //! Exports that no spreadsheet takes for a formula.
 
+/// What a formula begins with, full-width forms included.
+const FORMULA: &str = "=+-@|%\u{ff1d}\u{ff0b}\u{ff0d}\u{ff20}";
+
 /// One line of CSV (RFC 4180). Every cell is quoted, and one that a spreadsheet would calculate
 /// begins with an apostrophe.
 pub(crate) fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
@@ -10,11 +13,17 @@ pub(crate) fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
         }
         line.push('"');
         let first = cell.trim_start().chars().next();
-        let formula = first.is_some_and(|c| "=+-@|%\u{ff1d}\u{ff0b}\u{ff0d}\u{ff20}".contains(c));
+        let formula = first.is_some_and(|c| FORMULA.contains(c));
         if formula || cell.starts_with(|c: char| c.is_control()) {
             line.push('\'');
         }
+        // Where `;` separates cells, quotes do not keep the rest of this one together.
+        let mut begins = false;
         for c in cell.chars() {
+            if begins && FORMULA.contains(c) {
+                line.push('\'');
+            }
+            begins = c == ';' || (begins && c.is_whitespace());
             match c {
                 '"' => line.push_str("\"\""),
                 c if c.is_control() => line.push('\u{fffd}'),
@@ -36,7 +45,7 @@ pub(crate) fn tame_json(json: &str) -> String {
         match c {
             '"' if !escaped => in_string = !in_string,
             // In the middle of a word or a date it begins nothing.
-            '=' | '+' | '-' | '@' | '|' | '%' if in_string && !before.is_ascii_alphanumeric() => {
+            c if FORMULA.contains(c) && in_string && !before.is_ascii_alphanumeric() => {
                 tame.push_str(&format!("\\u{:04x}", u32::from(c)));
                 before = c;
                 continue;
@@ -65,6 +74,7 @@ mod tests {
             ("-2", "\"'-2\"\r\n"),
             ("\u{ff1d}1", "\"'\u{ff1d}1\"\r\n"),
             ("a\r\n=1", "\"a\u{fffd}\u{fffd}=1\"\r\n"),
+            ("a;=1; -2", "\"a;'=1; '-2\"\r\n"),
         ] {
             assert_eq!(line([cell]), expected);
         }

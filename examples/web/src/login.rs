@@ -1,5 +1,6 @@
 //! Logging in: the password, then a second factor where one was set up.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use askama::Template;
@@ -7,7 +8,7 @@ use axum::Form;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use backup_codes::{Level, NotACode, Receipt, Redeem, Refusal};
+use backup_codes::{Context, Level, NotACode, Receipt, Redeem, Refusal};
 use serde::Deserialize;
 use tower_sessions::Session;
 
@@ -17,8 +18,9 @@ use crate::error_pages::{PageError, minutes};
 use crate::frame::{Frame, done, draw, not_done};
 use crate::passwords::PasswordError;
 use crate::session::{
-    Circumstances, HalfWay, Step, Visitor, leave_flash, sign_in, take_flash, whoever,
+    Circumstances, HalfWay, SecondFactor, Step, Visitor, leave_flash, sign_in, take_flash, whoever,
 };
+use crate::throttle::Throttle;
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -75,7 +77,8 @@ pub(crate) async fn password(
     let name = form.user.trim();
     let user = app.users.find(name).await?;
     let hash = user.as_ref().map(|user| &*user.password);
-    let right = password_is_right(&app, name, &form.password, hash).await?;
+    let place = Place::of(&context);
+    let right = password_is_right(&app, name, place, &form.password, hash).await?;
     let Some(user) = user.filter(|_| right) else {
         let page = LoginPage {
             frame: Frame::default(),
@@ -86,29 +89,68 @@ pub(crate) async fn password(
     };
     let context = context.by(&user.subject());
     if app.has_second_factor(&user, &context).await? {
-        sign_in(&session, &user, Step::Password).await?;
+        sign_in(&session, &user, Step::Password, SecondFactor::NotYet).await?;
         return Ok(Redirect::to("/login/second").into_response());
     }
-    sign_in(&session, &user, Step::Complete).await?;
+    sign_in(&session, &user, Step::Complete, SecondFactor::NotYet).await?;
     leave_flash(&session, true, "You are signed in.").await?;
     Ok(Redirect::to("/profile").into_response())
 }
 
-/// Compares a password, under the limit on tries.
+/// Where a password is typed. Who guesses from somewhere, or from everywhere, does not use up the
+/// tries of people elsewhere, or of those who are signed in.
+pub(crate) enum Place {
+    /// The login form, from this address or its neighbours.
+    Login(Option<IpAddr>),
+    /// A page of somebody who is signed in.
+    SignedIn,
+}
+
+impl Place {
+    fn of(context: &Context) -> Self {
+        Self::Login(context.address())
+    }
+
+    /// What tries are counted by. A /64 is one household's or one machine's.
+    fn key(&self, name: &str) -> String {
+        match self {
+            Self::Login(Some(IpAddr::V6(address))) => {
+                format!("{:x} {name}", address.to_bits() >> 64)
+            }
+            Self::Login(Some(IpAddr::V4(address))) => format!("{address} {name}"),
+            Self::Login(None) => format!("nowhere {name}"),
+            Self::SignedIn => format!("here {name}"),
+        }
+    }
+}
+
+/// Compares a password, under the limits on tries.
 pub(crate) async fn password_is_right(
     app: &App,
     name: &str,
+    place: Place,
     typed: &str,
     hash: Option<&str>,
 ) -> Result<bool, PageError> {
-    app.password_tries
-        .begin(name, now())
-        .map_err(PageError::too_many)?;
+    let key = place.key(name);
+    let begin = |tries: &Throttle, key: &str| tries.begin(key, now()).map_err(PageError::too_many);
+    begin(&app.password_tries, &key)?;
+    if matches!(place, Place::Login(_)) {
+        begin(&app.password_tries_in_all, name)?;
+    }
     let verified = app.passwords.verify(typed, hash).await;
     match &verified {
-        Ok(true) => app.password_tries.clear(name),
+        Ok(true) => app.password_tries.clear(&key),
         Ok(false) => {}
-        Err(PasswordError::Busy | PasswordError::Failed(_)) => app.password_tries.take_back(name),
+        Err(PasswordError::Busy | PasswordError::Failed(_)) => {
+            app.password_tries.take_back(&key);
+            if matches!(place, Place::Login(_)) {
+                app.password_tries_in_all.take_back(name);
+            }
+        }
+    }
+    if matches!(verified, Ok(false)) {
+        tracing::warn!(user = %name.escape_debug(), "wrong password");
     }
     Ok(verified?)
 }
@@ -138,7 +180,13 @@ pub(crate) async fn code(
     match app.codes.redeem(subject, &form.code, context).await? {
         Redeem::Accepted(receipt) => {
             app.tell(receipt.notice());
-            sign_in(&visitor.session, &visitor.user, Step::Complete).await?;
+            sign_in(
+                &visitor.session,
+                &visitor.user,
+                Step::Complete,
+                SecondFactor::Shown,
+            )
+            .await?;
             done(&visitor, welcome(&receipt), "/profile/backup-codes").await
         }
         Redeem::Refused(refusal) => {
@@ -162,7 +210,13 @@ pub(crate) async fn authenticator(
         let text = "This code was not accepted. Wait for the app's next one and type that.";
         return not_done(&visitor, text, "/login/second").await;
     }
-    sign_in(&visitor.session, &visitor.user, Step::Complete).await?;
+    sign_in(
+        &visitor.session,
+        &visitor.user,
+        Step::Complete,
+        SecondFactor::Shown,
+    )
+    .await?;
     done(&visitor, "You are signed in.", "/profile").await
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use backup_codes_web::{App, Cookies, DEMO_USERS, Options, router};
@@ -28,12 +29,31 @@ struct Arguments {
     /// on <http://localhost>. Only on a loopback address.
     #[arg(long)]
     insecure_loopback_cookies: bool,
+    /// Prints an override code for this user and ends: the way out when no administrator can get
+    /// in.
+    #[arg(long, value_name = "NAME")]
+    r#override: Option<String>,
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> ExitCode {
     tracing_subscriber::fmt().init();
-    let arguments = Arguments::parse();
+    match serve(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut line = error.to_string();
+            let mut source = error.source();
+            while let Some(error) = source {
+                line = format!("{line}: {error}");
+                source = error.source();
+            }
+            eprintln!("{line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if arguments.insecure_loopback_cookies && !arguments.listen.ip().is_loopback() {
         return Err("--insecure-loopback-cookies is for a loopback address".into());
     }
@@ -48,6 +68,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Options::new(arguments.db)
     };
     let app = Arc::new(App::open(options).await?);
+    if let Some(name) = &arguments.r#override {
+        let issued = app.issue_override(name).await?;
+        println!("{} (until {})", *issued.expose(), issued.expires_at());
+        return Ok(());
+    }
     app.start_tasks();
     let listener = TcpListener::bind(arguments.listen).await?;
     let address = listener.local_addr()?;

@@ -34,6 +34,9 @@ const KEPT_FOR: cookie::time::Duration = cookie::time::Duration::hours(8);
 struct SignIn {
     user: String,
     step: Step,
+    /// Whether a second factor was shown, or set up, in this session. One that was made by the
+    /// password alone ends when a second factor is set up elsewhere.
+    second_factor: bool,
     /// Kept here, since messages make the session itself last longer.
     until: Timestamp,
 }
@@ -45,6 +48,13 @@ pub(crate) enum Step {
     Password,
     /// Signed in.
     Complete,
+}
+
+/// Whether a second factor was shown in a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SecondFactor {
+    Shown,
+    NotYet,
 }
 
 /// A message for the next page.
@@ -67,7 +77,12 @@ pub(crate) fn layer(app: &App) -> SessionManagerLayer<SqliteSessions> {
 }
 
 /// Takes a step of the login, under a new session id (ASVS 5.0, 7.2.4).
-pub(crate) async fn sign_in(session: &Session, user: &User, step: Step) -> Result<(), PageError> {
+pub(crate) async fn sign_in(
+    session: &Session,
+    user: &User,
+    step: Step,
+    second_factor: SecondFactor,
+) -> Result<(), PageError> {
     session.cycle_id().await?;
     let lasts = match step {
         Step::Password => HALF_WAY_FOR,
@@ -76,10 +91,25 @@ pub(crate) async fn sign_in(session: &Session, user: &User, step: Step) -> Resul
     let sign_in = SignIn {
         user: user.id.clone(),
         step,
+        second_factor: second_factor == SecondFactor::Shown,
         until: now().saturating_add(lasts),
     };
     session.insert(SIGN_IN, sign_in).await?;
     Ok(())
+}
+
+/// Notes that whoever is signed in here has set up a second factor, under a new session id.
+pub(crate) async fn note_second_factor(session: &Session) -> Result<(), PageError> {
+    let Some(sign_in) = session.get::<SignIn>(SIGN_IN).await? else {
+        return Ok(());
+    };
+    session.cycle_id().await?;
+    let second_factor = true;
+    let sign_in = SignIn {
+        second_factor,
+        ..sign_in
+    };
+    Ok(session.insert(SIGN_IN, sign_in).await?)
 }
 
 /// Leaves a message for the next page.
@@ -124,13 +154,22 @@ pub(crate) async fn whoever(
     app: &App,
     session: &Session,
 ) -> Result<Option<(User, Step)>, PageError> {
-    let Some(SignIn { user, step, until }) = session.get(SIGN_IN).await? else {
+    let Some(sign_in) = session.get::<SignIn>(SIGN_IN).await? else {
         return Ok(None);
     };
-    if now() >= until {
+    if now() >= sign_in.until {
         return Ok(None);
     }
-    Ok(app.users.find(&user).await?.map(|user| (user, step)))
+    let Some(user) = app.users.find(&sign_in.user).await? else {
+        return Ok(None);
+    };
+    if sign_in.step == Step::Complete && !sign_in.second_factor {
+        let context = Context::new(now()).by(&user.subject());
+        if app.has_second_factor(&user, &context).await? {
+            return Ok(Some((user, Step::Password)));
+        }
+    }
+    Ok(Some((user, sign_in.step)))
 }
 
 /// The circumstances of a request, by nobody yet.

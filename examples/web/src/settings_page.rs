@@ -9,7 +9,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use backup_codes::{
-    Action, Decision, PermittedRoles, Request, RolePolicy as _, SaveSettings, Settings,
+    Action, Decision, PermittedRoles, Request, Role, RolePolicy as _, SaveSettings, Settings,
     SettingsDraft, Switch, Usage, UserFilter, UserOrder, UserRow, UsersQuery, Windows,
 };
 use serde::Deserialize;
@@ -253,12 +253,36 @@ pub(crate) async fn save(
         }
         _ => {}
     }
-    let mut settings = in_force(&app)?.settings;
+    let based_on = match &*form.based_on {
+        "" => None,
+        text => Some(text.parse().map_err(|_| {
+            PageError::unprocessable("The form does not say what it is based on. Load it anew.")
+        })?),
+    };
+    // What the form does not show is taken from the settings it was drawn from, not from an older
+    // copy of this node's. If those are overtaken too, so is the form.
+    let mut current = in_force(&app)?;
+    if current.based_on() != based_on {
+        app.codes.refresh_settings(now()).await?;
+        current = in_force(&app)?;
+        if current.based_on() != based_on {
+            return overtaken(&app, &visitor, frame, &form, &current).await;
+        }
+    }
+    let mut settings = current.settings;
     settings.set_switch(if form.on { Switch::On } else { Switch::Off });
     if roles.len() == ROLES.len() {
         settings.permit_all_roles();
     } else {
-        settings.permit_roles(roles.iter().copied());
+        // Roles that this page does not know stay as they were.
+        let kept = match settings.permitted() {
+            PermittedRoles::Chosen(chosen) => chosen.clone(),
+            PermittedRoles::All => BTreeSet::new(),
+        };
+        let unknown = kept
+            .into_iter()
+            .filter(|role| ROLES.iter().all(|known| known.id != role.as_str()));
+        settings.permit_roles(roles.iter().copied().map(Role::from).chain(unknown));
     }
     let threshold = form.low_threshold.trim().parse().ok();
     let set = threshold.map(|threshold| settings.set_low_threshold(threshold));
@@ -271,27 +295,32 @@ pub(crate) async fn save(
                     not log in again. Set up an authenticator app first.";
         return again(&app, &visitor, frame.saying(false, text), form).await;
     }
-    let based_on = match &*form.based_on {
-        "" => None,
-        text => Some(text.parse().map_err(|_| {
-            PageError::unprocessable("The form does not say what it is based on. Load it anew.")
-        })?),
-    };
     let draft = SettingsDraft::new(settings, based_on);
     match app.codes.save_settings(draft, &visitor.context).await? {
         SaveSettings::Saved => done(&visitor, "The changes are saved and in force.", PAGE).await,
         SaveSettings::Overtaken(in_force) => {
-            let text = format!(
-                "Nothing of yours was saved: somebody else saved before you. You see what is in \
-                 force now. You wanted: {}.",
-                wish(&form)
-            );
-            let form = SettingsForm::new(&in_force);
-            let frame = frame.saying(false, text);
-            let page = page(&app, &visitor, frame, form, List::default()).await?;
-            Ok((StatusCode::CONFLICT, page).into_response())
+            overtaken(&app, &visitor, frame, &form, &in_force).await
         }
     }
+}
+
+/// Shows what is in force, where somebody else saved before.
+async fn overtaken(
+    app: &App,
+    visitor: &Visitor,
+    frame: Frame,
+    form: &SettingsForm,
+    in_force: &SettingsDraft,
+) -> Result<Response, PageError> {
+    let text = format!(
+        "Nothing of yours was saved: somebody else saved before you. You see what is in force now. \
+         You wanted: {}.",
+        wish(form)
+    );
+    let form = SettingsForm::new(in_force);
+    let frame = frame.saying(false, text);
+    let page = page(app, visitor, frame, form, List::default()).await?;
+    Ok((StatusCode::CONFLICT, page).into_response())
 }
 
 /// The page with the form as it was sent.

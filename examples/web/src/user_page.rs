@@ -46,7 +46,15 @@ pub(crate) struct OverrideForm {
 }
 
 fn page_of(user: &User) -> String {
-    format!("/settings/backup-codes/users/{}", user.id)
+    let id: String = user
+        .id
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect();
+    format!("/settings/backup-codes/users/{id}")
 }
 
 /// The user of the address, for those who may see reports: others do not learn who there is.
