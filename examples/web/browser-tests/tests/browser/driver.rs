@@ -74,7 +74,8 @@ pub(crate) async fn play(name: &str, test: impl AsyncFnOnce(&Stage)) {
             let required = env::var_os("BACKUP_CODES_BROWSER").is_some_and(|it| it == "required");
             assert!(!required, "{why}");
             // Past the capture of a passing test's output.
-            writeln!(std::io::stderr(), "skipped: {name}: {why}").unwrap();
+            let mut stderr = std::io::stderr();
+            writeln!(stderr, "skipped: {name}: {why}").unwrap();
             return;
         }
     };
