@@ -1,9 +1,10 @@
 //! Passwords: hashed with Argon2id off the executor, under a bound of their own.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::PasswordHasher as _;
+use argon2::password_hash::phc::Output;
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use backup_codes::Cost;
 use rand_core::TryRng as _;
 use tokio::sync::Semaphore;
@@ -36,6 +37,9 @@ pub(crate) struct Passwords {
     nobody: Arc<str>,
     admitted: Arc<Semaphore>,
     running: Arc<Semaphore>,
+    /// Memory to hash in, as much as runs at once. It is kept: freed, such pieces stay with the
+    /// allocator, a pair for each thread, and under load made up most of the process.
+    matrices: Arc<Mutex<Vec<Vec<Block>>>>,
 }
 
 impl Passwords {
@@ -49,6 +53,7 @@ impl Passwords {
             nobody,
             admitted: Arc::new(Semaphore::new(threads + WAITING)),
             running: Arc::new(Semaphore::new(threads)),
+            matrices: Arc::default(),
         })
     }
 
@@ -71,9 +76,19 @@ impl Passwords {
     ) -> Result<bool, PasswordError> {
         let known = hash.is_some();
         let hash: Arc<str> = hash.map_or_else(|| Arc::clone(&self.nobody), Arc::from);
-        let (argon2, typed) = (self.argon2.clone(), typed.to_owned());
+        let (matrices, typed) = (Arc::clone(&self.matrices), typed.to_owned());
         let same = self
-            .run(move || Ok(argon2.verify_password(typed.as_bytes(), &*hash).is_ok()))
+            .run(move || {
+                let kept = matrices
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .pop();
+                let mut matrix = kept.unwrap_or_default();
+                let same = is_password(&typed, &hash, &mut matrix);
+                let mut matrices = matrices.lock().unwrap_or_else(PoisonError::into_inner);
+                matrices.push(matrix);
+                same
+            })
             .await?;
         Ok(same && known)
     }
@@ -99,6 +114,23 @@ impl Passwords {
         .await
         .map_err(failed)?
     }
+}
+
+/// Whether this is the password behind the PHC string.
+fn is_password(typed: &str, phc: &str, matrix: &mut Vec<Block>) -> Result<bool, PasswordError> {
+    let phc = PasswordHash::new(phc).map_err(failed)?;
+    let params = Params::try_from(&phc).map_err(failed)?;
+    let (Some(salt), Some(stored)) = (&phc.salt, &phc.hash) else {
+        return Err(failed("the stored password is no hash"));
+    };
+    matrix.resize(params.block_count(), Block::default());
+    let mut computed = [0; Output::MAX_LENGTH];
+    let computed = &mut computed[..stored.len()];
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into_with_memory(typed.as_bytes(), salt, computed, matrix)
+        .map_err(failed)?;
+    // `Output` compares in constant time.
+    Ok(Output::new(computed).map_err(failed)? == *stored)
 }
 
 fn hash(argon2: &Argon2<'_>, salt: &[u8; 16]) -> Result<String, PasswordError> {
