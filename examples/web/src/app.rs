@@ -318,7 +318,9 @@ async fn open_database(options: &Options) -> Result<SqlitePool, sqlx::Error> {
     let connect = SqliteConnectOptions::new()
         .filename(&options.database)
         .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal);
+        .journal_mode(SqliteJournalMode::Wal)
+        // Writers have no queue: with the usual five seconds an unlucky one of 64 gave up.
+        .busy_timeout(Duration::from_secs(30));
     SqlitePoolOptions::new()
         .max_connections(CONNECTIONS)
         .connect_with(connect)
