@@ -115,7 +115,7 @@ pub struct App {
     /// Wrong passwords, and wrong codes of authenticator apps. Backup codes have a throttle of
     /// their own, which cannot be left out.
     pub(crate) password_tries: Throttle,
-    /// Wrong passwords for a name from all addresses together.
+    /// Passwords tried for a name from all addresses together.
     pub(crate) password_tries_in_all: Throttle,
     pub(crate) authenticator_tries: Throttle,
     pub(crate) zone: Zone,
@@ -206,7 +206,8 @@ impl App {
     }
 
     /// An override code for somebody who cannot get in, issued by whoever runs the program: the
-    /// way out when no administrator can log in either. It counts for a day.
+    /// way out when no administrator can log in either, as long as codes are switched on. It counts
+    /// for a day.
     ///
     /// # Errors
     /// [`StartError`] with what was being done.

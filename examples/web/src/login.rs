@@ -149,8 +149,10 @@ pub(crate) async fn password_is_right(
             }
         }
     }
+    // Of names that do not exist only that they were typed: it may be a code, in the wrong field.
     if matches!(verified, Ok(false)) {
-        tracing::warn!(user = %name.escape_debug(), "wrong password");
+        let user = if hash.is_some() { name } else { "nobody" };
+        tracing::warn!(user = %user.escape_debug(), "wrong password");
     }
     Ok(verified?)
 }

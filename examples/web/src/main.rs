@@ -30,7 +30,7 @@ struct Arguments {
     #[arg(long)]
     insecure_loopback_cookies: bool,
     /// Prints an override code for this user and ends: the way out when no administrator can get
-    /// in.
+    /// in. Codes have to be switched on.
     #[arg(long, value_name = "NAME")]
     r#override: Option<String>,
 }
