@@ -343,20 +343,30 @@ impl Usage {
             if used.quarter < earliest.min(today.start) {
                 break;
             }
-            let count = u64::from(used.count);
-            if today.contains(&used.quarter) {
-                self.used_today += count;
-            }
-            if month.contains(&used.quarter) {
-                self.used_this_month += count;
-            }
-            let day = days.partition_point(|start| *start <= used.quarter);
-            if let Some(slot) = day
-                .checked_sub(1)
-                .and_then(|day| self.used_by_day.get_mut(day))
-            {
-                *slot += count;
-            }
+            self.count_quarter(used.quarter, u64::from(used.count), query);
+        }
+    }
+
+    /// Counts in codes used in the quarter hour of this moment, for a store that sums them up for
+    /// all users.
+    pub fn count_uses(&mut self, at: Timestamp, codes: u64, query: &UsageQuery) {
+        self.count_quarter(quarter_of(at), codes, query);
+    }
+
+    fn count_quarter(&mut self, quarter: u32, codes: u64, query: &UsageQuery) {
+        let Windows { today, month, days } = &query.windows;
+        if today.contains(&quarter) {
+            self.used_today += codes;
+        }
+        if month.contains(&quarter) {
+            self.used_this_month += codes;
+        }
+        let day = days.partition_point(|start| *start <= quarter);
+        if let Some(slot) = day
+            .checked_sub(1)
+            .and_then(|day| self.used_by_day.get_mut(day))
+        {
+            *slot += codes;
         }
     }
 

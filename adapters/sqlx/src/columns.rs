@@ -18,17 +18,11 @@ pub(crate) struct SummaryColumns {
     pub(crate) activated_at: i64,
     pub(crate) expires_at: i64,
     pub(crate) last_used_at: i64,
-    pub(crate) uses: String,
 }
 
 impl From<&Summary> for SummaryColumns {
     fn from(summary: &Summary) -> Self {
         let set = summary.set.as_ref();
-        let uses: Vec<(i64, u16)> = summary
-            .uses
-            .iter()
-            .map(|used| (used.at().unix_millis(), used.count()))
-            .collect();
         Self {
             total: set.map_or(0, |set| i64::from(set.total)),
             unused: set.map_or(NONE, |set| i64::from(set.unused)),
@@ -38,13 +32,12 @@ impl From<&Summary> for SummaryColumns {
                 .and_then(|set| set.expires_at)
                 .map_or(NEVER, Timestamp::unix_millis),
             last_used_at: summary.last_used_at.map_or(NONE, Timestamp::unix_millis),
-            uses: json!(uses).to_string(),
         }
     }
 }
 
 impl SummaryColumns {
-    /// The row of a page for a user with these columns; `uses` is not looked at.
+    /// The row of a page for a user with these columns.
     pub(crate) fn row(
         &self,
         user: UserId,
@@ -72,6 +65,15 @@ impl SummaryColumns {
         summary.last_used_at = known(self.last_used_at, NONE, "last_used_at")?;
         Ok(UserRow::new(user, &summary, now, void_before))
     }
+}
+
+/// The uses of a summary as JSON: starts of quarter hours, with the codes used in each.
+pub(crate) fn uses(summary: &Summary) -> String {
+    let uses = summary.uses.iter();
+    let uses: Vec<(i64, u16)> = uses
+        .map(|used| (used.at().unix_millis(), used.count()))
+        .collect();
+    json!(uses).to_string()
 }
 
 fn hex(bytes: &[u8]) -> String {

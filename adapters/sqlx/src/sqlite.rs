@@ -6,13 +6,13 @@ use std::sync::Arc;
 use backup_codes::{
     AuditSink, CodeRepository, Directory, Durability, Event, EventId, Expected, Freshness, Loaded,
     Put, PutError, PutOutcome, Revision, Settings, SettingsStore, Timestamp, Usage, UsageQuery,
-    UserFilter, UserId, UserOrder, UserRow, UsersQuery, Windows,
+    UserFilter, UserId, UserOrder, UserRow, UsersQuery,
 };
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteExecutor, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
 
 use crate::audit_log::{AuditPage, AuditPosition, AuditQuery};
-use crate::columns::{NEVER, NONE, SummaryColumns, step};
+use crate::columns::{NEVER, NONE, SummaryColumns, step, uses};
 use crate::error::Error;
 use crate::prefix::Prefix;
 use crate::sqlite_error::of_write;
@@ -195,12 +195,7 @@ impl SqliteStore {
             .await
             .map_err(Error::of_sqlite)?;
         if known_version(found)?.is_none() {
-            let there: i64 = sqlx::query_scalar(text(sql::OBJECTS))
-                .bind(self.objects())
-                .fetch_one(&mut *transaction)
-                .await
-                .map_err(Error::of_sqlite)?;
-            if there > 0 {
+            if self.objects_there(&mut *transaction).await? > 0 {
                 return Err(Error::IncompleteSchema);
             }
             sqlx::raw_sql(text(sql::SCHEMA))
@@ -219,23 +214,23 @@ impl SqliteStore {
 
     /// Checks that nothing of the schema was lost: without a trigger a write would lose its events.
     async fn check_schema(&self) -> Result<(), Error> {
-        let there: i64 = sqlx::query_scalar(sql::OBJECTS)
-            .bind(self.objects())
-            .fetch_one(&self.pool)
-            .await
-            .map_err(Error::of_sqlite)?;
-        let all = sql::schema_names().count();
-        if usize::try_from(there).is_ok_and(|there| there == all) {
+        if self.objects_there(&self.pool).await? == sql::schema_names().count() {
             Ok(())
         } else {
             Err(Error::IncompleteSchema)
         }
     }
 
-    /// The names of all tables, indexes and triggers, as JSON.
-    fn objects(&self) -> String {
+    /// How many of the schema's tables, indexes and triggers there are.
+    async fn objects_there(&self, database: impl SqliteExecutor<'_>) -> Result<usize, Error> {
         let names = sql::schema_names().map(|name| self.sql.prefix.apply(name));
-        serde_json::Value::from(names.collect::<Vec<_>>()).to_string()
+        let names = serde_json::Value::from(names.collect::<Vec<_>>());
+        let there: i64 = sqlx::query_scalar(sql::OBJECTS)
+            .bind(names.to_string())
+            .fetch_one(database)
+            .await
+            .map_err(Error::of_sqlite)?;
+        Ok(usize::try_from(there).unwrap_or(0))
     }
 
     /// The version of the schema, if the tables are there.
@@ -483,7 +478,6 @@ fn user_row(row: &SqliteRow, query: &UsersQuery) -> Result<UserRow, Error> {
         activated_at: row.try_get("activated_at").map_err(Error::of_sqlite)?,
         expires_at: row.try_get("expires_at").map_err(Error::of_sqlite)?,
         last_used_at: row.try_get("last_used_at").map_err(Error::of_sqlite)?,
-        uses: String::new(),
     };
     columns.row(user, query.now, query.void_before)
 }
@@ -525,11 +519,9 @@ impl CodeRepository for SqliteStore {
             Expected::Absent => &self.sql.create,
             Expected::At(_) => &self.sql.replace,
         };
-        let (new, old);
-        new = put.revision.to_bytes();
         let query = sqlx::query(safe(sql))
             .bind(put.user.as_bytes())
-            .bind(&new[..])
+            .bind(put.revision.to_bytes().to_vec())
             .bind(put.record)
             .bind(columns.total)
             .bind(columns.unused)
@@ -537,14 +529,11 @@ impl CodeRepository for SqliteStore {
             .bind(columns.activated_at)
             .bind(columns.expires_at)
             .bind(columns.last_used_at)
-            .bind(columns.uses)
+            .bind(uses(put.summary))
             .bind(step);
         let query = match put.expected {
             Expected::Absent => query,
-            Expected::At(revision) => {
-                old = revision.to_bytes();
-                query.bind(&old[..])
-            }
+            Expected::At(old) => query.bind(old.to_bytes().to_vec()),
         };
         let done = query.execute(&self.pool).await.map_err(of_write)?;
         Ok(outcome(done.rows_affected()))
@@ -557,7 +546,7 @@ impl CodeRepository for SqliteStore {
     ) -> Result<PutOutcome, PutError<Error>> {
         let done = sqlx::query(safe(&self.sql.remove))
             .bind(user.as_bytes())
-            .bind(&expected.to_bytes()[..])
+            .bind(expected.to_bytes().to_vec())
             .execute(&self.pool)
             .await
             .map_err(of_write)?;
@@ -672,34 +661,12 @@ impl Directory for SqliteStore {
         let corrupt = || Error::corrupt("uses", "count");
         let uses: &str = row.try_get(7).map_err(Error::of_sqlite)?;
         let uses: Vec<(i64, u64)> = serde_json::from_str(uses).map_err(|_| corrupt())?;
-        count_uses(&mut usage, &query.windows, &uses);
+        for (quarter, codes) in uses {
+            let quarter =
+                Timestamp::from_unix_millis(quarter).map_err(Error::bad_time("uses", "quarter"))?;
+            usage.count_uses(quarter, codes, query);
+        }
         Ok(usage)
-    }
-}
-
-/// Adds the uses of each quarter hour to the windows it lies in.
-fn count_uses(usage: &mut Usage, windows: &Windows, uses: &[(i64, u64)]) {
-    let (today, month) = (windows.today(), windows.month());
-    let starts: Vec<i64> = windows.days().map(|day| day.start.unix_millis()).collect();
-    let end = windows.days().last().map_or(0, |day| day.end.unix_millis());
-    for (quarter, count) in uses {
-        let within = |window: &std::ops::Range<Timestamp>| {
-            (window.start.unix_millis()..window.end.unix_millis()).contains(quarter)
-        };
-        if within(&today) {
-            usage.used_today += count;
-        }
-        if within(&month) {
-            usage.used_this_month += count;
-        }
-        let day = starts.partition_point(|start| start <= quarter);
-        if *quarter < end
-            && let Some(day) = day
-                .checked_sub(1)
-                .and_then(|day| usage.used_by_day.get_mut(day))
-        {
-            *day += count;
-        }
     }
 }
 

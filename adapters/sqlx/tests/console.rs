@@ -556,6 +556,11 @@ fn on_a_terminal_names_complete_tables_fit_and_no_code_gets_into_the_history() {
     terminal.say(&format!("status {}\r", sheet[4]), "no such account");
     let spaced = sheet[5].replace('-', " ").to_lowercase();
     terminal.say(&format!("status {spaced}\r"), "type: status");
+    // Whole between other words, and without its last symbol.
+    let (half, rest) = sheet[6].split_at(9);
+    terminal.say(&format!("login {half} {rest} x\r"), "type: login");
+    terminal.say(&format!("status {}\r", &sheet[7][..18]), "no such account");
+    terminal.say("audit from 2026-09-21T14:13:20Z\r", "not allowed");
 
     let help = terminal.say("help\r", "what it does");
     let widest = help
@@ -572,5 +577,6 @@ fn on_a_terminal_names_complete_tables_fit_and_no_code_gets_into_the_history() {
         .lines()
         .filter(|line| !line.starts_with('#'))
         .collect();
-    assert_eq!(kept, ["login alice ", "prepare", "help"]);
+    let audit = "audit from 2026-09-21T14:13:20Z";
+    assert_eq!(kept, ["login alice ", "prepare", audit, "help"]);
 }

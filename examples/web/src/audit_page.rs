@@ -52,6 +52,7 @@ struct AuditPage {
     /// Names as stored, as shown, and whether it is the chosen one.
     kinds: Vec<(&'static str, String, bool)>,
     lines: Vec<Line>,
+    unreadable: usize,
     next: Option<String>,
     zone: String,
 }
@@ -127,6 +128,7 @@ pub(crate) async fn show(
         frame: Frame::of(&app, &visitor, "audit").await?,
         kinds: EventKind::ALL.iter().map(kind).collect(),
         lines: page.events.iter().map(line).collect(),
+        unreadable: page.unreadable,
         next: page.next.map(|position| position.to_string()),
         zone: app.zone.name().to_owned(),
         filter,
@@ -222,6 +224,12 @@ where
                 return Ok(None);
             };
             let page = store.audit_page(&query).await?;
+            if page.unreadable > 0 {
+                tracing::error!(
+                    events = page.unreadable,
+                    "an export leaves out unreadable events"
+                );
+            }
             let text = head.unwrap_or_default() + &lines(page.events).await?;
             let next = page.next.map(|position| query.after(position));
             Ok::<_, Broken>(Some((text, (next, None, store, lines))))

@@ -98,10 +98,13 @@ pub(crate) fn may_be_kept(line: &str) -> bool {
         let read = Attempt::parse(typed, &Formats::default(), id);
         matches!(read, Err(NotACode::Shape))
     };
-    // A code cut short, or with a symbol too many, gives away as much as a whole one.
+    // A code cut short, or with a symbol too many, gives away as much as a whole one. A time, which
+    // is as long, has colons.
     let no_part = |word: &str| {
         let symbols = word.chars().filter(char::is_ascii_alphanumeric).count();
-        !(12..=24).contains(&symbols) || !word.contains(|c: char| c.is_ascii_digit())
+        !(12..=24).contains(&symbols)
+            || !word.contains(|c: char| c.is_ascii_digit())
+            || word.contains(':')
     };
     let every_run = || (0..words.len()).flat_map(|i| (i..words.len()).map(move |j| (i, j)));
     (arguments.is_empty() || !command.arguments.contains("CODE"))
