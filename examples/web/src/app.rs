@@ -5,11 +5,12 @@ use std::fs::OpenOptions;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use backup_codes::{
     Action, BackupCodes, Context, Cost, Decision, Hasher, Hashing, KeyId, Keyring, Notice,
-    Override, Pepper, PoolSize, Request, RolePolicy, SharedSettings, Subject, Timestamp,
+    Override, Pepper, PoolSize, Request, RolePolicy, SaveSettings, SharedSettings, Subject, Switch,
+    Timestamp,
 };
 use backup_codes_sqlx::{SqliteAudit, SqliteStore};
 use jiff::tz::TimeZone;
@@ -17,6 +18,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tokio::time::interval;
 
+use crate::clock::Clock;
 use crate::key_file;
 use crate::passwords::Passwords;
 use crate::session_store::SqliteSessions;
@@ -48,6 +50,8 @@ pub struct Options {
     pub site: String,
     /// The site's time zone.
     pub zone: TimeZone,
+    /// Where the time comes from.
+    pub clock: Clock,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: BTreeSet<IpAddr>,
     /// What the session cookie looks like.
@@ -77,6 +81,7 @@ impl Options {
             database: database.into(),
             site: "backup-codes-web".to_owned(),
             zone: TimeZone::UTC,
+            clock: Clock::system(),
             trusted_proxies: BTreeSet::new(),
             cookies: Cookies::Secure,
             code_cost: Cost::MIB_19,
@@ -119,6 +124,7 @@ pub struct App {
     pub(crate) password_tries_in_all: Throttle,
     pub(crate) authenticator_tries: Throttle,
     pub(crate) zone: Zone,
+    clock: Clock,
     pub(crate) site: String,
     pub(crate) trusted_proxies: BTreeSet<IpAddr>,
     pub(crate) cookies: Cookies,
@@ -168,12 +174,12 @@ impl App {
             password_tries_in_all: Throttle::new(1000),
             authenticator_tries: Throttle::new(5),
             zone: Zone::new(options.zone),
+            clock: options.clock,
             site: options.site,
             trusted_proxies: options.trusted_proxies,
             cookies: options.cookies,
         };
-        app.codes
-            .refresh_settings(now())
+        app.refresh_settings()
             .await
             .map_err(while_doing("reading the settings"))?;
         app.seed().await?;
@@ -198,16 +204,53 @@ impl App {
             // Overtaken by another process that starts: its settings are as good.
             let _ = self
                 .codes
-                .save_settings(draft, &Context::system(now()))
+                .save_settings(draft, &Context::system(self.now()))
                 .await
                 .map_err(while_doing("saving the first settings"))?;
         }
         Ok(())
     }
 
+    /// Reads the settings anew. They are not gone by when older than five minutes;
+    /// [`start_tasks`](Self::start_tasks) reads them often enough.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn refresh_settings(&self) -> Result<(), backup_codes::Error> {
+        self.codes.refresh_settings(self.now()).await
+    }
+
+    /// Switches backup codes on, by whoever runs the program: the way back when they were switched
+    /// off and no administrator can log in. A program that runs meanwhile follows in ten seconds.
+    ///
+    /// # Errors
+    /// [`StartError`] with what was being done.
+    pub async fn switch_on(&self) -> Result<(), StartError> {
+        let doing = "switching backup codes on";
+        loop {
+            let draft = self.codes.policy().edit();
+            let mut draft = draft
+                .ok_or("the settings were never read")
+                .map_err(while_doing(doing))?;
+            if draft.settings.switch() == Switch::On {
+                return Ok(());
+            }
+            draft.settings.set_switch(Switch::On);
+            let saved = self
+                .codes
+                .save_settings(draft, &Context::system(self.now()))
+                .await
+                .map_err(while_doing(doing))?;
+            // Somebody else saved at this moment: again, on what they saved.
+            if saved == SaveSettings::Saved {
+                return Ok(());
+            }
+        }
+    }
+
     /// An override code for somebody who cannot get in, issued by whoever runs the program: the
-    /// way out when no administrator can log in either, as long as codes are switched on. It counts
-    /// for a day.
+    /// way out when no administrator can log in either. It counts for a day, and while codes are
+    /// switched on.
     ///
     /// # Errors
     /// [`StartError`] with what was being done.
@@ -220,17 +263,22 @@ impl App {
         let day = Duration::from_secs(24 * 60 * 60);
         let issued = self
             .codes
-            .issue_override(&user.subject(), day, &Context::system(now()))
+            .issue_override(&user.subject(), day, &Context::system(self.now()))
             .await
             .map_err(while_doing("issuing an override code"))?;
         self.tell(issued.notice());
         Ok(issued)
     }
 
+    /// The time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Starts what is done on a schedule. The tasks end with the runtime.
     pub fn start_tasks(self: &Arc<Self>) {
         self.every(SETTINGS_REFRESH, "reading the settings", |app| async move {
-            app.codes.refresh_settings(now()).await
+            app.refresh_settings().await
         });
         self.every(
             Duration::from_secs(60),
@@ -245,13 +293,13 @@ impl App {
         self.every(
             Duration::from_secs(24 * 60 * 60),
             "purging",
-            |app| async move { app.codes.purge(&Context::system(now())).await.map(drop) },
+            |app| async move { app.codes.purge(&Context::system(app.now())).await.map(drop) },
         );
         self.every(
             Duration::from_secs(24 * 60 * 60),
             "purging events",
             |app| async move {
-                let before = now().saturating_sub(KEEP_EVENTS);
+                let before = app.now().saturating_sub(KEEP_EVENTS);
                 app.store.purge_events(before).await.map(drop)
             },
         );
@@ -290,7 +338,7 @@ impl App {
         let actor = backup_codes::Actor::User(subject.clone());
         self.codes
             .policy()
-            .decide(Request::new(&actor, subject, action, now()))
+            .decide(Request::new(&actor, subject, action, self.now()))
     }
 
     /// Whether this user has anything that stands beside the password.
@@ -326,14 +374,4 @@ async fn open_database(options: &Options) -> Result<SqlitePool, sqlx::Error> {
         .max_connections(CONNECTIONS)
         .connect_with(connect)
         .await
-}
-
-/// The one clock of this application.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "an application reads the clock; the crates do not"
-)]
-pub(crate) fn now() -> Timestamp {
-    // A clock before 1970 or after 9999 is no clock.
-    Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::MIN)
 }

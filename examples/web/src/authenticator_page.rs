@@ -12,7 +12,7 @@ use rand_core::TryRng as _;
 use serde::Deserialize;
 use totp_rs::{Builder, Secret, Totp};
 
-use crate::app::{App, now};
+use crate::app::App;
 use crate::error_pages::PageError;
 use crate::frame::{Frame, done, draw, not_done};
 use crate::login::{CodeForm, Place, password_is_right};
@@ -93,6 +93,7 @@ pub(crate) async fn activate(
     Form(form): Form<CodeForm>,
 ) -> Result<Response, PageError> {
     let user = &visitor.user;
+    begin_try(&app, user)?;
     let pending = user.totp_pending.as_deref();
     let accepted = accepts(&app, user, pending, &form.code).await?;
     let Some(secret) = pending.filter(|_| accepted) else {
@@ -140,21 +141,25 @@ pub(crate) async fn is_users_own(
     password_is_right(app, &user.id, Place::SignedIn, typed, Some(&user.password)).await
 }
 
-/// Whether this is a code of the app with this secret, not used before. Counts a try.
+/// Counts a try of an app's code, for a quarter of an hour.
+pub(crate) fn begin_try(app: &App, user: &User) -> Result<(), PageError> {
+    app.authenticator_tries
+        .begin(&user.id, app.now())
+        .map_err(PageError::too_many)
+}
+
+/// Whether this is a code of the app with this secret, not used before.
 pub(crate) async fn accepts(
     app: &App,
     user: &User,
     secret: Option<&str>,
     typed: &str,
 ) -> Result<bool, PageError> {
-    app.authenticator_tries
-        .begin(&user.id, now())
-        .map_err(PageError::too_many)?;
     let Some(totp) = secret.and_then(totp) else {
         return Ok(false);
     };
     let digits: String = typed.chars().filter(|c| !c.is_whitespace()).collect();
-    let seconds = u64::try_from(now().unix_millis() / 1000).unwrap_or(0);
+    let seconds = u64::try_from(app.now().unix_millis() / 1000).unwrap_or(0);
     let step = totp
         .check(&digits, seconds)
         .and_then(|step| step.try_into().ok());

@@ -86,6 +86,8 @@ struct CodesPage {
     /// Why new codes cannot be made.
     denied: Option<&'static str>,
     may_check: bool,
+    /// Whether an authenticator app is left when the codes are revoked.
+    authenticator: bool,
 }
 
 #[derive(Template)]
@@ -112,11 +114,6 @@ pub(crate) struct SetForm {
 pub(crate) struct DownloadForm {
     set: String,
     text: String,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct RevokeForm {
-    pub(crate) sure: Option<String>,
 }
 
 /// Why a user may not make codes.
@@ -150,6 +147,7 @@ pub(crate) async fn show(
         pending,
         denied,
         may_check: app.would_allow(&visitor.subject, Action::Check) == Decision::Allow,
+        authenticator: visitor.user.totp_secret.is_some(),
         codes: Codes::new(status, &app.zone),
     })
 }
@@ -259,13 +257,14 @@ pub(crate) async fn discard(
     done(&visitor, text, PAGE).await
 }
 
+/// Voids every code. A borrowed session must not take a second factor away: it takes the password.
 pub(crate) async fn revoke(
     State(app): State<Arc<App>>,
     SignedIn(visitor): SignedIn,
-    Form(form): Form<RevokeForm>,
+    Form(form): Form<FreshPassword>,
 ) -> Result<Response, PageError> {
-    if form.sure.is_none() {
-        return not_done(&visitor, "Tick the box if you are sure.", PAGE).await;
+    if !is_users_own(&app, &visitor, &form.password).await? {
+        return not_done(&visitor, WRONG_PASSWORD, PAGE).await;
     }
     let reason = RevokeReason::UserRequest;
     match app

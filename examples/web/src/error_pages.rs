@@ -216,6 +216,7 @@ fn title(status: StatusCode) -> &'static str {
         StatusCode::FORBIDDEN => "Not allowed",
         StatusCode::NOT_FOUND => "Not found",
         StatusCode::METHOD_NOT_ALLOWED => "Not this way",
+        StatusCode::REQUEST_TIMEOUT => "Too slow",
         StatusCode::CONFLICT => "Not possible now",
         StatusCode::PAYLOAD_TOO_LARGE => "Too long",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "Not a form",
@@ -238,6 +239,9 @@ fn standard_text(status: StatusCode) -> &'static str {
         StatusCode::NOT_FOUND => "There is no such page. Check the address.",
         StatusCode::METHOD_NOT_ALLOWED => {
             "This address only takes a form. Go to the start page and try again from there."
+        }
+        StatusCode::REQUEST_TIMEOUT => {
+            "This took too long. Look whether what you did has happened, and try again if not."
         }
         StatusCode::PAYLOAD_TOO_LARGE => "The form was too long. Shorten what you typed.",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "This address takes a form of this site only.",

@@ -11,6 +11,7 @@ mod audit_page;
 mod authenticator_page;
 mod backup_codes_page;
 mod client_address;
+mod clock;
 mod csv;
 mod error_pages;
 mod frame;
@@ -27,5 +28,6 @@ mod users;
 mod zone;
 
 pub use app::{App, Cookies, Options, StartError};
+pub use clock::Clock;
 pub use router::router;
 pub use users::DEMO_USERS;

@@ -12,7 +12,7 @@ use backup_codes::{Context, Level, NotACode, Receipt, Redeem, Refusal};
 use serde::Deserialize;
 use tower_sessions::Session;
 
-use crate::app::{App, now};
+use crate::app::App;
 use crate::authenticator_page;
 use crate::error_pages::{PageError, minutes};
 use crate::frame::{Frame, done, draw, not_done};
@@ -89,10 +89,10 @@ pub(crate) async fn password(
     };
     let context = context.by(&user.subject());
     if app.has_second_factor(&user, &context).await? {
-        sign_in(&session, &user, Step::Password, SecondFactor::NotYet).await?;
+        sign_in(&app, &session, &user, Step::Password, SecondFactor::NotYet).await?;
         return Ok(Redirect::to("/login/second").into_response());
     }
-    sign_in(&session, &user, Step::Complete, SecondFactor::NotYet).await?;
+    sign_in(&app, &session, &user, Step::Complete, SecondFactor::NotYet).await?;
     leave_flash(&session, true, "You are signed in.").await?;
     Ok(Redirect::to("/profile").into_response())
 }
@@ -133,7 +133,8 @@ pub(crate) async fn password_is_right(
     hash: Option<&str>,
 ) -> Result<bool, PageError> {
     let key = place.key(name);
-    let begin = |tries: &Throttle, key: &str| tries.begin(key, now()).map_err(PageError::too_many);
+    let begin =
+        |tries: &Throttle, key: &str| tries.begin(key, app.now()).map_err(PageError::too_many);
     begin(&app.password_tries, &key)?;
     if matches!(place, Place::Login(_)) {
         begin(&app.password_tries_in_all, name)?;
@@ -183,6 +184,7 @@ pub(crate) async fn code(
         Redeem::Accepted(receipt) => {
             app.tell(receipt.notice());
             sign_in(
+                &app,
                 &visitor.session,
                 &visitor.user,
                 Step::Complete,
@@ -207,12 +209,20 @@ pub(crate) async fn authenticator(
     HalfWay(visitor): HalfWay,
     Form(form): Form<CodeForm>,
 ) -> Result<Response, PageError> {
-    let secret = visitor.user.totp_secret.as_deref();
-    if !authenticator_page::accepts(&app, &visitor.user, secret, &form.code).await? {
+    let user = &visitor.user;
+    authenticator_page::begin_try(&app, user)?;
+    if !app.users.begin_totp_try(&user.id).await? {
+        let text = "A hundred codes of the app in a row were wrong: it lets nobody in any more. Use a \
+                    backup code, and set the app up anew; or have an administrator unlock you.";
+        return not_done(&visitor, text, "/login/second").await;
+    }
+    let secret = user.totp_secret.as_deref();
+    if !authenticator_page::accepts(&app, user, secret, &form.code).await? {
         let text = "This code was not accepted. Wait for the app's next one and type that.";
         return not_done(&visitor, text, "/login/second").await;
     }
     sign_in(
+        &app,
         &visitor.session,
         &visitor.user,
         Step::Complete,

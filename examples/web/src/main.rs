@@ -4,11 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backup_codes_web::{App, Cookies, DEMO_USERS, Options, router};
 use clap::Parser;
 use jiff::tz::TimeZone;
 use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+/// How long requests under way are waited for when the program is to end.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// A web application with backup codes, on SQLite.
 #[derive(Debug, Parser)]
@@ -33,6 +38,10 @@ struct Arguments {
     /// in. Codes have to be switched on.
     #[arg(long, value_name = "NAME")]
     r#override: Option<String>,
+    /// Switches backup codes on and ends, or goes on to --override: for when they are off and no
+    /// administrator can get in.
+    #[arg(long)]
+    switch_on: bool,
 }
 
 #[tokio::main]
@@ -68,13 +77,21 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         ..Options::new(arguments.db)
     };
     let app = Arc::new(App::open(options).await?);
+    if arguments.switch_on {
+        app.switch_on().await?;
+        println!("backup codes are switched on");
+    }
     if let Some(name) = &arguments.r#override {
         let issued = app.issue_override(name).await?;
         println!("{} (until {})", *issued.expose(), issued.expires_at());
+    }
+    if arguments.switch_on || arguments.r#override.is_some() {
         return Ok(());
     }
     app.start_tasks();
-    let listener = TcpListener::bind(arguments.listen).await?;
+    let listener = TcpListener::bind(arguments.listen)
+        .await
+        .map_err(|error| format!("listening on {}: {error}", arguments.listen))?;
     let address = listener.local_addr()?;
     if address.ip().is_loopback() {
         println!("http://localhost:{}", address.port());
@@ -85,13 +102,22 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         println!("{:6} {:20} {}", user.id, user.password, user.role);
     }
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(async {
-            // Without a signal handler there is nothing to wait for.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        })
-        .await?;
+    let serving = axum::serve(listener, service).with_graceful_shutdown(interrupted());
+    // Requests under way are answered; who sends one for ever does not hold up the end for ever.
+    let no_longer = async {
+        interrupted().await;
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = serving => served?,
+        () = no_longer => {}
+    }
     Ok(())
+}
+
+async fn interrupted() {
+    // Without a signal handler there is nothing to wait for.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

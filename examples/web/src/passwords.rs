@@ -145,3 +145,35 @@ fn random_salt() -> Result<[u8; 16], PasswordError> {
         .map_err(failed)?;
     Ok(salt)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn where_all_places_are_taken_the_next_is_told_so_and_leaves_nothing_behind() {
+        let passwords = Passwords::new(Cost::LEAST).unwrap();
+        let places = passwords.admitted.available_permits();
+        let taken = Arc::clone(&passwords.admitted);
+        let taken = taken.try_acquire_many_owned(u32::try_from(places).unwrap());
+        let busy = passwords.verify("right", None).await;
+        assert!(matches!(busy, Err(PasswordError::Busy)));
+        drop(taken);
+        let hash = passwords.hash("right").await.unwrap();
+        for (typed, hash, right) in [
+            ("right", Some(&*hash), true),
+            ("wrong", Some(&hash), false),
+            ("right", None, false),
+        ] {
+            assert_eq!(
+                passwords.verify(typed, hash).await.unwrap(),
+                right,
+                "{typed}"
+            );
+        }
+        let damaged = passwords.verify("right", Some("no hash")).await;
+        assert!(matches!(damaged, Err(PasswordError::Failed(_))));
+        assert_eq!(passwords.admitted.available_permits(), places);
+        assert_eq!(passwords.running.available_permits() + 64, places);
+    }
+}

@@ -1,6 +1,7 @@
 //! Addresses, and the layers around all of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::csrf::CsrfLayer;
+use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
 use crate::{
@@ -20,9 +22,17 @@ use crate::{
 /// The longest form taken, in bytes.
 const LONGEST_FORM: usize = 16 * 1024;
 
+/// A request that takes longer, its form included, is ended: longer than writers wait for each
+/// other. What it had begun to write may have happened.
+const LONGEST_REQUEST: Duration = Duration::from_secs(60);
+
 /// The application's pages.
 pub fn router(app: Arc<App>) -> Router {
-    let sessions = session::layer(&app);
+    around(pages(&app), LONGEST_REQUEST).with_state(app)
+}
+
+fn pages(app: &App) -> Router<Arc<App>> {
+    let sessions = session::layer(app);
     let pages = Router::new()
         .route("/", get(|| async { Redirect::to("/profile") }))
         .route("/login", get(login::show).post(login::password))
@@ -102,10 +112,16 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/assets/style.css", get(assets::style))
         .route("/assets/script.js", get(assets::script))
         .route("/assets/icon.svg", get(assets::icon))
+}
+
+/// What surrounds every answer.
+fn around<S: Clone + Send + Sync + 'static>(pages: Router<S>, longest: Duration) -> Router<S> {
+    let too_long = StatusCode::REQUEST_TIMEOUT;
+    pages
         .layer(CatchPanicLayer::new())
+        .layer(TimeoutLayer::with_status_code(too_long, longest))
         .layer(from_fn(error_pages::draw_errors))
         .layer(from_fn(safe_headers))
-        .with_state(app)
 }
 
 /// Refuses a form without `Sec-Fetch-Site` and `Origin`. `CsrfLayer` lets it pass, since it cannot
@@ -147,4 +163,41 @@ async fn safe_headers(request: Request, next: Next) -> Response {
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_and_a_request_without_end_are_pages_too() {
+        async fn panics() -> &'static str {
+            panic!("on purpose")
+        }
+        let pages = Router::new()
+            .route("/panics", get(panics))
+            .route("/waits", get(std::future::pending::<()>));
+        let pages = around(pages, Duration::from_millis(1)).with_state(());
+        for (path, status, title) in [
+            (
+                "/panics",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Something went wrong",
+            ),
+            ("/waits", StatusCode::REQUEST_TIMEOUT, "Too slow"),
+        ] {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            let response = pages.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+            assert_eq!(response.headers()[header::X_FRAME_OPTIONS], "DENY");
+            let body = to_bytes(response.into_body(), 16_384).await.unwrap();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            assert!(body.contains(&format!("<h1>{title}</h1>")), "{body}");
+            assert!(!body.contains("on purpose"), "{body}");
+        }
+    }
 }

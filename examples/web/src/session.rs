@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tower_sessions::cookie::{self, SameSite};
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
 
-use crate::app::{App, Cookies, now};
+use crate::app::{App, Cookies};
 use crate::client_address::client_address;
 use crate::error_pages::PageError;
 use crate::session_store::SqliteSessions;
@@ -78,6 +78,7 @@ pub(crate) fn layer(app: &App) -> SessionManagerLayer<SqliteSessions> {
 
 /// Takes a step of the login, under a new session id (ASVS 5.0, 7.2.4).
 pub(crate) async fn sign_in(
+    app: &App,
     session: &Session,
     user: &User,
     step: Step,
@@ -92,7 +93,7 @@ pub(crate) async fn sign_in(
         user: user.id.clone(),
         step,
         second_factor: second_factor == SecondFactor::Shown,
-        until: now().saturating_add(lasts),
+        until: app.now().saturating_add(lasts),
     };
     session.insert(SIGN_IN, sign_in).await?;
     Ok(())
@@ -157,14 +158,14 @@ pub(crate) async fn whoever(
     let Some(sign_in) = session.get::<SignIn>(SIGN_IN).await? else {
         return Ok(None);
     };
-    if now() >= sign_in.until {
+    if app.now() >= sign_in.until {
         return Ok(None);
     }
     let Some(user) = app.users.find(&sign_in.user).await? else {
         return Ok(None);
     };
     if sign_in.step == Step::Complete && !sign_in.second_factor {
-        let context = Context::new(now()).by(&user.subject());
+        let context = Context::new(app.now()).by(&user.subject());
         if app.has_second_factor(&user, &context).await? {
             return Ok(Some((user, Step::Password)));
         }
@@ -174,7 +175,7 @@ pub(crate) async fn whoever(
 
 /// The circumstances of a request, by nobody yet.
 pub(crate) fn circumstances(app: &App, parts: &Parts) -> Context {
-    let mut context = Context::new(now());
+    let mut context = Context::new(app.now());
     if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>() {
         let address = client_address(peer.ip(), &parts.headers, &app.trusted_proxies);
         context = context.from_address(address);

@@ -8,8 +8,6 @@ use tower_sessions::cookie::time::OffsetDateTime;
 use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result, SessionStore};
 
-use crate::app::now;
-
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS web_sessions (
     key BLOB PRIMARY KEY,
     data TEXT NOT NULL,
@@ -29,8 +27,9 @@ fn backend(error: sqlx::Error) -> Error {
     Error::Backend(error.to_string())
 }
 
+/// By the system's clock, as tower-sessions reckons when a session expires.
 fn seconds() -> i64 {
-    now().unix_millis() / 1000
+    OffsetDateTime::now_utc().unix_timestamp()
 }
 
 impl SqliteSessions {

@@ -14,7 +14,7 @@ use backup_codes::{
 };
 use serde::Deserialize;
 
-use crate::app::{App, now};
+use crate::app::App;
 use crate::error_pages::PageError;
 use crate::frame::{Frame, done, draw};
 use crate::session::{SignedIn, Visitor};
@@ -28,9 +28,9 @@ const ROWS: u16 = 25;
 
 const FILTERS: [(&str, &str, UserFilter); 4] = [
     ("holding", "With codes left", UserFilter::Holding),
-    ("all", "All with a sheet", UserFilter::WithSet),
+    ("all", "With a sheet", UserFilter::WithSet),
     ("low", "Low on codes", UserFilter::Low),
-    ("exhausted", "No codes left", UserFilter::Exhausted),
+    ("exhausted", "With no codes left", UserFilter::Exhausted),
 ];
 
 const ORDERS: [(&str, &str, UserOrder); 4] = [
@@ -77,11 +77,12 @@ struct Lines {
     filters: Vec<Choice>,
     sorts: Vec<Choice>,
     lines: Vec<Line>,
-    first: bool,
     next: Option<String>,
     /// When this was read. With it Refresh leads to another address; a browser does not load the
     /// same one anew when it ends in `#users`.
     at: i64,
+    /// The row that this page comes after, as the address has it; Refresh stays there.
+    after: String,
     /// A user without codes whose name is just what was searched for.
     found: Option<User>,
 }
@@ -186,7 +187,7 @@ async fn page(
     form: SettingsForm,
     list: List,
 ) -> Result<Response, PageError> {
-    let windows = app.zone.windows(now())?;
+    let windows = app.zone.windows(app.now())?;
     let usage = app.codes.usage(windows.clone(), &visitor.context).await?;
     draw(&SettingsPage {
         frame,
@@ -263,7 +264,7 @@ pub(crate) async fn save(
     // copy of this node's. If those are overtaken too, so is the form.
     let mut current = in_force(&app)?;
     if current.based_on() != based_on {
-        app.codes.refresh_settings(now()).await?;
+        app.refresh_settings().await?;
         current = in_force(&app)?;
         if current.based_on() != based_on {
             return overtaken(&app, &visitor, frame, &form, &current).await;
@@ -405,7 +406,7 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
     let (sorts, order) = choices(&ORDERS, &list.sort);
     let q = list.q.trim();
     // One more than shown: whether it is there says whether there is a next page.
-    let mut query = UsersQuery::new(now())
+    let mut query = UsersQuery::new(app.now())
         .filter(filter)
         .order(order)
         .containing(q)
@@ -447,8 +448,8 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
         filters,
         sorts,
         lines: rows.into_iter().zip(ids).map(line).collect(),
-        first: list.after.is_empty(),
-        at: now().unix_millis(),
+        after: list.after,
+        at: app.now().unix_millis(),
         next,
         found,
     })

@@ -11,7 +11,7 @@ use backup_codes::{RevokeReason, Subject};
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::backup_codes_page::{Codes, RevokeForm};
+use crate::backup_codes_page::Codes;
 use crate::error_pages::PageError;
 use crate::frame::{Frame, done, draw, not_done};
 use crate::session::SignedIn;
@@ -38,6 +38,11 @@ struct OverridePage<'a> {
     user: &'a User,
     code: &'a str,
     expires: Moment,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct RevokeForm {
+    sure: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +124,7 @@ pub(crate) async fn unlock(
     let (user, subject) = target(&app, &visitor, &id).await?;
     let SignedIn(visitor) = visitor;
     app.codes.unlock(&subject, &visitor.context).await?;
+    app.users.clear_totp_tries(&user.id).await?;
     let text = format!("Wrong codes counted against {} are cleared.", user.name);
     done(&visitor, text, &page_of(&user)).await
 }

@@ -81,7 +81,8 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS web_users (
     roles TEXT NOT NULL,
     totp_secret TEXT,
     totp_pending TEXT,
-    totp_last_step INTEGER NOT NULL DEFAULT 0
+    totp_last_step INTEGER NOT NULL DEFAULT 0,
+    totp_tries INTEGER NOT NULL DEFAULT 0
 ) STRICT";
 
 /// A user as stored.
@@ -200,12 +201,31 @@ impl Users {
         rows.iter().map(User::from_row).collect()
     }
 
-    /// Marks a step of the authenticator app as used. `false` where it, or a later one, was used
+    /// Counts a try of the authenticator app at the login, before it is made. `false` after a hundred
+    /// in a row that were wrong, for good (NIST SP 800-63B-4, 3.2.2).
+    pub(crate) async fn begin_totp_try(&self, id: &str) -> Result<bool, sqlx::Error> {
+        self.changed(
+            sqlx::query(
+                "UPDATE web_users SET totp_tries = totp_tries + 1 WHERE id = ?1 AND totp_tries < 100",
+            )
+            .bind(id),
+        )
+        .await
+    }
+
+    /// Forgets the tries of the authenticator app.
+    pub(crate) async fn clear_totp_tries(&self, id: &str) -> Result<(), sqlx::Error> {
+        let query = sqlx::query("UPDATE web_users SET totp_tries = 0 WHERE id = ?1");
+        self.changed(query.bind(id)).await.map(drop)
+    }
+
+    /// Marks a step of the authenticator app as used, and forgets wrong tries. `false` where it, or a later one, was used
     /// before: a code of the app counts once too (RFC 6238, 5.2).
     pub(crate) async fn use_totp_step(&self, id: &str, step: i64) -> Result<bool, sqlx::Error> {
         self.changed(
             sqlx::query(
-                "UPDATE web_users SET totp_last_step = ?2 WHERE id = ?1 AND totp_last_step < ?2",
+                "UPDATE web_users SET totp_last_step = ?2, totp_tries = 0
+                 WHERE id = ?1 AND totp_last_step < ?2",
             )
             .bind(id)
             .bind(step),

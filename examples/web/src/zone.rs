@@ -74,3 +74,84 @@ impl Zone {
         Some(start(date)?..start(date.tomorrow().ok()?)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(name: &str) -> Zone {
+        Zone::new(TimeZone::get(name).unwrap())
+    }
+
+    fn at(text: &str) -> Timestamp {
+        let moment: jiff::Timestamp = text.parse().unwrap();
+        Timestamp::from_unix_millis(moment.as_millisecond()).unwrap()
+    }
+
+    #[test]
+    fn a_day_lasts_as_long_as_it_does_there() {
+        for (name, day, start, end) in [
+            (
+                "UTC",
+                "2026-11-24",
+                "2026-11-24T00:00Z",
+                "2026-11-25T00:00Z",
+            ),
+            // 23 and 25 hours.
+            (
+                "Europe/Berlin",
+                "2026-03-29",
+                "2026-03-28T23:00Z",
+                "2026-03-29T22:00Z",
+            ),
+            (
+                "Europe/Berlin",
+                "2026-10-25",
+                "2026-10-24T22:00Z",
+                "2026-10-25T23:00Z",
+            ),
+            // No midnight: the clock goes from 23:59 to 01:00.
+            (
+                "Africa/Cairo",
+                "2026-04-24",
+                "2026-04-23T22:00Z",
+                "2026-04-24T21:00Z",
+            ),
+            (
+                "Asia/Kathmandu",
+                "2026-11-24",
+                "2026-11-23T18:15Z",
+                "2026-11-24T18:15Z",
+            ),
+            (
+                "Pacific/Kiritimati",
+                "2026-11-24",
+                "2026-11-23T10:00Z",
+                "2026-11-24T10:00Z",
+            ),
+        ] {
+            assert_eq!(
+                zone(name).day_of(day),
+                Some(at(start)..at(end)),
+                "{name} {day}"
+            );
+        }
+        let kiritimati = zone("Pacific/Kiritimati");
+        for text in ["", "24.11.2026", "2026-02-30", "-9999-01-01", "9999-12-31"] {
+            assert_eq!(kiritimati.day_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_told_in_the_zone_and_kept_in_utc() {
+        let noon = at("2026-11-24T12:00Z");
+        let told = zone("America/St_Johns").moment(noon);
+        assert_eq!(told.text, "24 Nov 2026, 08:30");
+        assert_eq!(told.iso, "2026-11-24T12:00:00.000Z");
+        assert_eq!(zone("Pacific/Kiritimati").day(noon), "25 Nov");
+        assert_eq!(
+            zone("Asia/Kathmandu").second(noon).text,
+            "2026-11-24 17:45:00"
+        );
+    }
+}

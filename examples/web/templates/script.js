@@ -33,7 +33,8 @@ for (const [attribute, on] of [["tick", true], ["untick", false]]) {
   }
 }
 
-// Asks before unsaved changes are left behind.
+// Asks before unsaved changes are left behind. The form has autocomplete off, so that no browser
+// fills in what was typed before and takes that for what is saved.
 for (const form of document.querySelectorAll("form[data-guard]")) {
   const fields = () => new URLSearchParams(new FormData(form)).toString();
   const saved = form.hasAttribute("data-changed") ? null : fields();

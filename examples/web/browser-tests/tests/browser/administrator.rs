@@ -152,7 +152,9 @@ async fn figures_are_read_and_users_found() {
         carol.fill("#q", "alice").await;
         carol.follow("#search button").await;
         assert_eq!(names().await, ["alice"]);
-        alice.click("#revoke-sure").await;
+        alice
+            .fill("#revoke-password", crate::site::password("alice"))
+            .await;
         alice.follow("#revoke button").await;
         carol.follow("#refresh").await;
         assert_eq!(carol.value("#q").await, "alice");

@@ -33,7 +33,7 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
         alice.follow("#discard button").await;
         assert!(!alice.shows("#pending").await);
         let codes = alice.sheet("alice").await;
-        let numbers: Vec<String> = (1..=10).map(|number| number.to_string()).collect();
+        let numbers: Vec<String> = (1..=10).map(|number| format!("{number}.")).collect();
         assert_eq!(alice.texts("#codes .number").await, numbers);
         assert!(codes.iter().all(|code| code.len() == 19), "{codes:?}");
         alice.picture("sheet.png", (1000, 840)).await;
@@ -106,7 +106,7 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
             )
             .await;
         let third = alice.text(".slots li:nth-child(3)").await;
-        assert!(third.starts_with("3 used "), "{third}");
+        assert!(third.starts_with("3. used "), "{third}");
 
         let phone = stage.browser(Script::On).await;
         phone.log_in("alice").await;
@@ -127,10 +127,12 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
         }
         alice.says("#left", "9").await;
 
-        // The box has to be ticked, which the browser says by itself.
+        // The password has to be typed, which the browser says by itself.
         alice.click("#revoke button").await;
         alice.says("#left", "9").await;
-        alice.click("#revoke-sure").await;
+        alice
+            .fill("#revoke-password", crate::site::password("alice"))
+            .await;
         alice.follow("#revoke button").await;
         alice
             .says("#message", "All your backup codes are void.")

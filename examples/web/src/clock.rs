@@ -1,0 +1,43 @@
+//! Where the time comes from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use backup_codes::Timestamp;
+
+/// The one clock of this application: locks, sessions, figures and events go by it.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The system's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::new(system_time)
+    }
+
+    /// Whatever this says, for tests.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an application reads the clock; the crates do not"
+)]
+fn system_time() -> Timestamp {
+    // A clock before 1970 or after 9999 is no clock.
+    Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::MIN)
+}

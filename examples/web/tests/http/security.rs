@@ -1,0 +1,576 @@
+//! Who is let in, what is refused, and how.
+
+use std::fs;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use backup_codes::{
+    BackupCodes, Context, Cost, Hasher, Hashing, Keyring, PoolSize, Settings, Subject, UserId,
+};
+use backup_codes_sqlx::SqliteStore;
+use backup_codes_web::{App, Cookies};
+use tokio::task::JoinSet;
+
+use crate::site::{CODES, FORMS, PAGES, Page, SETTINGS, Site, encoded, filled, options, password};
+
+#[tokio::test]
+async fn whoever_is_not_signed_in_is_sent_to_the_login() {
+    let site = Site::new().await;
+    let mut stranger = site.browser();
+    for path in PAGES {
+        assert_eq!(stranger.get(path).await.location(), "/login", "{path}");
+    }
+    for (path, fields) in FORMS.iter().filter(|(path, _)| *path != "/login") {
+        let page = stranger.post(path, &filled(fields, "1")).await;
+        assert_eq!(page.location(), "/login", "{path}");
+    }
+    for path in ["/login/code", "/login/authenticator"] {
+        assert_eq!(
+            stranger.post(path, &[("code", "1")]).await.location(),
+            "/login"
+        );
+    }
+    // The password alone opens nothing either, once there are codes.
+    site.signed_in("alice").await.active_sheet("alice").await;
+    let mut half = site.browser();
+    half.password("alice").await;
+    for path in PAGES {
+        assert_eq!(half.get(path).await.location(), "/login/second", "{path}");
+    }
+    for (path, fields) in FORMS.iter().filter(|(path, _)| *path != "/login") {
+        let page = half.post(path, &filled(fields, "1")).await;
+        assert_eq!(page.location(), "/login/second", "{path}");
+    }
+    // After the log-out its cookie is worth nothing.
+    let mut alice = site.signed_in("bob").await;
+    let kept = alice.cookie.clone();
+    assert_eq!(alice.post("/logout", &[]).await.location(), "/login");
+    assert_eq!(alice.cookie, None);
+    alice.cookie = kept;
+    assert_eq!(alice.get("/profile").await.location(), "/login");
+}
+
+#[tokio::test]
+async fn the_administrators_pages_are_closed_to_other_roles() {
+    let site = Site::new().await;
+    site.signed_in("bob").await.active_sheet("bob").await;
+    for user in ["alice", "dave"] {
+        let mut other = site.signed_in(user).await;
+        assert!(!other.get("/profile").await.says("/settings/backup-codes"));
+        for path in &PAGES[2..] {
+            let page = other.get(path).await;
+            assert_eq!(page.status, StatusCode::FORBIDDEN, "{path}");
+            assert!(page.says("<h1>Not allowed</h1>") && !page.says("Bob"));
+        }
+        for (path, fields) in FORMS
+            .iter()
+            .filter(|(path, _)| path.starts_with("/settings"))
+        {
+            let page = other.post(path, &filled(fields, "1")).await;
+            assert_eq!(page.status, StatusCode::FORBIDDEN, "{path}");
+        }
+        // Whether there is such a user is not said either.
+        let page = other.get("/settings/backup-codes/users/nobody").await;
+        assert_eq!(page.status, StatusCode::FORBIDDEN);
+    }
+    let mut carol = site.signed_in("carol").await;
+    let page = carol.get("/settings/backup-codes/users/bob").await;
+    assert_eq!(page.text("left"), "10");
+    let page = carol.get("/audit?event=read_reports").await;
+    assert!(page.says("not administrator") && page.says("<td>alice</td>"));
+    // Nobody helps themselves past the second factor.
+    for action in ["unlock", "override"] {
+        let path = format!("{SETTINGS}/users/carol/{action}");
+        let page = carol.post(&path, &[("minutes", "60")]).await;
+        assert_eq!(page.status, StatusCode::FORBIDDEN);
+    }
+}
+
+#[tokio::test]
+async fn a_form_from_elsewhere_is_refused_on_every_address() {
+    let site = Site::new().await;
+    let mut bob = site.signed_in("bob").await;
+    bob.active_sheet("bob").await;
+    let mut carol = site.signed_in("carol").await;
+    let before = carol.get("/audit").await.body.matches("<tr>").count();
+    let own = carol.headers.clone();
+    for headers in [
+        vec![],
+        vec![("sec-fetch-site", "cross-site")],
+        vec![("sec-fetch-site", "same-site")],
+        vec![("origin", "http://localhost.evil.example")],
+        vec![("origin", "null")],
+    ] {
+        carol.headers = headers
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
+        let logins = [("/logout", &[][..]), ("/login/code", &["code"])];
+        for (path, fields) in FORMS.iter().chain(&logins) {
+            let page = carol.post(path, &filled(fields, "60")).await;
+            assert_eq!(page.status, StatusCode::FORBIDDEN, "{path} {headers:?}");
+            assert!(page.says("did not come from a page of this site"));
+        }
+    }
+    carol.headers = own;
+    let after = carol.get("/audit").await.body.matches("<tr>").count();
+    assert_eq!(after, before, "nothing was done, and nobody was logged out");
+    // A browser without Sec-Fetch-Site says where it is by Origin.
+    carol.headers = vec![("origin", "http://localhost".to_owned())];
+    let page = carol
+        .submit(&format!("{SETTINGS}/users/bob/unlock"), &[])
+        .await;
+    assert!(page.says("are cleared"));
+}
+
+const HOSTILE: [&str; 9] = [
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror=alert(1)>",
+    "'; DROP TABLE web_users; --",
+    "{{7*7}}${7*7}",
+    "a\0b\r\nSet-Cookie: x=y",
+    "\u{202e}\u{2066}ä漢字🙂",
+    "../../etc/passwd",
+    "=cmd|' /C calc'!A0",
+    "99999999999999999999",
+];
+
+#[tokio::test]
+async fn hostile_input_in_any_field_breaks_nothing_and_comes_back_escaped() {
+    let site = Site::new().await;
+    let mut carol = site.signed_in("carol").await;
+    // Somebody half way through a login, and codes that a form about bob takes away.
+    for user in ["alice", "bob"] {
+        site.signed_in(user).await.active_sheet(user).await;
+    }
+    let mut half_way = site.browser();
+    let long = "x".repeat(8_000);
+    let check = |page: &Page, place: &str| {
+        assert!(!page.status.is_server_error(), "{place}: {}", page.body);
+        // The file of a sheet is text, and saved: it comes back as it was.
+        let html = page.header("content-type").starts_with("text/html");
+        let escaped = !page.says("<script>alert") && !page.says("<img src=x");
+        assert!(!html || escaped, "{place}");
+        assert!(
+            page.headers
+                .get("set-cookie")
+                .is_none_or(|it| !it.as_bytes().starts_with(b"x="))
+        );
+    };
+    let sheet = carol.sheet("carol").await;
+    for value in HOSTILE.iter().copied().chain([&*long]) {
+        // Wrong passwords and wrong codes of an app are forgotten by then.
+        site.wait(Duration::from_secs(15 * 60)).await;
+        for (path, fields) in FORMS {
+            // Each field in turn, the others as a browser sends them.
+            for hostile in fields {
+                let page = carol.get(SETTINGS).await;
+                let based_on = page.between("name=\"based_on\" value=\"", "\"");
+                let usual = |field| match field {
+                    "role" => "staff",
+                    "low_threshold" => "3",
+                    "based_on" => based_on,
+                    "set" => &sheet.set,
+                    "switch" => "on",
+                    _ => "60",
+                };
+                let fields: Vec<_> = fields
+                    .iter()
+                    .map(|field| {
+                        (
+                            *field,
+                            if field == hostile {
+                                value
+                            } else {
+                                usual(*field)
+                            },
+                        )
+                    })
+                    .collect();
+                let page = carol.post(path, &fields).await;
+                assert_ne!(page.status, StatusCode::TOO_MANY_REQUESTS, "{path}");
+                check(&page, &format!("{path} {hostile} {value}"));
+            }
+        }
+        assert_eq!(half_way.password("alice").await.location(), "/login/second");
+        for path in ["/login/code", "/login/authenticator"] {
+            check(&half_way.post(path, &[("code", value)]).await, path);
+            check(&half_way.get("/login/second").await, path);
+        }
+        let mut half = site.browser();
+        half.headers.push(("user-agent", "=1+1\",<b>".to_owned()));
+        for field in ["user", "password"] {
+            let other = if field == "user" { "password" } else { "user" };
+            let page = half
+                .post("/login", &[(field, value), (other, "dave")])
+                .await;
+            check(&page, "/login");
+        }
+        let value = encoded(&[(value, "")]);
+        let value = value.trim_end_matches('=');
+        for path in [
+            format!("{SETTINGS}?q={value}"),
+            format!("{SETTINGS}?after={value}"),
+            format!("{SETTINGS}?filter={value}&sort={value}"),
+            format!("{SETTINGS}/users/{value}"),
+            format!("/audit?user={value}"),
+            format!("/audit?event={value}"),
+            format!("/audit?day={value}"),
+            format!("/audit?after={value}"),
+            format!("/{value}"),
+        ] {
+            check(&carol.get(&path).await, &path);
+        }
+    }
+    // The administrator is still one, and the tables are still there.
+    assert_eq!(carol.get(SETTINGS).await.status, StatusCode::OK);
+    site.signed_in("bob").await;
+}
+
+#[tokio::test]
+async fn every_error_is_a_page_with_safe_headers() {
+    let site = Site::with(|options| options.password_cost = Cost::LEAST).await;
+    let mut bob = site.signed_in("bob").await;
+    let form = "application/x-www-form-urlencoded";
+    let check = format!("{CODES}/check");
+    let send = |method, path: &str, kind: &str, body: &str| {
+        let (path, kind, body) = (path.to_owned(), kind.to_owned(), body.to_owned());
+        (method, path, kind, body)
+    };
+    for (request, status, title) in [
+        (send(Method::GET, "/nothing", "", ""), 404, "Not found"),
+        (send(Method::GET, &check, "", ""), 405, "Not this way"),
+        (send(Method::DELETE, CODES, "", ""), 405, "Not this way"),
+        (
+            send(Method::POST, &check, form, &"code=".repeat(5000)),
+            413,
+            "Too long",
+        ),
+        (
+            send(Method::POST, &check, "application/json", "{}"),
+            415,
+            "Not a form",
+        ),
+        (
+            send(Method::POST, &check, form, "kode=1"),
+            422,
+            "Not accepted",
+        ),
+        (
+            send(Method::POST, &format!("{CODES}/activate"), form, "set=1"),
+            422,
+            "Not accepted",
+        ),
+        (
+            send(Method::GET, "/audit?user=a&user=b", "", ""),
+            400,
+            "Not understood",
+        ),
+        (send(Method::GET, SETTINGS, "", ""), 403, "Not allowed"),
+    ] {
+        let (method, path, kind, body) = request;
+        let page = bob.send(method, &path, &kind, body).await;
+        assert_eq!(page.status.as_u16(), status, "{path}");
+        assert!(
+            page.says(&format!("<h1>{title}</h1>")),
+            "{path}: {}",
+            page.body
+        );
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+        assert_eq!(page.header("cache-control"), "no-store");
+        assert!(
+            page.header("content-security-policy")
+                .contains("default-src 'none'")
+        );
+        assert!(!page.says("style=") && !page.says("onclick"));
+    }
+    // Too many tries of a password.
+    let mut stranger = site.browser();
+    let fields = [("user", "dave"), ("password", "wrong")];
+    for _ in 0..20 {
+        assert_eq!(stranger.post("/login", &fields).await.status.as_u16(), 422);
+    }
+    let page = stranger.post("/login", &fields).await;
+    assert_eq!(page.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(page.says("<h1>Too many tries</h1>"));
+    let wait: u64 = page.header("retry-after").parse().unwrap();
+    assert!((1..=900).contains(&wait));
+    // The right one is not looked at either.
+    assert_eq!(
+        stranger.password("dave").await.status,
+        StatusCode::TOO_MANY_REQUESTS
+    );
+    // Its owner is somewhere else.
+    let mut dave = site.browser();
+    dave.peer = "198.51.100.4:50000".parse().unwrap();
+    assert_eq!(dave.password("dave").await.location(), "/profile");
+}
+
+#[tokio::test]
+async fn a_session_by_password_alone_ends_where_a_second_factor_is_set_up_elsewhere() {
+    let site = Site::new().await;
+    let mut thief = site.signed_in("alice").await;
+    let mut alice = site.signed_in("alice").await;
+    let sheet = alice.active_sheet("alice").await;
+    // Whoever set it up goes on, the other owes it.
+    assert_eq!(alice.get(CODES).await.status, StatusCode::OK);
+    assert_eq!(thief.get(CODES).await.location(), "/login/second");
+    let path = format!("{CODES}/prepare");
+    let page = thief.post(&path, &[("password", password("alice"))]).await;
+    assert_eq!(page.location(), "/login/second");
+    let page = thief
+        .submit("/login/code", &[("code", &sheet.codes[0])])
+        .await;
+    assert!(page.says("Code 1 is spent"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn a_full_pool_is_a_503_that_says_when_to_come_again() {
+    let site = Site::with(|options| options.code_pool = PoolSize::new(1, 1).unwrap()).await;
+    let alice = site.signed_in("alice").await;
+    let mut turned_away = false;
+    for _ in 0..100 {
+        // One runs, one waits, and some have to go.
+        let mut tabs = JoinSet::new();
+        for _ in 0..8 {
+            let mut tab = alice.clone();
+            let path = format!("{CODES}/prepare");
+            tabs.spawn(async move { tab.post(&path, &[("password", password("alice"))]).await });
+        }
+        let pages = tabs.join_all().await;
+        let busy = pages.iter().find(|page| page.status != StatusCode::OK);
+        if let Some(page) = busy {
+            assert_eq!(
+                page.status,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "{}",
+                page.body
+            );
+            assert_eq!(page.header("retry-after"), "5");
+            assert!(page.says("Nothing was counted against you."));
+            turned_away = true;
+            break;
+        }
+    }
+    assert!(turned_away, "the pool was never full");
+    // It leaves nothing behind.
+    let mut alice = alice;
+    alice.active_sheet("alice").await;
+}
+
+#[tokio::test]
+async fn the_cookie_is_strict_and_its_id_changes_at_each_step() {
+    let site = Site::new().await;
+    let sheet = site.signed_in("alice").await.active_sheet("alice").await;
+    let mut alice = site.browser();
+    assert!(!alice.get("/login").await.headers.contains_key("set-cookie"));
+    // Somebody has slipped their own session into her browser.
+    alice.cookie = site.signed_in("bob").await.cookie;
+    let fixed = alice.cookie.clone();
+    let page = alice.password("alice").await;
+    let cookie = page.header("set-cookie").to_owned();
+    for part in [
+        "__Host-session=",
+        "HttpOnly",
+        "SameSite=Strict",
+        "Secure",
+        "Path=/",
+    ] {
+        assert!(cookie.contains(part), "{part} in {cookie}");
+    }
+    assert!(!cookie.contains("Domain"));
+    let half = alice.cookie.clone();
+    assert_ne!(half, fixed);
+    alice
+        .post("/login/code", &[("code", &sheet.codes[0])])
+        .await;
+    let complete = alice.cookie.clone();
+    assert_ne!(complete, half);
+    for old in [fixed, half] {
+        alice.cookie = old;
+        assert_eq!(alice.get("/profile").await.location(), "/login");
+    }
+    alice.cookie = complete;
+    assert_eq!(alice.get("/profile").await.status, StatusCode::OK);
+    // It ends, whatever was written to it meanwhile.
+    site.sql("UPDATE web_sessions SET data = json_set(data, '$.sign_in.until', 1)")
+        .await;
+    assert_eq!(alice.get("/profile").await.location(), "/login");
+
+    let plain = Site::with(|options| options.cookies = Cookies::PlainLoopback).await;
+    let page = plain.browser().password("bob").await;
+    let cookie = page.header("set-cookie");
+    assert!(cookie.starts_with("session=") && !cookie.contains("Secure"));
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"));
+}
+
+#[tokio::test]
+async fn a_second_start_keeps_users_codes_settings_and_sessions() {
+    let site = Site::new().await;
+    let mut alice = site.signed_in("alice").await;
+    let sheet = alice.active_sheet("alice").await;
+    let site = Site::start(site.folder, |_| {}).await;
+    let mut again = site.browser();
+    again.cookie = alice.cookie;
+    assert_eq!(again.get(CODES).await.text("left"), "10");
+    let mut phone = site.browser();
+    phone.password("alice").await;
+    let page = phone
+        .submit("/login/code", &[("code", &sheet.codes[9])])
+        .await;
+    assert!(page.says("Code 10 is spent"));
+    // Without the key no code could be compared: it does not start, rather than with a new key.
+    fs::remove_file(site.folder.path().join("web.db.key")).unwrap();
+    assert!(App::open(options(&site.folder)).await.is_err());
+    assert!(App::open(options(&site.folder)).await.is_err());
+}
+
+#[tokio::test]
+async fn assets_are_kept_and_pages_hold_no_script_or_style_of_their_own() {
+    let site = Site::new().await;
+    let mut carol = site.signed_in("carol").await;
+    for (path, kind) in [
+        ("/assets/style.css", "text/css; charset=utf-8"),
+        ("/assets/script.js", "text/javascript; charset=utf-8"),
+        ("/assets/icon.svg", "image/svg+xml"),
+    ] {
+        let asset = carol.get(path).await;
+        assert_eq!(
+            (asset.status, asset.header("content-type")),
+            (StatusCode::OK, kind)
+        );
+        assert!(asset.header("cache-control").contains("immutable"));
+        assert!(carol.get("/profile").await.says(&format!("{path}?v=")));
+    }
+    carol.active_sheet("carol").await;
+    for path in PAGES.iter().filter(|path| !path.contains("audit.")) {
+        let page = carol.get(path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}");
+        assert_eq!(page.header("cache-control"), "no-store");
+        assert_eq!(page.header("x-frame-options"), "DENY");
+        assert_eq!(page.header("referrer-policy"), "same-origin");
+        for own in [" style=", " onclick=", "<style", "javascript:"] {
+            assert!(!page.says(own), "{own} on {path}");
+        }
+        assert_eq!(page.body.matches("<script").count(), 1, "{path}");
+        let csp = page.header("content-security-policy");
+        assert!(csp.contains("default-src 'none'") && !csp.contains("unsafe"));
+    }
+}
+
+/// Users' own ids and names, as a site with a sign-up might let them be.
+const HOSTILE_USERS: [(&str, &str); 5] = [
+    ("<b>x</b>", "<script>alert(1)</script>"),
+    ("a/b?c#d%2e&e=f", "\"><img src=x onerror=alert(1)>"),
+    ("=1+1", "=cmd|' /C calc'!A0"),
+    ("zoë o'hara", "'; DROP TABLE web_users; --"),
+    ("{{7*7}}", "\u{202e}drowssap"),
+];
+
+#[tokio::test]
+async fn users_with_hostile_names_are_shown_as_text_and_can_be_managed() {
+    let site = Site::new().await;
+    let database = site.database().await;
+    for (id, name) in HOSTILE_USERS {
+        let insert = "INSERT INTO web_users (id, name, password, roles)
+                      SELECT ?1, ?2, password, roles FROM web_users WHERE id = 'alice'";
+        let insert = sqlx::query(insert).bind(id).bind(name);
+        insert.execute(&database).await.unwrap();
+        let mut user = site.browser();
+        let fields = [("user", id), ("password", password("alice"))];
+        assert_eq!(
+            user.post("/login", &fields).await.location(),
+            "/profile",
+            "{id}"
+        );
+        assert!(!user.get("/profile").await.says("<script>alert"));
+        let own = [("password", password("alice"))];
+        let sheet = user.post(&format!("{CODES}/prepare"), &own).await;
+        let set = sheet.between("name=\"set\" value=\"", "\"").to_owned();
+        let page = user
+            .submit(&format!("{CODES}/activate"), &[("set", &set)])
+            .await;
+        assert_eq!(page.text("left"), "10", "{id}");
+    }
+    let mut carol = site.signed_in("carol").await;
+    let list = carol.get(SETTINGS).await;
+    assert_eq!(list.text("users-with-codes"), "5");
+    let links: Vec<String> = list
+        .body
+        .split("<a href=\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .filter(|link| link.contains("/users/"))
+        .collect();
+    assert_eq!(links.len(), HOSTILE_USERS.len());
+    for link in &links {
+        let page = carol.get(link).await;
+        assert_eq!(page.status, StatusCode::OK, "{link}");
+        assert_eq!(page.text("left"), "10", "{link}");
+        let action = page.between("action=\"/settings", "/override\"").to_owned();
+        let over = format!("/settings{action}/override");
+        let shown = carol.post(&over, &[("minutes", "60")]).await;
+        assert_eq!(shown.text("override-code").len(), 19, "{link}");
+        let page = carol.submit(&format!("{link}/unlock"), &[]).await;
+        assert!(
+            page.says("are cleared") && page.says("override-waits"),
+            "{link}"
+        );
+        for page in [&page, &shown] {
+            assert!(!page.says("<script>alert") && !page.says("<img src=x") && !page.says("<b>x"));
+        }
+    }
+    let log = carol.get("/audit").await;
+    assert!(!list.says("<script>alert") && !list.says("<img src=x") && !list.says("<b>x"));
+    assert!(!log.says("<b>x") && log.says("=1+1"));
+    let csv = carol.get("/audit.csv").await;
+    assert!(csv.says("\"'=1+1\"") && !csv.says("\"=1+1\""));
+}
+
+#[tokio::test]
+async fn what_the_store_refuses_or_cannot_do_is_a_page_that_says_what_to_do() {
+    let site = Site::new().await;
+    let mut alice = site.signed_in("alice").await;
+    let mut carol = site.signed_in("carol").await;
+    // Erased by another program on the same database.
+    let store = SqliteStore::open(site.database().await).await.unwrap();
+    let others = BackupCodes::new(
+        store,
+        Settings::default(),
+        Hashing::inline(Hasher::new(Keyring::without_pepper())),
+    );
+    let subject = Subject::new(UserId::new("alice").unwrap(), ["staff"]);
+    others
+        .erase(&subject, &Context::system(site.now()))
+        .await
+        .unwrap();
+    let prepare = format!("{CODES}/prepare");
+    let page = alice
+        .post(&prepare, &[("password", password("alice"))])
+        .await;
+    assert_eq!(page.status, StatusCode::CONFLICT, "{}", page.body);
+    assert!(page.says("<h1>Not possible now</h1>") && page.says("This user was erased"));
+
+    let no_database = |page: &Page| {
+        assert_eq!(
+            page.status,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{}",
+            page.body
+        );
+        assert_eq!(page.header("retry-after"), "10");
+        assert!(page.says("look whether what you did has happened"));
+        assert!(!page.says("backup_codes_") && !page.says("web_users"));
+    };
+    site.sql("ALTER TABLE backup_codes_records RENAME TO gone")
+        .await;
+    no_database(&alice.get(CODES).await);
+    no_database(&carol.get(SETTINGS).await);
+    let post = carol
+        .post(&format!("{SETTINGS}/users/bob/unlock"), &[])
+        .await;
+    no_database(&post);
+    site.sql("ALTER TABLE web_users RENAME TO gone_too").await;
+    no_database(&site.browser().password("bob").await);
+    no_database(&carol.get("/profile").await);
+}

@@ -1,0 +1,540 @@
+//! What a user does.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use backup_codes::Timestamp;
+use totp_rs::{Builder, Secret};
+
+use crate::site::{Browser, CODES, SETTINGS, Site, log, password};
+
+#[tokio::test]
+async fn a_user_makes_a_sheet_gets_in_with_a_code_once_and_sees_it_used() {
+    let site = Site::new().await;
+    let mut alice = site.signed_in("alice").await;
+    assert!(alice.get(CODES).await.says("There are no backup codes."));
+
+    let sheet = alice.sheet("alice").await;
+    assert_eq!(sheet.codes.len(), 10);
+    assert_eq!(sheet.page.header("cache-control"), "no-store");
+    // Nothing counts before she says so.
+    let page = alice.get(CODES).await;
+    assert!(page.says("There are no backup codes.") && page.says("waits for you"));
+    let page = alice.activate(&sheet).await;
+    assert_eq!((page.text("left"), page.text("total")), ("10", "10"));
+
+    let mut phone = site.browser();
+    assert_eq!(phone.password("alice").await.location(), "/login/second");
+    // In any spelling, with the number before it.
+    let messy = format!(
+        " 3. {} \r\n",
+        sheet.codes[2].to_lowercase().replace('-', " – ")
+    );
+    let page = phone.submit("/login/code", &[("code", &messy)]).await;
+    assert_eq!(
+        page.text("message"),
+        "You are signed in. Code 3 is spent, 9 codes left."
+    );
+    assert_eq!(page.text("left"), "9");
+    assert!(
+        page.between("<span class=\"number\">3.</span>", "</li>")
+            .contains("used <time")
+    );
+    assert!(
+        !page
+            .between("<span class=\"number\">4.</span>", "</li>")
+            .contains("used <time")
+    );
+
+    let mut thief = site.browser();
+    thief.password("alice").await;
+    let page = thief
+        .submit("/login/code", &[("code", &sheet.codes[2])])
+        .await;
+    assert_eq!(page.text("message"), "This code was not accepted.");
+    assert_eq!(thief.get("/profile").await.location(), "/login/second");
+
+    // Trying one spends nothing.
+    for _ in 0..2 {
+        let check = format!("{CODES}/check");
+        let page = phone.submit(&check, &[("code", &sheet.codes[4])]).await;
+        assert_eq!(
+            page.text("message"),
+            "This is code 5. It is right, and still unused."
+        );
+    }
+
+    let logged = String::from_utf8_lossy(&log().0.lock().unwrap()).into_owned();
+    assert!(
+        logged.contains("mail") && logged.contains("alice"),
+        "{logged}"
+    );
+    let headers = format!("{:?}{:?}{:?}", alice.seen, phone.seen, thief.seen);
+    let stored = site.stored();
+    assert!(
+        stored.contains("argon2id"),
+        "the search looks where things are"
+    );
+    let places = [&logged, &headers, &stored];
+    assert!(!places.iter().any(|place| place.contains(messy.trim())));
+    for code in &sheet.codes {
+        for spelling in [code.clone(), code.replace('-', ""), code.to_lowercase()] {
+            assert!(!places.iter().any(|place| place.contains(&spelling)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_old_sheet_counts_until_the_new_one_is_confirmed() {
+    let site = Site::new().await;
+    let mut alice = site.signed_in("alice").await;
+    let old = alice.active_sheet("alice").await;
+    // A borrowed session makes none: the password is asked for anew.
+    let prepare = format!("{CODES}/prepare");
+    for wrong in ["", "wrong", password("bob")] {
+        let page = alice.submit(&prepare, &[("password", wrong)]).await;
+        assert!(page.says("This is not your password.") && !page.says("waits for you"));
+    }
+    let new = alice.sheet("alice").await;
+    assert!(
+        new.page
+            .says("Your old codes work until you confirm below.")
+    );
+    let check = format!("{CODES}/check");
+    for (sheet, right) in [(&old, true), (&new, false)] {
+        let page = alice.submit(&check, &[("code", &sheet.codes[0])]).await;
+        assert_eq!(page.says("It is right"), right);
+    }
+    alice.activate(&new).await;
+    for (sheet, right) in [(&old, false), (&new, true)] {
+        let page = alice.submit(&check, &[("code", &sheet.codes[1])]).await;
+        assert_eq!(page.says("It is right"), right);
+    }
+    let dropped = alice.sheet("alice").await;
+    let page = alice
+        .submit(&format!("{CODES}/discard"), &[("set", &dropped.set)])
+        .await;
+    assert!(page.says("is dropped") && !page.says("waits for you"));
+    assert!(alice.activate(&dropped).await.says("counts for nothing"));
+    // Nor does a borrowed session take the second factor away.
+    let revoke = format!("{CODES}/revoke");
+    let page = alice.submit(&revoke, &[("password", "wrong")]).await;
+    assert!(page.says("This is not your password.") && page.text("left") == "10");
+    assert!(page.says("your password alone lets you in"));
+    let own = [("password", password("alice"))];
+    let page = alice.submit(&revoke, &own).await;
+    assert!(
+        page.says("All your backup codes are void.") && page.says("There are no backup codes.")
+    );
+}
+
+#[tokio::test]
+async fn the_file_is_the_sheet_and_only_the_latest_is_given_back() {
+    let site = Site::new().await;
+    let mut alice = site.signed_in("alice").await;
+    let first = alice.sheet("alice").await;
+    let sheet = alice.sheet("alice").await;
+    let text = sheet
+        .page
+        .between("id=\"sheet-text\" value=\"", "\"")
+        .to_owned();
+    let path = format!("{CODES}/download");
+    // A browser ends the lines of a form with CR LF.
+    let sent = text.replace('\n', "\r\n");
+    let file = alice
+        .post(&path, &[("set", &sheet.set), ("text", &sent)])
+        .await;
+    assert_eq!(file.body, text);
+    for (number, code) in sheet.codes.iter().enumerate() {
+        assert!(file.says(&format!("{:>2}. {code}\n", number + 1)));
+    }
+    let name = sheet.page.text("label");
+    assert_eq!(
+        file.header("content-disposition"),
+        format!("attachment; filename=\"backup-codes-{name}.txt\"")
+    );
+    assert_eq!(file.header("content-type"), "text/plain; charset=utf-8");
+    assert_eq!(file.header("cache-control"), "no-store");
+    let old = alice
+        .post(&path, &[("set", &first.set), ("text", &sent)])
+        .await;
+    assert_eq!(old.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let mut bob = site.signed_in("bob").await;
+    let other = bob
+        .post(&path, &[("set", &sheet.set), ("text", &sent)])
+        .await;
+    assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn a_form_sent_twice_does_once() {
+    let site = Site::new().await;
+    let mut alice = site.signed_in("alice").await;
+    let sheet = alice.active_sheet("alice").await;
+    let page = alice.activate(&sheet).await;
+    assert!(page.says("count already") && page.text("left") == "10");
+
+    let mut phone = site.browser();
+    phone.password("alice").await;
+    let half = phone.cookie.clone();
+    let first = phone
+        .post("/login/code", &[("code", &sheet.codes[0])])
+        .await;
+    assert_eq!(first.location(), CODES);
+    // By the same browser, which is signed in by now.
+    let again = phone
+        .post("/login/code", &[("code", &sheet.codes[0])])
+        .await;
+    assert_eq!(again.location(), "/profile");
+    // With the session of before, which is gone.
+    phone.cookie = half;
+    let again = phone
+        .post("/login/code", &[("code", &sheet.codes[0])])
+        .await;
+    assert_eq!(again.location(), "/login");
+    assert_eq!(alice.get(CODES).await.text("left"), "9");
+
+    let revoke = format!("{CODES}/revoke");
+    let own = [("password", password("alice"))];
+    let page = alice.submit(&revoke, &own).await;
+    assert!(page.says("All your backup codes are void."));
+    let page = alice.submit(&revoke, &own).await;
+    assert!(page.says("There were no backup codes to revoke."));
+}
+
+#[tokio::test]
+async fn of_two_tabs_that_generate_at_once_one_sheet_counts() {
+    let site = Site::new().await;
+    let mut alice = site.signed_in("alice").await;
+    let (mut one, mut other) = (alice.clone(), alice.clone());
+    let (first, second) = tokio::join!(one.sheet("alice"), other.sheet("alice"));
+    let waiting = alice
+        .get(CODES)
+        .await
+        .between("name=\"set\" value=\"", "\"")
+        .to_owned();
+    let (counts, lost) = if waiting == first.set {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    assert_eq!(waiting, counts.set);
+    assert!(alice.activate(&lost).await.says("counts for nothing"));
+    assert!(alice.activate(&counts).await.says("count from now on"));
+    let check = format!("{CODES}/check");
+    let right = alice.submit(&check, &[("code", &counts.codes[0])]).await;
+    let wrong = alice.submit(&check, &[("code", &lost.codes[0])]).await;
+    assert!(right.says("It is right") && wrong.says("was not accepted"));
+}
+
+#[tokio::test]
+async fn every_refusal_reads_the_same_and_a_typo_is_told_as_one() {
+    let site = Site::new().await;
+    let others = site.signed_in("bob").await.active_sheet("bob").await;
+    let sheet = site.signed_in("alice").await.active_sheet("alice").await;
+    let mut alice = site.browser();
+    alice.password("alice").await;
+    for (typed, text) in [
+        (
+            "hello",
+            "This does not look like a backup code: type one code as it is printed. Nothing was counted.",
+        ),
+        (
+            "",
+            "This does not look like a backup code: type one code as it is printed. Nothing was counted.",
+        ),
+        (
+            &*swapped(&sheet.codes[0]),
+            "There is probably a typing error in this code: compare it with your sheet. Nothing was counted.",
+        ),
+        (
+            &*others.codes[0],
+            "This code was not accepted. 9 tries are left.",
+        ),
+        (
+            &*others.codes[1],
+            "This code was not accepted. 8 tries are left.",
+        ),
+    ] {
+        let page = alice.submit("/login/code", &[("code", typed)]).await;
+        assert_eq!(page.text("message"), text);
+    }
+    for code in &others.codes[2..] {
+        alice.submit("/login/code", &[("code", code)]).await;
+    }
+    let locked = "This code was not accepted. Too many were wrong: wait 30 minutes.";
+    let page = alice
+        .submit("/login/code", &[("code", &sheet.codes[0])])
+        .await;
+    assert_eq!(page.text("message"), locked);
+
+    // The password: one text for both, and the same page.
+    let mut stranger = site.browser();
+    let wrong = stranger
+        .post("/login", &[("user", "alice"), ("password", "x")])
+        .await;
+    let unknown = stranger
+        .post("/login", &[("user", "nobody"), ("password", "x")])
+        .await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(unknown.status, wrong.status);
+    assert_eq!(unknown.body.replace("nobody", "alice"), wrong.body);
+    assert_eq!(stranger.cookie, None);
+
+    // An administrator unlocks; an override code gets in, once.
+    let mut carol = site.signed_in("carol").await;
+    let user = format!("{SETTINGS}/users/alice");
+    assert!(carol.get(&user).await.says("id=\"locked\""));
+    let over = carol
+        .post(&format!("{user}/override"), &[("minutes", "60")])
+        .await;
+    assert_eq!(
+        (over.status, over.header("cache-control")),
+        (StatusCode::OK, "no-store")
+    );
+    let over = over.text("override-code").to_owned();
+    let page = alice.submit("/login/code", &[("code", &over)]).await;
+    assert!(
+        page.text("message")
+            .starts_with("You are signed in. The override code is spent.")
+    );
+    let mut again = site.browser();
+    again.password("alice").await;
+    let page = again.submit("/login/code", &[("code", &over)]).await;
+    assert!(
+        page.text("message")
+            .starts_with("This code was not accepted.")
+    );
+    let page = carol.submit(&format!("{user}/unlock"), &[]).await;
+    assert!(page.says("are cleared") && page.text("wrong-in-a-row") == "0");
+    let page = carol
+        .submit(&format!("{user}/revoke"), &[("sure", "yes")])
+        .await;
+    assert!(page.says("All backup codes of Alice Arnold are void."));
+    // No second factor is left, so the password is enough again.
+    site.signed_in("alice").await;
+}
+
+/// Two neighbours that differ, swapped.
+fn swapped(code: &str) -> String {
+    let mut symbols: Vec<char> = code.chars().collect();
+    let differ = |i: &usize| {
+        let (a, b) = (symbols[*i], symbols[i + 1]);
+        a != b && a != '-' && b != '-'
+    };
+    let place = (2..symbols.len() - 1).find(differ).unwrap();
+    symbols.swap(place, place + 1);
+    symbols.into_iter().collect()
+}
+
+/// What an authenticator app shows at this time.
+fn app_code(secret: &str, at: Timestamp) -> String {
+    let secret = Secret::try_from_base32(secret).unwrap();
+    let totp = Builder::new().with_secret(secret).build().unwrap();
+    let seconds = u64::try_from(at.unix_millis() / 1000).unwrap();
+    totp.generate(seconds).to_string()
+}
+
+/// A step of an authenticator app.
+const STEP: Duration = Duration::from_secs(30);
+const QUARTER: Duration = Duration::from_secs(15 * 60);
+
+/// Sets an authenticator app up, and tells its secret.
+async fn set_app_up(site: &Site, browser: &mut Browser, user: &str) -> String {
+    let path = |action: &str| format!("/profile/authenticator/{action}");
+    let page = browser
+        .post(&path("prepare"), &[("password", password(user))])
+        .await;
+    let secret = page.text("secret").to_owned();
+    let code = app_code(&secret, site.now());
+    let page = browser.submit(&path("activate"), &[("code", &code)]).await;
+    assert!(
+        page.says("The authenticator app is set up."),
+        "{}",
+        page.body
+    );
+    secret
+}
+
+#[tokio::test]
+async fn an_authenticator_app_stands_beside_the_codes_and_takes_them_with_it() {
+    let site = Site::new().await;
+    let mut alice = site.signed_in("alice").await;
+    let path = |action: &str| format!("/profile/authenticator/{action}");
+    let page = alice
+        .submit(&path("prepare"), &[("password", "wrong")])
+        .await;
+    assert!(page.says("This is not your password."));
+    let page = alice
+        .post(&path("prepare"), &[("password", password("alice"))])
+        .await;
+    let secret = page.text("secret").to_owned();
+    assert_eq!(page.header("cache-control"), "no-store");
+    // Not in force before it is confirmed.
+    site.signed_in("alice").await;
+    let code = app_code(&secret, site.now());
+    let page = alice.submit(&path("activate"), &[("code", &code)]).await;
+    assert!(
+        page.says("The authenticator app is set up."),
+        "{}",
+        page.body
+    );
+    alice.active_sheet("alice").await;
+
+    let mut phone = site.browser();
+    phone.password("alice").await;
+    assert!(
+        phone
+            .get("/login/second")
+            .await
+            .says("Code of your authenticator app")
+    );
+    // Each of the app's codes counts once.
+    let page = phone
+        .submit("/login/authenticator", &[("code", &code)])
+        .await;
+    assert!(page.says("This code was not accepted."));
+    site.wait(STEP).await;
+    let code = app_code(&secret, site.now());
+    let page = phone
+        .submit("/login/authenticator", &[("code", &code)])
+        .await;
+    assert!(page.says("You are signed in."));
+
+    let mut thief = site.browser();
+    thief.password("alice").await;
+    for _ in 0..5 {
+        let page = thief
+            .post("/login/authenticator", &[("code", "000000")])
+            .await;
+        assert_eq!(page.location(), "/login/second");
+    }
+    let page = thief
+        .post("/login/authenticator", &[("code", "000000")])
+        .await;
+    assert_eq!(page.status, StatusCode::TOO_MANY_REQUESTS);
+
+    let page = alice
+        .submit(&path("remove"), &[("password", password("alice"))])
+        .await;
+    assert!(page.says("and your backup codes with it"));
+    assert!(alice.get(CODES).await.says("There are no backup codes."));
+    site.signed_in("alice").await;
+}
+
+#[tokio::test]
+async fn a_hundred_wrong_codes_of_an_app_in_a_row_end_it_until_somebody_helps() {
+    let site = Site::new().await;
+    let mut alice = site.signed_in("alice").await;
+    let secret = set_app_up(&site, &mut alice, "alice").await;
+    let sheet = alice.active_sheet("alice").await;
+    let mut thief = site.browser();
+    let tries = async |thief: &mut Browser, many: usize| {
+        for number in 0..many {
+            if number % 5 == 0 {
+                site.wait(QUARTER).await;
+                thief.password("alice").await;
+            }
+            let page = thief
+                .submit("/login/authenticator", &[("code", "wrong")])
+                .await;
+            assert!(page.says("This code was not accepted."), "{number}");
+        }
+        site.wait(QUARTER).await;
+        thief.password("alice").await;
+    };
+    // A right one forgets the wrong ones before it; a backup code does not.
+    tries(&mut thief, 99).await;
+    let code = app_code(&secret, site.now());
+    let page = thief
+        .submit("/login/authenticator", &[("code", &code)])
+        .await;
+    assert!(page.says("You are signed in."));
+    let mut thief = site.browser();
+    tries(&mut thief, 100).await;
+    for code in [app_code(&secret, site.now()), "wrong".to_owned()] {
+        let page = thief
+            .submit("/login/authenticator", &[("code", &code)])
+            .await;
+        assert!(page.says("it lets nobody in any more"), "{}", page.body);
+    }
+    let page = thief
+        .submit("/login/code", &[("code", &sheet.codes[0])])
+        .await;
+    assert!(page.says("Code 1 is spent"));
+    let mut again = site.browser();
+    again.password("alice").await;
+    let code = app_code(&secret, site.now());
+    let page = again
+        .submit("/login/authenticator", &[("code", &code)])
+        .await;
+    assert!(page.says("it lets nobody in any more"));
+
+    let mut carol = site.signed_in("carol").await;
+    carol
+        .post(&format!("{SETTINGS}/users/alice/unlock"), &[])
+        .await;
+    let code = app_code(&secret, site.now());
+    let page = again
+        .submit("/login/authenticator", &[("code", &code)])
+        .await;
+    assert!(page.says("You are signed in."), "{}", page.body);
+}
+
+#[tokio::test]
+async fn locks_sheets_and_logins_end_with_time() {
+    let site = Site::new().await;
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    let others = site.signed_in("bob").await.active_sheet("bob").await;
+    let mut alice = site.signed_in("alice").await;
+    let sheet = alice.active_sheet("alice").await;
+
+    // A sheet that nobody confirmed for an hour.
+    let old = alice.sheet("alice").await;
+    site.wait(minutes(60)).await;
+    assert!(!alice.get(CODES).await.says("waits for you"));
+    assert!(alice.activate(&old).await.says("counts for nothing"));
+
+    // Half a login, for ten minutes.
+    let mut phone = site.browser();
+    phone.password("alice").await;
+    site.wait(minutes(10)).await;
+    assert_eq!(phone.get("/login/second").await.location(), "/login");
+    let late = phone
+        .post("/login/code", &[("code", &sheet.codes[0])])
+        .await;
+    assert_eq!(late.location(), "/login");
+
+    // A lock, for half an hour: neither the time before its end nor the right code opens it.
+    phone.password("alice").await;
+    for code in &others.codes {
+        phone.submit("/login/code", &[("code", code)]).await;
+    }
+    for (wait, text) in [(0, "wait 30 minutes."), (29, "wait a minute.")] {
+        site.wait(minutes(wait)).await;
+        phone.password("alice").await;
+        let page = phone
+            .submit("/login/code", &[("code", &sheet.codes[0])])
+            .await;
+        assert!(page.text("message").ends_with(text), "{}", page.body);
+    }
+    assert!(
+        alice
+            .get(CODES)
+            .await
+            .text("locked")
+            .contains("24 Nov 2026, 11:40")
+    );
+    site.wait(minutes(1)).await;
+    let page = phone
+        .submit("/login/code", &[("code", &sheet.codes[0])])
+        .await;
+    assert!(page.says("Code 1 is spent, 9 codes left."), "{}", page.body);
+
+    // A session, for eight hours.
+    site.wait(minutes(8 * 60 - 1)).await;
+    assert_eq!(phone.get("/profile").await.status, StatusCode::OK);
+    site.wait(minutes(1)).await;
+    assert_eq!(phone.get("/profile").await.location(), "/login");
+    assert_eq!(phone.get("/").await.location(), "/profile");
+}
