@@ -227,7 +227,7 @@ pub enum UserOrder {
     User,
     /// Fewest codes left first.
     FewestLeft,
-    /// Latest set first; users without one last.
+    /// Latest set first, by when it came into force; users without one last.
     NewestSet,
     /// Latest use first; users without one last.
     LatestUse,

@@ -104,6 +104,8 @@ pub struct UserRow {
     pub remaining: u8,
     /// Codes the set was issued with.
     pub total: u8,
+    /// When the set was prepared: when its codes were generated.
+    pub prepared_at: Option<Timestamp>,
     /// When the set came into force.
     pub activated_at: Option<Timestamp>,
     /// The latest use of any set.
@@ -118,6 +120,7 @@ impl UserRow {
             user,
             remaining: summary.remaining(now, void),
             total: summary.set.map_or(0, |set| set.total),
+            prepared_at: summary.set.map(|set| set.prepared_at),
             activated_at: summary.set.map(|set| set.activated_at),
             last_used_at: summary.last_used_at,
         }

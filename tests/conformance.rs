@@ -373,6 +373,7 @@ enum ListFlaw {
     IgnoresTheThreshold,
     KeepsTheFirstSummary,
     ListsTheRemoved,
+    TakesActivationForPreparation,
     LosesUses,
     ForgetsSettings,
     OverwritesSettings,
@@ -433,7 +434,13 @@ impl Directory for BrokenList {
             ListFlaw::IgnoresTheThreshold => query.low_threshold = 0,
             _ => {}
         }
-        self.1.users(&query).await
+        let mut rows = self.1.users(&query).await?;
+        if self.0 == ListFlaw::TakesActivationForPreparation {
+            for row in &mut rows {
+                row.prepared_at = row.activated_at;
+            }
+        }
+        Ok(rows)
     }
     async fn usage(&self, query: &UsageQuery) -> Result<Usage, Infallible> {
         let mut query = query.clone();
@@ -533,6 +540,7 @@ fn each_case_about_lists_and_settings_can_fail() {
                 ListFlaw::IgnoresTheThreshold,
                 ListFlaw::KeepsTheFirstSummary,
                 ListFlaw::ListsTheRemoved,
+                ListFlaw::TakesActivationForPreparation,
             ],
         ),
         (

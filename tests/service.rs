@@ -714,6 +714,12 @@ fn the_time_of_each_step_is_kept_and_told() {
         times,
         (Some(at(MINUTE)), Some(at(2 * MINUTE)), Some(at(3 * MINUTE)))
     );
+    // The list says the same as the status.
+    let cx = by_admin(6 * MINUTE);
+    let rows = block_on(f.codes.users(UsersQuery::new(cx.now()), &cx)).unwrap();
+    let row = &rows[0];
+    let listed = (row.prepared_at, row.activated_at, row.last_used_at);
+    assert_eq!(listed, times);
     for slot in now.slots {
         let used_at = (slot.slot == 4).then_some(at(3 * MINUTE));
         let burned_at = (slot.slot == 5).then_some(at(4 * MINUTE));
@@ -1774,6 +1780,7 @@ fn the_list_of_users_has_filters_orders_and_pages() {
     // The place of the next page travels as text, in a link.
     let link = serde_json::to_string(&page[2]).unwrap();
     let last = serde_json::from_str(&link).unwrap();
+    assert_eq!(last, page[2]);
     assert_eq!(names(list(all.limit(3).after(last))), "d");
 }
 
