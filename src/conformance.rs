@@ -41,6 +41,7 @@
     reason = "every case panics where its clause is broken"
 )]
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -942,7 +943,8 @@ fn various<H: Harness>(case: &Case<'_, H>, store: &H::Repository) -> Vec<(UserId
     users
 }
 
-/// Every filter in every order, page by page, gives the rows of [`UsersQuery::page`].
+/// Every filter in every order, page by page, gives the rows of [`UsersQuery::page`]: of all users,
+/// of those with some bytes in their key, of those that are named.
 pub fn pages_equal_the_plain_rule<H: Harness>(harness: &H)
 where
     H::Repository: Directory,
@@ -950,6 +952,19 @@ where
     let (case, store) = (Case(harness), harness.fresh());
     let users = various(&case, &store);
     let all = || users.iter().map(|(user, summary)| (user, summary));
+    let page = |query: &UsersQuery| {
+        let page = match harness.block_on(Directory::users(&store, query)) {
+            Ok(page) => page,
+            Err(error) => panic!("a page failed: {error:?}"),
+        };
+        assert_eq!(page, query.page(all()), "directory: {query:?}");
+        page
+    };
+    // Some that are there, some that were removed, some that never were.
+    let named: BTreeSet<UserId> = (0..80u8)
+        .filter(|number| number % 5 != 1)
+        .map(|number| user([b'k', number % 3, number]))
+        .collect();
     for filter in [
         UserFilter::Holding,
         UserFilter::WithSet,
@@ -963,11 +978,14 @@ where
             UserOrder::NewestSet,
             UserOrder::LatestUse,
         ] {
-            for (containing, void_before) in [
-                (vec![], None),
-                (vec![], Some(moment(VOID_BEFORE))),
-                (vec![1], None),
-                (vec![b'k', 2], Some(moment(VOID_BEFORE))),
+            for (containing, void_before, among) in [
+                (vec![], None, None),
+                (vec![], Some(moment(VOID_BEFORE)), None),
+                (vec![1], None, None),
+                (vec![b'k', 2], Some(moment(VOID_BEFORE)), None),
+                (vec![], None, Some(&named)),
+                (vec![b'k', 1], Some(moment(VOID_BEFORE)), Some(&named)),
+                (vec![], None, Some(&BTreeSet::new())),
             ] {
                 let mut query = UsersQuery::new(moment(0))
                     .filter(filter)
@@ -975,21 +993,20 @@ where
                     .containing(containing);
                 query.low_threshold = 3;
                 query.void_before = void_before;
+                query.among = among.cloned();
                 query.limit = 7;
-                loop {
-                    let page = match harness.block_on(Directory::users(&store, &query)) {
-                        Ok(page) => page,
-                        Err(error) => panic!("a page failed: {error:?}"),
-                    };
-                    assert_eq!(page, query.page(all()), "directory: {query:?}");
-                    match page.last() {
-                        Some(last) => query = query.after(last.clone()),
-                        None => break,
-                    }
+                while let Some(last) = page(&query).pop() {
+                    query = query.after(last);
                 }
             }
         }
     }
+    // Nobody is left out for being one of many: the strangers' keys come before the others'.
+    let strangers = (0..5000u16).map(|number| user([&[b'a'][..], &number.to_be_bytes()].concat()));
+    let named = strangers.chain(named);
+    let query = UsersQuery::new(moment(0)).filter(UserFilter::Every);
+    let rows = page(&query.among(named).limit(1000));
+    assert!(!rows.is_empty(), "directory: some of those named are there");
 }
 
 /// The figures are those of [`usage`](crate::usage()) over all summaries.

@@ -1,5 +1,6 @@
 //! What an application's storage has to do: the contract of the stores.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -243,6 +244,8 @@ pub struct UsersQuery {
     pub order: UserOrder,
     /// Only users whose key contains these bytes; empty for all.
     pub containing: Vec<u8>,
+    /// Only users among these; `None` for all, an empty set for nobody.
+    pub among: Option<BTreeSet<UserId>>,
     /// The last row of the page before; `None` for the first page.
     pub after: Option<UserRow>,
     /// Rows at most: 1 to 1000.
@@ -263,6 +266,7 @@ impl UsersQuery {
             filter: UserFilter::default(),
             order: UserOrder::default(),
             containing: Vec::new(),
+            among: None,
             after: None,
             limit: 100,
             low_threshold: 0,
@@ -289,6 +293,33 @@ impl UsersQuery {
     #[must_use]
     pub fn containing(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.containing = bytes.into();
+        self
+    }
+
+    /// Only users among these, such as those an application has found by name in a table of its
+    /// own. Of nobody if there are none; ids without a record have no row. Give the same ids for
+    /// every page.
+    ///
+    /// Any number of them: none is left out without an error. A store looks up each one for each
+    /// page, so the time grows with their number, which is the caller's to bound.
+    ///
+    /// ```
+    /// # use backup_codes::{Summary, Timestamp, UserFilter, UserId, UsersQuery};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let now = Timestamp::from_unix_millis(1_790_000_000_000)?;
+    /// let found = [UserId::new("7")?, UserId::new("42")?];
+    /// let query = UsersQuery::new(now).filter(UserFilter::Every).among(found);
+    ///
+    /// let (seven, eight, none) = (UserId::new("7")?, UserId::new("8")?, Summary::default());
+    /// let rows = query.page([(&seven, &none), (&eight, &none)]);
+    /// assert_eq!(rows.len(), 1);
+    /// assert_eq!(rows[0].user, seven);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn among(mut self, users: impl IntoIterator<Item = UserId>) -> Self {
+        self.among = Some(users.into_iter().collect());
         self
     }
 
@@ -326,7 +357,8 @@ impl UsersQuery {
                 || bytes
                     .windows(self.containing.len())
                     .any(|part| part == self.containing);
-            filtered && contained
+            let named = self.among.as_ref().is_none_or(|ids| ids.contains(user));
+            filtered && contained && named
         };
         let mut rows: Vec<UserRow> = users
             .into_iter()

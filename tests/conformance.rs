@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use backup_codes::conformance::{self, Harness, block_on};
 use backup_codes::{
     CodeRepository, Directory, Event, EventId, Expected, Freshness, Loaded, MemoryRepository, Put,
-    PutError, PutOutcome, Revision, Settings, SettingsStore, Timestamp, Usage, UsageQuery,
+    PutError, PutOutcome, Revision, Settings, SettingsStore, Summary, Timestamp, Usage, UsageQuery,
     UserFilter, UserId, UserOrder, UserRow, UsersQuery,
 };
 
@@ -369,6 +369,10 @@ enum ListFlaw {
     IgnoresVoidBefore,
     VoidsTheMomentItself,
     IgnoresTheSearch,
+    IgnoresTheNamed,
+    TakesNobodyForEverybody,
+    LeavesOutSomeOfMany,
+    ListsTheUnknown,
     IgnoresTheLimit,
     IgnoresTheThreshold,
     KeepsTheFirstSummary,
@@ -430,6 +434,15 @@ impl Directory for BrokenList {
                 query.void_before = query.void_before.map(|moment| beside(moment, 1));
             }
             ListFlaw::IgnoresTheSearch => query.containing.clear(),
+            ListFlaw::IgnoresTheNamed => query.among = None,
+            ListFlaw::TakesNobodyForEverybody => {
+                query.among = query.among.filter(|named| !named.is_empty());
+            }
+            ListFlaw::LeavesOutSomeOfMany => {
+                query.among = query
+                    .among
+                    .map(|named| named.into_iter().take(1000).collect());
+            }
             ListFlaw::IgnoresTheLimit => query.limit = 1000,
             ListFlaw::IgnoresTheThreshold => query.low_threshold = 0,
             _ => {}
@@ -439,6 +452,15 @@ impl Directory for BrokenList {
             for row in &mut rows {
                 row.prepared_at = row.activated_at;
             }
+        }
+        // As an outer join does.
+        if let (ListFlaw::ListsTheUnknown, Some(named)) = (self.0, &query.among) {
+            let mut unknown = named.clone();
+            for row in &rows {
+                unknown.remove(&row.user);
+            }
+            let none = Summary::default();
+            rows.extend(query.page(unknown.iter().map(|user| (user, &none))));
         }
         Ok(rows)
     }
@@ -536,6 +558,10 @@ fn each_case_about_lists_and_settings_can_fail() {
                 ListFlaw::IgnoresVoidBefore,
                 ListFlaw::VoidsTheMomentItself,
                 ListFlaw::IgnoresTheSearch,
+                ListFlaw::IgnoresTheNamed,
+                ListFlaw::TakesNobodyForEverybody,
+                ListFlaw::LeavesOutSomeOfMany,
+                ListFlaw::ListsTheUnknown,
                 ListFlaw::IgnoresTheLimit,
                 ListFlaw::IgnoresTheThreshold,
                 ListFlaw::KeepsTheFirstSummary,

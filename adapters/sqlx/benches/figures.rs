@@ -300,6 +300,24 @@ fn pages(runtime: &Runtime, store: &SqliteStore, runs: usize, name: &str) {
         median(times.collect()) * 1e3,
         "ms",
     );
+    // A hundred users whom an application has found in a table of its own: those with the latest
+    // sets, whose keys are far apart.
+    let newest = UsersQuery::new(now()).order(UserOrder::NewestSet);
+    let found = page(runtime, store, &newest)
+        .into_iter()
+        .map(|row| row.user);
+    let query = UsersQuery::new(now()).among(found);
+    assert_eq!(
+        page(runtime, store, &query).len(),
+        100,
+        "all of those named"
+    );
+    let times = (0..runs).map(|_| settled(|| drop(page(runtime, store, &query))));
+    figure(
+        &format!("sqlite_users_among_ms_{name}"),
+        median(times.collect()) * 1e3,
+        "ms",
+    );
 }
 
 /// How many users have a set, which those of the generator all have.

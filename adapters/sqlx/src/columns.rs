@@ -1,6 +1,6 @@
 //! What the core hands over, as columns; the same for every database.
 
-use backup_codes::{Event, SetSummary, Summary, Timestamp, UserId, UserRow};
+use backup_codes::{Event, SetSummary, Summary, Timestamp, UserId};
 use serde_json::json;
 
 use crate::error::Error;
@@ -37,13 +37,8 @@ impl From<&Summary> for SummaryColumns {
 }
 
 impl SummaryColumns {
-    /// The row of a page for a user with these columns.
-    pub(crate) fn row(
-        &self,
-        user: UserId,
-        now: Timestamp,
-        void_before: Option<Timestamp>,
-    ) -> Result<UserRow, Error> {
+    /// The summary that became these columns, but for what they do not hold: uses and erasure.
+    pub(crate) fn summary(&self) -> Result<Summary, Error> {
         let time = |millis, column| {
             Timestamp::from_unix_millis(millis).map_err(Error::bad_time("records", column))
         };
@@ -63,7 +58,7 @@ impl SummaryColumns {
             ));
         }
         summary.last_used_at = known(self.last_used_at, NONE, "last_used_at")?;
-        Ok(UserRow::new(user, &summary, now, void_before))
+        Ok(summary)
     }
 }
 
@@ -83,6 +78,12 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+/// Keys as one JSON text, in hex.
+pub(crate) fn keys<'a>(users: impl IntoIterator<Item = &'a UserId>) -> String {
+    let keys: Vec<String> = users.into_iter().map(|user| hex(user.as_bytes())).collect();
+    json!(keys).to_string()
 }
 
 /// Events as one JSON text, so that any number of them is one bound value.

@@ -1,18 +1,19 @@
 //! The store on SQLite.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use backup_codes::{
     AuditSink, CodeRepository, Directory, Durability, Event, EventId, Expected, Freshness, Loaded,
-    Put, PutError, PutOutcome, Revision, Settings, SettingsStore, Timestamp, Usage, UsageQuery,
-    UserFilter, UserId, UserOrder, UserRow, UsersQuery,
+    Put, PutError, PutOutcome, Revision, Settings, SettingsStore, Summary, Timestamp, Usage,
+    UsageQuery, UserFilter, UserId, UserOrder, UserRow, UsersQuery,
 };
 use sqlx::sqlite::{SqliteExecutor, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
 
 use crate::audit_log::{AuditPage, AuditPosition, AuditQuery};
-use crate::columns::{NEVER, NONE, SummaryColumns, step, uses};
+use crate::columns::{NEVER, NONE, SummaryColumns, keys, step, uses};
 use crate::error::Error;
 use crate::prefix::Prefix;
 use crate::sqlite_error::of_write;
@@ -76,6 +77,7 @@ struct Statements {
     create_settings: Arc<str>,
     replace_settings: Arc<str>,
     usage: Arc<str>,
+    among: Arc<str>,
 }
 
 impl Statements {
@@ -95,6 +97,7 @@ impl Statements {
             create_settings: text(sql::CREATE_SETTINGS),
             replace_settings: text(sql::REPLACE_SETTINGS),
             usage: text(sql::USAGE),
+            among: text(sql::AMONG),
             prefix,
         }
     }
@@ -395,7 +398,26 @@ impl SqliteStore {
             .fetch_all(&self.pool)
             .await
             .map_err(Error::of_sqlite)?;
-        rows.iter().map(|row| user_row(row, query)).collect()
+        let row = |row| {
+            let (user, summary) = user_summary(row)?;
+            Ok(UserRow::new(user, &summary, query.now, query.void_before))
+        };
+        rows.iter().map(row).collect()
+    }
+
+    /// A page of users who are named: those that are there, and of them the plain rule's page.
+    async fn among(
+        &self,
+        query: &UsersQuery,
+        named: &BTreeSet<UserId>,
+    ) -> Result<Vec<UserRow>, Error> {
+        let rows = sqlx::query(safe(&self.sql.among))
+            .bind(keys(named))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::of_sqlite)?;
+        let users: Vec<_> = rows.iter().map(user_summary).collect::<Result<_, _>>()?;
+        Ok(query.page(users.iter().map(|(user, summary)| (user, summary))))
     }
 
     /// Users with no code left come first, by key; then the others by how many they have.
@@ -468,7 +490,7 @@ fn event(row: &SqliteRow, column: usize) -> Result<Event, Error> {
     serde_json::from_str(body).map_err(|_| corrupt())
 }
 
-fn user_row(row: &SqliteRow, query: &UsersQuery) -> Result<UserRow, Error> {
+fn user_summary(row: &SqliteRow) -> Result<(UserId, Summary), Error> {
     let key: &[u8] = row.try_get("user_key").map_err(Error::of_sqlite)?;
     let user = UserId::new(key).map_err(|_| Error::corrupt("records", "user_key"))?;
     let columns = SummaryColumns {
@@ -479,7 +501,7 @@ fn user_row(row: &SqliteRow, query: &UsersQuery) -> Result<UserRow, Error> {
         expires_at: row.try_get("expires_at").map_err(Error::of_sqlite)?,
         last_used_at: row.try_get("last_used_at").map_err(Error::of_sqlite)?,
     };
-    columns.row(user, query.now, query.void_before)
+    Ok((user, columns.summary()?))
 }
 
 /// One conditional write: it met the expected state, or changed nothing.
@@ -607,6 +629,9 @@ impl Directory for SqliteStore {
     type Error = Error;
 
     async fn users(&self, query: &UsersQuery) -> Result<Vec<UserRow>, Error> {
+        if let Some(named) = &query.among {
+            return self.among(query, named).await;
+        }
         let filter = match query.filter {
             UserFilter::Holding => sql::HOLDING,
             UserFilter::WithSet => sql::WITH_SET,

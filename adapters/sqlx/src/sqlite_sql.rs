@@ -177,6 +177,12 @@ pub fn users([index, place, order]: [&str; 3], filter: &str, containing: &str) -
     format!("{USERS}{index}\nWHERE {place} AND {filter}{containing}\nORDER BY {order} LIMIT ?7")
 }
 
+/// The users among these, for a page that is made of them all: 1 their keys, a JSON array of hex.
+pub const AMONG: &str = "\
+SELECT user_key, total, unused, prepared_at, activated_at, expires_at, last_used_at
+FROM backup_codes_records INDEXED BY backup_codes_records_key
+WHERE user_key IN (SELECT unhex(value) FROM json_each(?1))";
+
 /// A page of the audit log, up to the index's name. Parameters of the whole page, which [`audit`]
 /// puts together: 1 from, 2 until, 3 and 4 time and number of the event before, 5 how many, 6 user,
 /// 7 kind.

@@ -25,6 +25,7 @@ fn statements() -> Vec<(String, String)> {
         ("LOAD_SETTINGS", sql::LOAD_SETTINGS),
         ("REPLACE_SETTINGS", sql::REPLACE_SETTINGS),
         ("USAGE", sql::USAGE),
+        ("AMONG", sql::AMONG),
     ]
     .map(|(name, text)| (name.to_owned(), text.to_owned()))
     .into();
