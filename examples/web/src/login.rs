@@ -280,3 +280,45 @@ pub(crate) fn not_a_code(hint: NotACode) -> String {
         .collect();
     format!("{first}{}. Nothing was counted.", letters.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::app::Options;
+
+    #[tokio::test]
+    async fn a_right_password_clears_the_tries_before_it_and_no_verdict_is_no_try() {
+        let folder = TempDir::new().unwrap();
+        let options = Options {
+            password_cost: backup_codes::Cost::LEAST,
+            ..Options::new(folder.path().join("web.db"))
+        };
+        let app = App::open(options).await.unwrap();
+        let alice = app.users.find("alice").await.unwrap().unwrap();
+        let try_one = async |typed: &str| {
+            let place = Place::Login(Some([203, 0, 113, 7].into()));
+            password_is_right(&app, "alice", place, typed, Some(&alice.password)).await
+        };
+        let wrong = async |times: usize| {
+            for _ in 0..times {
+                assert!(!try_one("wrong").await.unwrap());
+            }
+        };
+        wrong(19).await;
+        assert!(try_one("apple-garden-7").await.unwrap());
+        // Nobody can be compared with while all places are taken.
+        let places = app.passwords.take_all_places();
+        for _ in 0..30 {
+            let response = try_one("wrong").await.unwrap_err().into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(response.headers().contains_key("retry-after"));
+        }
+        drop(places);
+        wrong(20).await;
+        let response = try_one("apple-garden-7").await.unwrap_err().into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    }
+}

@@ -147,6 +147,17 @@ fn random_salt() -> Result<[u8; 16], PasswordError> {
 }
 
 #[cfg(test)]
+impl Passwords {
+    /// As if so many passwords were being checked that no more may wait, until it is dropped.
+    pub(crate) fn take_all_places(&self) -> tokio::sync::OwnedSemaphorePermit {
+        let places = u32::try_from(self.admitted.available_permits()).unwrap();
+        Arc::clone(&self.admitted)
+            .try_acquire_many_owned(places)
+            .unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -154,8 +165,7 @@ mod tests {
     async fn where_all_places_are_taken_the_next_is_told_so_and_leaves_nothing_behind() {
         let passwords = Passwords::new(Cost::LEAST).unwrap();
         let places = passwords.admitted.available_permits();
-        let taken = Arc::clone(&passwords.admitted);
-        let taken = taken.try_acquire_many_owned(u32::try_from(places).unwrap());
+        let taken = passwords.take_all_places();
         let busy = passwords.verify("right", None).await;
         assert!(matches!(busy, Err(PasswordError::Busy)));
         drop(taken);

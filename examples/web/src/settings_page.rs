@@ -26,6 +26,9 @@ const PAGE: &str = "/settings/backup-codes";
 /// Users on a page.
 const ROWS: u16 = 25;
 
+/// Users that a search finds at most.
+const FOUND: usize = 1000;
+
 const FILTERS: [(&str, &str, UserFilter); 4] = [
     ("holding", "With codes left", UserFilter::Holding),
     ("all", "With a sheet", UserFilter::WithSet),
@@ -83,8 +86,10 @@ struct Lines {
     at: i64,
     /// The row that this page comes after, as the address has it; Refresh stays there.
     after: String,
-    /// A user without codes whose name is just what was searched for.
-    found: Option<User>,
+    /// Users found by the search who are not in the list, where all that were found fit on a page.
+    others: Vec<User>,
+    /// Whether the search found more users than are looked at.
+    too_many: bool,
 }
 
 /// The form as it is shown: what is in force, or what was about to be saved.
@@ -409,8 +414,16 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
     let mut query = UsersQuery::new(app.now())
         .filter(filter)
         .order(order)
-        .containing(q)
         .limit(ROWS + 1);
+    // Names are this application's business: it finds the users, and the directory those with codes.
+    let mut found = None;
+    if !q.is_empty() {
+        let mut users = app.users.matching(q, FOUND + 1).await?;
+        let too_many = users.len() > FOUND;
+        users.truncate(FOUND);
+        query = query.among(users.iter().map(|user| user.subject().id().clone()));
+        found = Some((users, too_many));
+    }
     if !list.after.is_empty() {
         let row = serde_json::from_str::<UserRow>(&list.after);
         query = query.after(row.map_err(|_| {
@@ -426,11 +439,11 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
     let next = next.transpose().map_err(|_| PageError::not_found())?;
     let ids: Vec<String> = rows.iter().map(|row| row.user.to_string()).collect();
     let users = app.users.find_all(&ids).await?;
-    let found = match q {
-        "" => None,
-        q => app.users.find(q).await?,
-    };
-    let found = found.filter(|user| !ids.contains(&user.id));
+    let (mut others, too_many) = found.unwrap_or_default();
+    if others.len() > usize::from(ROWS) || !list.after.is_empty() {
+        others.clear();
+    }
+    others.retain(|user| !ids.contains(&user.id));
     let line = |(row, id): (UserRow, String)| {
         let user = users.iter().find(|user| user.id == id);
         Line {
@@ -438,7 +451,7 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
             roles: user.map(User::role_names).unwrap_or_default(),
             left: row.remaining,
             total: row.total,
-            generated: row.activated_at.map(|at| app.zone.moment(at)),
+            generated: row.prepared_at.map(|at| app.zone.moment(at)),
             used: row.last_used_at.map(|at| app.zone.moment(at)),
             id,
         }
@@ -451,6 +464,7 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
         after: list.after,
         at: app.now().unix_millis(),
         next,
-        found,
+        others,
+        too_many,
     })
 }

@@ -191,6 +191,21 @@ impl Users {
         row.as_ref().map(User::from_row).transpose()
     }
 
+    /// Users whose name or login name contains this, by login name, so many at most. Small letters of
+    /// the English alphabet and capitals are the same.
+    pub(crate) async fn matching(&self, part: &str, most: usize) -> Result<Vec<User>, sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT * FROM web_users
+             WHERE instr(lower(id), lower(?1)) OR instr(lower(name), lower(?1))
+             ORDER BY id LIMIT ?2",
+        )
+        .bind(part)
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .fetch_all(&self.0)
+        .await?;
+        rows.iter().map(User::from_row).collect()
+    }
+
     /// The users with these ids, in any order; those that are not there left out.
     pub(crate) async fn find_all(&self, ids: &[String]) -> Result<Vec<User>, sqlx::Error> {
         let rows =

@@ -223,10 +223,35 @@ async fn figures_and_lists_follow_what_users_do() {
         users(&carol.get(&format!("{SETTINGS}?sort=generated")).await),
         ["bob", "alice"]
     );
-    let page = carol.get(&format!("{SETTINGS}?q=o")).await;
+    let page = carol.get(&format!("{SETTINGS}?q=bo")).await;
     assert_eq!(users(&page), ["bob"]);
-    let page = carol.get(&format!("{SETTINGS}?q=dave")).await;
-    assert!(page.says("contains “dave”") && page.says("users/dave"));
+    // By name as by login name, and who has no codes is found too.
+    let page = carol.get(&format!("{SETTINGS}?q=BECK")).await;
+    assert_eq!(users(&page), ["bob"]);
+    assert!(!page.says("Not in this list"));
+    let page = carol.get(&format!("{SETTINGS}?q=diaz&filter=all")).await;
+    assert_eq!(
+        page.text("no-users"),
+        "There is no user with a sheet whose name contains “diaz”."
+    );
+    assert!(page.says("Not in this list") && page.says("users/dave"));
+    let page = carol.get(&format!("{SETTINGS}?q=%25")).await;
+    assert_eq!(users(&page), [""; 0], "a sign of patterns is a sign");
+    let page = carol.get(&format!("{SETTINGS}?q=a&filter=low")).await;
+    assert_eq!(users(&page), ["alice", "carol", "dave"]);
+
+    // More names than are looked at.
+    site.sql(
+        "INSERT INTO web_users (id, name, password, roles)
+         WITH RECURSIVE many(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many LIMIT 1000)
+         SELECT 'many' || n, 'One of many', '', 'staff' FROM many",
+    )
+    .await;
+    let page = carol.get(&format!("{SETTINGS}?q=many")).await;
+    assert!(!page.says("id=\"too-many\""));
+    let page = carol.get(&format!("{SETTINGS}?q=a")).await;
+    assert!(page.says("More than a thousand users have such a name."));
+    assert_eq!(users(&page), ["alice"]);
 }
 
 #[tokio::test]

@@ -311,8 +311,10 @@ async fn a_session_by_password_alone_ends_where_a_second_factor_is_set_up_elsewh
     let site = Site::new().await;
     let mut thief = site.signed_in("alice").await;
     let mut alice = site.signed_in("alice").await;
+    let mut before = alice.clone();
     let sheet = alice.active_sheet("alice").await;
-    // Whoever set it up goes on, the other owes it.
+    // Whoever set it up goes on, under a new id; the other owes it.
+    assert_eq!(before.get(CODES).await.location(), "/login");
     assert_eq!(alice.get(CODES).await.status, StatusCode::OK);
     assert_eq!(thief.get(CODES).await.location(), "/login/second");
     let path = format!("{CODES}/prepare");
