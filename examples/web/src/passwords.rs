@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use argon2::password_hash::PasswordHasher as _;
-use argon2::password_hash::phc::Output;
+use argon2::password_hash::phc::{Output, ParamsString, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use backup_codes::Cost;
 use rand_core::TryRng as _;
@@ -28,44 +27,42 @@ fn failed(error: impl ToString) -> PasswordError {
     PasswordError::Failed(error.to_string())
 }
 
+/// Memory to hash in.
+type Matrix = Vec<Block>;
+
 /// Hashes and compares passwords. Hashing of codes has threads and a queue of its own, so a run
 /// on the one does not hold up the other.
 #[derive(Debug)]
 pub(crate) struct Passwords {
-    argon2: Argon2<'static>,
+    params: Params,
     /// What unknown users are compared with, so that they cost what others do.
     nobody: Arc<str>,
     admitted: Arc<Semaphore>,
     running: Arc<Semaphore>,
-    /// Memory to hash in, as much as runs at once. It is kept: freed, such pieces stay with the
-    /// allocator, a pair for each thread, and under load made up most of the process.
-    matrices: Arc<Mutex<Vec<Vec<Block>>>>,
+    /// As many as run at once. They are kept: freed, such pieces stay with the allocator, a pair for
+    /// each thread, and under load made up most of the process.
+    matrices: Arc<Mutex<Vec<Matrix>>>,
 }
 
 impl Passwords {
     pub(crate) fn new(cost: Cost) -> Result<Self, PasswordError> {
         let params = Params::new(cost.memory_kib(), cost.passes(), 1, None).map_err(failed)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let nobody = hash(&argon2, &random_salt()?)?.into();
+        let mut matrix = Matrix::new();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            argon2,
-            nobody,
+            nobody: new_hash("nobody", &params, &mut matrix)?.into(),
+            params,
             admitted: Arc::new(Semaphore::new(threads + WAITING)),
             running: Arc::new(Semaphore::new(threads)),
-            matrices: Arc::default(),
+            matrices: Arc::new(Mutex::new(vec![matrix])),
         })
     }
 
     /// The PHC string of a new password.
     pub(crate) async fn hash(&self, password: &str) -> Result<String, PasswordError> {
-        let (argon2, password) = (self.argon2.clone(), password.to_owned());
-        let salt = random_salt()?;
-        self.run(move || {
-            let hash = argon2.hash_password_with_salt(password.as_bytes(), &salt);
-            Ok(hash.map_err(failed)?.to_string())
-        })
-        .await
+        let (params, password) = (self.params.clone(), password.to_owned());
+        self.run(move |matrix| new_hash(&password, &params, matrix))
+            .await
     }
 
     /// Whether this is the password behind the hash; never without one, at the same cost.
@@ -76,26 +73,16 @@ impl Passwords {
     ) -> Result<bool, PasswordError> {
         let known = hash.is_some();
         let hash: Arc<str> = hash.map_or_else(|| Arc::clone(&self.nobody), Arc::from);
-        let (matrices, typed) = (Arc::clone(&self.matrices), typed.to_owned());
+        let typed = typed.to_owned();
         let same = self
-            .run(move || {
-                let kept = matrices
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .pop();
-                let mut matrix = kept.unwrap_or_default();
-                let same = is_password(&typed, &hash, &mut matrix);
-                let mut matrices = matrices.lock().unwrap_or_else(PoisonError::into_inner);
-                matrices.push(matrix);
-                same
-            })
+            .run(move |matrix| is_password(&typed, &hash, matrix))
             .await?;
         Ok(same && known)
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+        work: impl FnOnce(&mut Matrix) -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
         let admitted = Arc::clone(&self.admitted)
             .try_acquire_owned()
@@ -104,10 +91,15 @@ impl Passwords {
             .acquire_owned()
             .await
             .map_err(failed)?;
+        let matrices = Arc::clone(&self.matrices);
         // The permits go with the work: a request that ends early does not make room for more
         // than there is.
         spawn_blocking(move || {
-            let done = work();
+            let kept = || matrices.lock().unwrap_or_else(PoisonError::into_inner);
+            let matrix = kept().pop();
+            let mut matrix = matrix.unwrap_or_default();
+            let done = work(&mut matrix);
+            kept().push(matrix);
             drop((admitted, running));
             done
         })
@@ -116,34 +108,48 @@ impl Passwords {
     }
 }
 
+fn new_hash(password: &str, params: &Params, matrix: &mut Matrix) -> Result<String, PasswordError> {
+    let mut salt = [0; 16];
+    getrandom::SysRng
+        .try_fill_bytes(&mut salt)
+        .map_err(failed)?;
+    let mut tag = [0; Params::DEFAULT_OUTPUT_LEN];
+    compute(password, params, &salt, &mut tag, matrix)?;
+    let phc = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(params).map_err(failed)?,
+        salt: Some(Salt::new(&salt).map_err(failed)?),
+        hash: Some(Output::new(&tag).map_err(failed)?),
+    };
+    Ok(phc.to_string())
+}
+
 /// Whether this is the password behind the PHC string.
-fn is_password(typed: &str, phc: &str, matrix: &mut Vec<Block>) -> Result<bool, PasswordError> {
+fn is_password(typed: &str, phc: &str, matrix: &mut Matrix) -> Result<bool, PasswordError> {
     let phc = PasswordHash::new(phc).map_err(failed)?;
     let params = Params::try_from(&phc).map_err(failed)?;
     let (Some(salt), Some(stored)) = (&phc.salt, &phc.hash) else {
         return Err(failed("the stored password is no hash"));
     };
-    matrix.resize(params.block_count(), Block::default());
-    let mut computed = [0; Output::MAX_LENGTH];
-    let computed = &mut computed[..stored.len()];
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into_with_memory(typed.as_bytes(), salt, computed, matrix)
-        .map_err(failed)?;
+    let mut tag = [0; Output::MAX_LENGTH];
+    let tag = &mut tag[..stored.len()];
+    compute(typed, &params, salt, tag, matrix)?;
     // `Output` compares in constant time.
-    Ok(Output::new(computed).map_err(failed)? == *stored)
+    Ok(Output::new(tag).map_err(failed)? == *stored)
 }
 
-fn hash(argon2: &Argon2<'_>, salt: &[u8; 16]) -> Result<String, PasswordError> {
-    let hash = argon2.hash_password_with_salt(salt, salt);
-    Ok(hash.map_err(failed)?.to_string())
-}
-
-fn random_salt() -> Result<[u8; 16], PasswordError> {
-    let mut salt = [0; 16];
-    getrandom::SysRng
-        .try_fill_bytes(&mut salt)
-        .map_err(failed)?;
-    Ok(salt)
+fn compute(
+    password: &str,
+    params: &Params,
+    salt: &[u8],
+    tag: &mut [u8],
+    matrix: &mut Matrix,
+) -> Result<(), PasswordError> {
+    matrix.resize(params.block_count(), Block::default());
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
+        .hash_password_into_with_memory(password.as_bytes(), salt, tag, matrix)
+        .map_err(failed)
 }
 
 #[cfg(test)]
@@ -170,6 +176,8 @@ mod tests {
         assert!(matches!(busy, Err(PasswordError::Busy)));
         drop(taken);
         let hash = passwords.hash("right").await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m="), "{hash}");
+        assert_ne!(hash, passwords.hash("right").await.unwrap());
         for (typed, hash, right) in [
             ("right", Some(&*hash), true),
             ("wrong", Some(&hash), false),
@@ -184,6 +192,7 @@ mod tests {
         let damaged = passwords.verify("right", Some("no hash")).await;
         assert!(matches!(damaged, Err(PasswordError::Failed(_))));
         assert_eq!(passwords.admitted.available_permits(), places);
-        assert_eq!(passwords.running.available_permits() + 64, places);
+        assert_eq!(passwords.running.available_permits() + WAITING, places);
+        assert_eq!(passwords.matrices.lock().unwrap().len(), 1, "one at a time");
     }
 }
