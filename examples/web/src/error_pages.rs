@@ -71,6 +71,10 @@ impl PageError {
 
     fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error, "the database did not answer as it should");
+        Self::no_database()
+    }
+
+    fn no_database() -> Self {
         Self {
             retry_after: Some(10),
             ..Self::new(
@@ -162,6 +166,17 @@ impl IntoResponse for PageError {
         response.extensions_mut().insert(Text(self.text));
         response
     }
+}
+
+/// The layer of sessions has but one answer where it can neither read nor write one, and logs why:
+/// it is the database's fault. Errors of pages have a text of their own.
+pub(crate) async fn explain_session_errors(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let bare = response.extensions().get::<Text>().is_none();
+    if bare && response.status() == StatusCode::INTERNAL_SERVER_ERROR {
+        return PageError::no_database().into_response();
+    }
+    response
 }
 
 /// A time for people, rounded up to whole minutes.

@@ -103,6 +103,7 @@ fn pages(app: &App) -> Router<Arc<App>> {
         .route("/audit.csv", get(audit_page::csv))
         .route("/audit.jsonl", get(audit_page::json_lines))
         .layer(sessions)
+        .layer(from_fn(error_pages::explain_session_errors))
         .layer(DefaultBodyLimit::max(LONGEST_FORM))
         // Beside it the cookie is SameSite=Strict.
         .layer(from_fn(forms_say_where_they_come_from))

@@ -564,6 +564,13 @@ async fn what_the_store_refuses_or_cannot_do_is_a_page_that_says_what_to_do() {
         assert!(page.says("look whether what you did has happened"));
         assert!(!page.says("backup_codes_") && !page.says("web_users"));
     };
+    site.sql(
+        "CREATE TRIGGER full BEFORE INSERT ON web_sessions BEGIN SELECT RAISE(FAIL, 'full'); END",
+    )
+    .await;
+    let mut bob = site.browser();
+    no_database(&bob.password("bob").await);
+    assert_eq!(bob.get("/profile").await.location(), "/login");
     site.sql("ALTER TABLE backup_codes_records RENAME TO gone")
         .await;
     no_database(&alice.get(CODES).await);
