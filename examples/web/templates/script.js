@@ -44,3 +44,9 @@ for (const form of document.querySelectorAll("form[data-guard]")) {
     if (!leaving && fields() !== saved) event.preventDefault();
   });
 }
+
+// Browsers keep pages for Back, `no-store` or not: loaded anew, they show nothing to whoever comes
+// after a logout.
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
