@@ -6,8 +6,16 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod accessibility;
-mod administrator;
+mod audit;
+mod authenticator;
+mod browser;
+mod checks;
 mod driver;
+mod keyboard;
+mod paper;
+mod settings;
 mod site;
 mod user;
+mod user_page;
+mod users_list;
 mod without_script;

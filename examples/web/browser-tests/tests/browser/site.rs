@@ -1,22 +1,31 @@
-//! The application, in this process, on a port of its own.
+//! The application, in this process, on a port of its own, under a clock that stands until a test
+//! moves it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use backup_codes::{
     Activation, BackupCodes, Config, Context, Cost, Format, Formats, Hasher, Hashing, Keyring,
     Redeem, Settings, Subject, Timestamp, UserId,
 };
 use backup_codes_sqlx::SqliteStore;
-use backup_codes_web::{App, DEMO_USERS, Options, router};
+use backup_codes_web::{App, Clock, DEMO_USERS, Options, router};
 use sqlx::SqlitePool;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use totp_rs::{Builder, Secret};
+
+/// 24 November 2026, 10:00 UTC, in milliseconds.
+const START: i64 = 1_795_514_400_000;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) struct Site {
     folder: TempDir,
     address: SocketAddr,
+    app: Arc<App>,
+    clock: Arc<AtomicI64>,
 }
 
 pub(crate) fn password(user: &str) -> &'static str {
@@ -27,18 +36,26 @@ pub(crate) fn password(user: &str) -> &'static str {
 impl Site {
     pub(crate) async fn start() -> Self {
         let folder = TempDir::new().unwrap();
+        let clock = Arc::new(AtomicI64::new(START));
+        let hand = Arc::clone(&clock);
         let options = Options {
             code_cost: Cost::MIB_12,
             password_cost: Cost::LEAST,
             site: "example.org".to_owned(),
+            clock: Clock::new(move || at(hand.load(Ordering::Relaxed))),
             ..Options::new(folder.path().join("web.db"))
         };
         let app = Arc::new(App::open(options).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+        let service = router(Arc::clone(&app)).into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await });
-        Self { folder, address }
+        Self {
+            folder,
+            address,
+            app,
+            clock,
+        }
     }
 
     /// As a secure context: `localhost`, by its name.
@@ -46,58 +63,135 @@ impl Site {
         format!("http://localhost:{}", self.address.port())
     }
 
+    fn now(&self) -> Timestamp {
+        at(self.clock.load(Ordering::Relaxed))
+    }
+
+    /// Lets so much time pass.
+    pub(crate) async fn wait(&self, time: Duration) {
+        let millis = i64::try_from(time.as_millis()).unwrap();
+        self.clock.fetch_add(millis, Ordering::Relaxed);
+        // As its schedule does every ten seconds.
+        self.app.refresh_settings().await.unwrap();
+    }
+
+    /// What an authenticator app with this secret shows.
+    pub(crate) fn app_code(&self, secret: &str) -> String {
+        let secret = Secret::try_from_base32(secret).unwrap();
+        let totp = Builder::new().with_secret(secret).build().unwrap();
+        let seconds = u64::try_from(self.now().unix_millis() / 1000).unwrap();
+        totp.generate(seconds).to_string()
+    }
+
+    /// Another connection to the same database.
+    async fn database(&self) -> SqlitePool {
+        let file = self.folder.path().join("web.db");
+        SqlitePool::connect(file.to_str().unwrap()).await.unwrap()
+    }
+
+    pub(crate) async fn sql(&self, sql: &'static str) {
+        sqlx::query(sql)
+            .execute(&self.database().await)
+            .await
+            .unwrap();
+    }
+
     /// Thirty more users, with sheets a month old and codes used since: 92 of them, none today.
     pub(crate) async fn populate(&self) {
-        let file = self.folder.path().join("web.db");
-        let pool = SqlitePool::connect(file.to_str().unwrap()).await.unwrap();
+        let people = People::of(self).await;
+        for (number, (name, role)) in PEOPLE.into_iter().enumerate() {
+            let id = name.split(' ').next().unwrap().to_lowercase();
+            let address = u8::try_from(number).unwrap();
+            let sheet = people.add(&id, name, role, address).await;
+            let user = Subject::new(UserId::new(id).unwrap(), [role]);
+            let (start, used) = (28 - number * 11 % 25, used(number));
+            for (turn, code) in sheet.iter().take(used).enumerate() {
+                let day = start - turn * start / used;
+                let context = people.days_ago(day, &user, address);
+                let redeem = people.codes.redeem(&user, code, &context).await.unwrap();
+                assert!(matches!(redeem, Redeem::Accepted(_)));
+            }
+        }
+    }
+
+    /// Another user of the staff, with a sheet.
+    pub(crate) async fn add(&self, id: &str, name: &str) {
+        People::of(self).await.add(id, name, "staff", 99).await;
+    }
+
+    /// Disables the codes of this user of `populate`, as a hundred wrong ones do.
+    pub(crate) async fn disable(&self, id: &str) {
+        let people = People::of(self).await;
+        let user = Subject::new(UserId::new(id).unwrap(), ["staff"]);
+        let context = people.days_ago(1, &user, 99);
+        let config = people.config.with_lifetime_run(1).unwrap();
+        let codes = people.codes.with_config(config);
+        // The code of a sheet that does not count yet.
+        let sheet = codes.prepare(&user, &context).await.unwrap();
+        let code = sheet.expose().codes().next().unwrap().1.to_string();
+        let redeem = codes.redeem(&user, &code, &context).await.unwrap();
+        assert!(matches!(redeem, Redeem::Refused(_)));
+    }
+}
+
+/// The users' codes beside the application, cheaply hashed.
+struct People {
+    pool: SqlitePool,
+    codes: BackupCodes<SqliteStore, Settings>,
+    config: Config,
+    now: Timestamp,
+}
+
+impl People {
+    async fn of(site: &Site) -> Self {
+        let pool = site.database().await;
         let store = SqliteStore::open(pool.clone()).await.unwrap();
         // At 112 bits and more cheap hashing is allowed.
         let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+        let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
         let codes = BackupCodes::new(
             store.without_forwarding(),
             Settings::default(),
             Hashing::inline(hasher),
         )
-        .with_config(Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY)));
-        for (number, (name, role)) in PEOPLE.into_iter().enumerate() {
-            let id = name.split(' ').next().unwrap().to_lowercase();
-            let insert =
-                "INSERT INTO web_users (id, name, password, roles) VALUES (?1, ?2, '', ?3)";
-            let insert = sqlx::query(insert).bind(&id).bind(name).bind(role);
-            insert.execute(&pool).await.unwrap();
-            let user = Subject::new(UserId::new(id).unwrap(), [role]);
-            let at = |days: usize| {
-                let ago = Duration::from_secs(days as u64 * 24 * 60 * 60);
-                Context::new(now().saturating_sub(ago))
-                    .by(&user)
-                    .from_address([192, 0, 2, u8::try_from(number).unwrap()])
-            };
-            let sheet = codes.prepare(&user, &at(29)).await.unwrap();
-            let activation = codes.activate(&user, sheet.id(), &at(29)).await.unwrap();
-            assert!(matches!(activation, Activation::Activated(_)));
-            let sheet: Vec<String> = sheet
-                .expose()
-                .codes()
-                .map(|(_, code)| code.to_string())
-                .collect();
-            let (start, used) = (28 - number * 11 % 25, used(number));
-            for (turn, code) in sheet.iter().take(used).enumerate() {
-                let day = start - turn * start / used;
-                let redeem = codes.redeem(&user, code, &at(day)).await.unwrap();
-                assert!(matches!(redeem, Redeem::Accepted(_)));
-            }
+        .with_config(config.clone());
+        Self {
+            pool,
+            codes,
+            config,
+            now: site.now(),
         }
     }
+
+    fn days_ago(&self, days: usize, user: &Subject, address: u8) -> Context {
+        let ago = DAY * u32::try_from(days).unwrap();
+        Context::new(self.now.saturating_sub(ago))
+            .by(user)
+            .from_address([192, 0, 2, address])
+    }
+
+    /// A user with a sheet of 29 days ago.
+    async fn add(&self, id: &str, name: &str, role: &str, address: u8) -> Vec<String> {
+        let insert = "INSERT INTO web_users (id, name, password, roles) VALUES (?1, ?2, '', ?3)";
+        let insert = sqlx::query(insert).bind(id).bind(name).bind(role);
+        insert.execute(&self.pool).await.unwrap();
+        let user = Subject::new(UserId::new(id).unwrap(), [role]);
+        let context = self.days_ago(29, &user, address);
+        let sheet = self.codes.prepare(&user, &context).await.unwrap();
+        let activation = self.codes.activate(&user, sheet.id(), &context).await;
+        assert!(matches!(activation, Ok(Activation::Activated(_))));
+        let sheet = sheet.expose();
+        sheet.codes().map(|(_, code)| code.to_string()).collect()
+    }
+}
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_unix_millis(millis).unwrap()
 }
 
 /// How many codes this one of `PEOPLE` has used.
 fn used(number: usize) -> usize {
     [1, 0, 3, 2, 10, 4, 0, 8, 1, 2, 5, 0, 7][number % 13]
-}
-
-#[expect(clippy::disallowed_methods, reason = "the application reads it too")]
-fn now() -> Timestamp {
-    Timestamp::try_from(SystemTime::now()).unwrap()
 }
 
 const PEOPLE: [(&str, &str); 30] = [
