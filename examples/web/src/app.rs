@@ -14,12 +14,14 @@ use backup_codes::{
 };
 use backup_codes_sqlx::{SqliteAudit, SqliteStore};
 use jiff::tz::TimeZone;
+use sha2::{Digest as _, Sha256};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tokio::time::interval;
 
 use crate::clock::Clock;
 use crate::key_file;
+use crate::password_tries::PasswordTries;
 use crate::passwords::Passwords;
 use crate::session_store::SqliteSessions;
 use crate::throttle::Throttle;
@@ -29,8 +31,9 @@ use crate::zone::Zone;
 /// The shell with the store, the policy and the sink of this application.
 pub(crate) type Codes = BackupCodes<SqliteStore, SharedSettings, SqliteAudit>;
 
-/// Settings are read this often, and not gone by when older than `SETTINGS_MAX_AGE`.
+/// Settings are read this often.
 const SETTINGS_REFRESH: Duration = Duration::from_secs(10);
+/// Older ones are not gone by.
 const SETTINGS_MAX_AGE: Duration = Duration::from_secs(300);
 
 /// Writers wait for each other, each with a connection, and pages that only read need one beside
@@ -117,11 +120,9 @@ pub struct App {
     pub(crate) users: Users,
     pub(crate) sessions: SqliteSessions,
     pub(crate) passwords: Passwords,
-    /// Wrong passwords, and wrong codes of authenticator apps. Backup codes have a throttle of
-    /// their own, which cannot be left out.
-    pub(crate) password_tries: Throttle,
-    /// Passwords tried for a name from all addresses together.
-    pub(crate) password_tries_in_all: Throttle,
+    pub(crate) password_tries: PasswordTries,
+    /// Codes of authenticator apps. Backup codes have a throttle of their own, which cannot be left
+    /// out.
     pub(crate) authenticator_tries: Throttle,
     pub(crate) zone: Zone,
     clock: Clock,
@@ -142,7 +143,10 @@ impl App {
             .await
             .map_err(while_doing("opening the database"))?;
 
-        let id = KeyId::new("1").map_err(while_doing("naming the pepper"))?;
+        // Named by its own hash: with another key file codes are refused, and none is counted wrong.
+        let digest = Sha256::digest(&pepper);
+        let name = digest[..4].iter().map(|byte| format!("{byte:02x}"));
+        let id = KeyId::new(name.collect::<String>()).map_err(while_doing("naming the pepper"))?;
         let pepper = Pepper::new(pepper).map_err(while_doing("taking the pepper"))?;
         let hasher = Hasher::new(Keyring::new(id, pepper))
             .with_cost(options.code_cost)
@@ -170,8 +174,7 @@ impl App {
                 .await
                 .map_err(while_doing("making the table of sessions"))?,
             passwords,
-            password_tries: Throttle::new(20),
-            password_tries_in_all: Throttle::new(1000),
+            password_tries: PasswordTries::new(),
             authenticator_tries: Throttle::new(5),
             zone: Zone::new(options.zone),
             clock: options.clock,
@@ -293,7 +296,11 @@ impl App {
         self.every(
             Duration::from_secs(24 * 60 * 60),
             "purging",
-            |app| async move { app.codes.purge(&Context::system(app.now())).await.map(drop) },
+            |app| async move {
+                // The machine may have slept, and nothing is allowed by old settings.
+                app.refresh_settings().await?;
+                app.codes.purge(&Context::system(app.now())).await.map(drop)
+            },
         );
         self.every(
             Duration::from_secs(24 * 60 * 60),

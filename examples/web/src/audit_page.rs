@@ -10,7 +10,8 @@ use axum::response::{IntoResponse as _, Response};
 use backup_codes::{AuditSink as _, Event, EventActor, EventKind, EventOutcome, JsonLines, UserId};
 use backup_codes_sqlx::{AuditPosition, AuditQuery, SqliteStore};
 use futures_util::stream::try_unfold;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::app::App;
 use crate::csv;
@@ -23,13 +24,26 @@ use crate::zone::Moment;
 const ROWS: u16 = 50;
 const PIECE: u16 = 1000;
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Filter {
     user: String,
     event: String,
     day: String,
+    /// The last event of the page before.
+    #[serde(skip_serializing_if = "String::is_empty")]
     after: String,
+}
+
+impl Filter {
+    /// The same filters after this event, as an address has them.
+    fn link(&self, after: String) -> Result<String, PageError> {
+        let filter = Self {
+            after,
+            ..self.clone()
+        };
+        serde_urlencoded::to_string(filter).map_err(|error| PageError::broken(&error))
+    }
 }
 
 /// One event as the page shows it.
@@ -53,7 +67,9 @@ struct AuditPage {
     kinds: Vec<(&'static str, String, bool)>,
     lines: Vec<Line>,
     unreadable: usize,
-    next: Option<String>,
+    /// Links: the first page, and where there is one the next.
+    first_page: String,
+    next_page: Option<String>,
     zone: String,
 }
 
@@ -124,12 +140,14 @@ pub(crate) async fn show(
         let name = kind.as_str();
         (name, readable(name), name == filter.event)
     };
+    let next = page.next.map(|position| position.to_string());
     draw(&AuditPage {
         frame: Frame::of(&app, &visitor, "audit").await?,
         kinds: EventKind::ALL.iter().map(kind).collect(),
         lines: page.events.iter().map(line).collect(),
         unreadable: page.unreadable,
-        next: page.next.map(|position| position.to_string()),
+        first_page: filter.link(String::new())?,
+        next_page: next.map(|next| filter.link(next)).transpose()?,
         zone: app.zone.name().to_owned(),
         filter,
     })
@@ -174,7 +192,16 @@ pub(crate) async fn csv(
 ) -> Result<Response, PageError> {
     app.codes.may_read_reports(&visitor.context).await?;
     let query = query(&app, &filter)?;
-    let lines = |events: Vec<Event>| async move { Ok(events.iter().map(csv_line).collect()) };
+    let lines = |events: Vec<Event>, unreadable: usize| async move {
+        let mut text: String = events.iter().map(csv_line).collect();
+        if unreadable > 0 {
+            let count = unreadable.to_string();
+            let mut cells = [""; CSV_HEAD.len()];
+            (cells[1], cells[3]) = ("unreadable events", &count);
+            text += &csv::line(cells);
+        }
+        Ok(text)
+    };
     let body = export(app.store.clone(), query, csv::line(CSV_HEAD), lines);
     Ok(attachment(
         "text/csv; charset=utf-8; header=present",
@@ -191,10 +218,14 @@ pub(crate) async fn json_lines(
 ) -> Result<Response, PageError> {
     app.codes.may_read_reports(&visitor.context).await?;
     let query = query(&app, &filter)?;
-    let lines = |events: Vec<Event>| async move {
+    let lines = |events: Vec<Event>, unreadable: usize| async move {
         let sink = JsonLines::new(Vec::new());
         sink.record(&events).await?;
-        Ok(csv::tame_json(&String::from_utf8_lossy(&sink.into_inner())))
+        let mut text = csv::tame_json(&String::from_utf8_lossy(&sink.into_inner()));
+        if unreadable > 0 {
+            text += &format!("{}\n", json!({ "unreadable": unreadable }));
+        }
+        Ok(text)
     };
     let body = export(app.store.clone(), query, String::new(), lines);
     Ok(attachment(
@@ -206,12 +237,13 @@ pub(crate) async fn json_lines(
 
 type Broken = Box<dyn std::error::Error + Send + Sync>;
 
-/// The whole log under these filters, a piece at a time.
+/// The whole log under these filters, a piece at a time. Each piece says how many of its events
+/// cannot be read.
 fn export<F>(
     store: SqliteStore,
     query: AuditQuery,
     head: String,
-    lines: impl Fn(Vec<Event>) -> F + Send + 'static,
+    lines: impl Fn(Vec<Event>, usize) -> F + Send + 'static,
 ) -> Body
 where
     F: Future<Output = Result<String, Broken>> + Send,
@@ -223,14 +255,12 @@ where
             let Some(query) = query else {
                 return Ok(None);
             };
-            let page = store.audit_page(&query).await?;
-            if page.unreadable > 0 {
-                tracing::error!(
-                    events = page.unreadable,
-                    "an export leaves out unreadable events"
-                );
-            }
-            let text = head.unwrap_or_default() + &lines(page.events).await?;
+            // The answer has begun: whoever saves it sees that it was broken off.
+            let page = store.audit_page(&query).await.inspect_err(|error| {
+                let error: &dyn std::error::Error = error;
+                tracing::error!(error, "an export was broken off");
+            })?;
+            let text = head.unwrap_or_default() + &lines(page.events, page.unreadable).await?;
             let next = page.next.map(|position| query.after(position));
             Ok::<_, Broken>(Some((text, (next, None, store, lines))))
         },

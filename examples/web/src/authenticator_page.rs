@@ -1,35 +1,25 @@
-//! Profile, two-factor authentication: the overview, and the authenticator app.
+//! Profile, two-factor authentication, authenticator app.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use askama::Template;
 use axum::Form;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use backup_codes::{RevokeReason, Status};
+use axum::response::Response;
+use backup_codes::RevokeReason;
 use rand_core::TryRng as _;
-use serde::Deserialize;
 use totp_rs::{Builder, Secret, Totp};
 
 use crate::app::App;
-use crate::error_pages::PageError;
+use crate::error_pages::{PageError, minutes};
 use crate::frame::{Frame, done, draw, not_done};
-use crate::login::{CodeForm, Place, password_is_right};
-use crate::session::{SignedIn, Visitor, note_second_factor};
+use crate::login::CodeForm;
+use crate::password_tries::{FreshPassword, WRONG_PASSWORD, is_users_own};
+use crate::session::{SignedIn, note_second_factor};
 use crate::users::User;
 
 const PROFILE: &str = "/profile";
-pub(crate) const WRONG_PASSWORD: &str = "This is not your password. Nothing was changed.";
-
-#[derive(Template)]
-#[template(path = "profile.html")]
-struct ProfilePage {
-    frame: Frame,
-    user: User,
-    status: Status,
-    pending: bool,
-}
 
 #[derive(Template)]
 #[template(path = "authenticator.html")]
@@ -38,26 +28,6 @@ struct SecretPage<'a> {
     user: &'a str,
     site: &'a str,
     secret: &'a str,
-}
-
-/// A password typed anew, for what a borrowed session must not do.
-#[derive(Deserialize)]
-pub(crate) struct FreshPassword {
-    pub(crate) password: String,
-}
-
-pub(crate) async fn show(
-    State(app): State<Arc<App>>,
-    SignedIn(visitor): SignedIn,
-) -> Result<Response, PageError> {
-    let frame = Frame::of(&app, &visitor, "profile").await?;
-    let status = app.codes.status(&visitor.subject, &visitor.context).await?;
-    draw(&ProfilePage {
-        frame,
-        status,
-        pending: visitor.user.totp_pending.is_some(),
-        user: visitor.user,
-    })
 }
 
 /// Makes a secret and shows it. It counts when a code of the app confirms it.
@@ -75,16 +45,15 @@ pub(crate) async fn prepare(
     let mut bytes = [0; 20];
     getrandom::SysRng
         .try_fill_bytes(&mut bytes)
-        .map_err(|_| PageError::new(StatusCode::INTERNAL_SERVER_ERROR, "No random numbers."))?;
+        .map_err(|error| PageError::broken(&error))?;
     let secret = Secret::from(bytes).to_base32();
     app.users.prepare_totp(&visitor.user.id, &secret).await?;
-    let page = SecretPage {
+    draw(&SecretPage {
         frame: Frame::of(&app, &visitor, "profile").await?,
         user: &visitor.user.id,
         site: &app.site,
         secret: &secret,
-    };
-    Ok(draw(&page)?.into_response())
+    })
 }
 
 pub(crate) async fn activate(
@@ -93,7 +62,13 @@ pub(crate) async fn activate(
     Form(form): Form<CodeForm>,
 ) -> Result<Response, PageError> {
     let user = &visitor.user;
-    begin_try(&app, user)?;
+    if let Err(wait) = begin_try(&app, user) {
+        let text = format!(
+            "Too many codes were tried. Come again in {}.",
+            minutes(wait)
+        );
+        return not_done(&visitor, text, PROFILE).await;
+    }
     let pending = user.totp_pending.as_deref();
     let accepted = accepts(&app, user, pending, &form.code).await?;
     let Some(secret) = pending.filter(|_| accepted) else {
@@ -102,6 +77,7 @@ pub(crate) async fn activate(
     };
     if app.users.activate_totp(&user.id, secret).await? {
         note_second_factor(&visitor.session).await?;
+        tracing::info!(user = %user.id.escape_debug(), "authenticator app set up");
         done(&visitor, "The authenticator app is set up.", PROFILE).await
     } else {
         not_done(&visitor, "There is a newer secret: use that one.", PROFILE).await
@@ -117,6 +93,9 @@ pub(crate) async fn remove(
     if !is_users_own(&app, &visitor, &form.password).await? {
         return not_done(&visitor, WRONG_PASSWORD, PROFILE).await;
     }
+    if visitor.user.totp_secret.is_none() {
+        return not_done(&visitor, "There is no authenticator app.", PROFILE).await;
+    }
     // The codes first: if the second write fails, there is one factor too many, not one too few.
     let reason = RevokeReason::FactorRemoved;
     let revoked = app
@@ -127,25 +106,23 @@ pub(crate) async fn remove(
         app.tell(&notice);
     }
     app.users.remove_totp(&visitor.user.id).await?;
+    tracing::info!(user = %visitor.user.id.escape_debug(), "authenticator app removed");
     let text = "The authenticator app is removed, and your backup codes with it.";
     done(&visitor, text, PROFILE).await
 }
 
-/// Whether this is the password of whoever is signed in.
-pub(crate) async fn is_users_own(
-    app: &App,
-    visitor: &Visitor,
-    typed: &str,
-) -> Result<bool, PageError> {
-    let user = &visitor.user;
-    password_is_right(app, &user.id, Place::SignedIn, typed, Some(&user.password)).await
+/// Counts a try of an app's code, for a quarter of an hour. `Err` is the wait.
+pub(crate) fn begin_try(app: &App, user: &User) -> Result<(), Duration> {
+    app.authenticator_tries.begin(&user.id, app.now())
 }
 
-/// Counts a try of an app's code, for a quarter of an hour.
-pub(crate) fn begin_try(app: &App, user: &User) -> Result<(), PageError> {
-    app.authenticator_tries
-        .begin(&user.id, app.now())
-        .map_err(PageError::too_many)
+/// Forgets wrong codes of a user's app.
+pub(crate) async fn unlock(app: &App, user: &User, by: &User) -> Result<(), PageError> {
+    app.authenticator_tries.clear(&user.id);
+    app.users.clear_totp_tries(&user.id).await?;
+    let (user, by) = (user.id.escape_debug(), by.id.escape_debug());
+    tracing::info!(%user, %by, "tries of the authenticator app cleared");
+    Ok(())
 }
 
 /// Whether this is a code of the app with this secret, not used before.

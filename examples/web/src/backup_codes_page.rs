@@ -13,11 +13,11 @@ use backup_codes::{
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::authenticator_page::{FreshPassword, WRONG_PASSWORD, is_users_own};
 use crate::error_pages::PageError;
 use crate::frame::{Frame, done, draw, not_done};
 use crate::login::{CodeForm, not_a_code, refused};
-use crate::session::{SignedIn, Visitor, note_second_factor};
+use crate::password_tries::{FreshPassword, WRONG_PASSWORD, is_users_own};
+use crate::session::{SignedIn, Visitor, has_prepared, note_prepared, note_second_factor};
 use crate::zone::{Moment, Zone};
 
 const PAGE: &str = "/profile/backup-codes";
@@ -27,7 +27,7 @@ const LONGEST_SHEET: usize = 8 * 1024;
 
 /// A user's codes as pages show them.
 #[derive(Debug)]
-pub(crate) struct Codes {
+pub(crate) struct CodesView {
     pub(crate) status: Status,
     pub(crate) label: String,
     pub(crate) made: Option<Moment>,
@@ -45,7 +45,7 @@ pub(crate) struct Slot {
     pub(crate) void: bool,
 }
 
-impl Codes {
+impl CodesView {
     pub(crate) fn new(status: Status, zone: &Zone) -> Self {
         let moment = |at| zone.moment(at);
         Self {
@@ -81,7 +81,7 @@ struct Pending {
 #[template(path = "backup_codes.html")]
 struct CodesPage {
     frame: Frame,
-    codes: Codes,
+    codes: CodesView,
     pending: Option<Pending>,
     /// Why new codes cannot be made.
     denied: Option<&'static str>,
@@ -148,7 +148,7 @@ pub(crate) async fn show(
         denied,
         may_check: app.would_allow(&visitor.subject, Action::Check) == Decision::Allow,
         authenticator: visitor.user.totp_secret.is_some(),
-        codes: Codes::new(status, &app.zone),
+        codes: CodesView::new(status, &app.zone),
     })
 }
 
@@ -166,6 +166,7 @@ pub(crate) async fn prepare(
         subject, context, ..
     } = &visitor;
     let sheet = app.codes.prepare(subject, context).await?;
+    note_prepared(&visitor.session, sheet.id()).await?;
     let replaces = app.codes.status(subject, context).await?.set.is_some();
     let text = sheet
         .expose()
@@ -184,8 +185,8 @@ pub(crate) async fn prepare(
     })
 }
 
-/// Gives a sheet's text back as a file, for browsers that cannot save it by themselves. The codes
-/// are not here any more; the page that showed them sends them.
+/// Gives a sheet's text back as a file. The codes are not here any more; the page that showed them
+/// sends them.
 pub(crate) async fn download(
     State(app): State<Arc<App>>,
     SignedIn(visitor): SignedIn,
@@ -200,7 +201,7 @@ pub(crate) async fn download(
         ));
     }
     let name = format!("attachment; filename=\"backup-codes-{}.txt\"", set.label());
-    let name = HeaderValue::try_from(name).map_err(|_| PageError::not_found())?;
+    let name = HeaderValue::try_from(name).map_err(|error| PageError::broken(&error))?;
     let headers = [
         (
             header::CONTENT_TYPE,
@@ -223,10 +224,18 @@ pub(crate) async fn activate(
         .activate(&visitor.subject, set, &visitor.context)
         .await?;
     let label = set.label();
+    // Whoever has seen the codes has shown a second factor. Another session made by the password
+    // alone, which may be a thief's, ends here.
+    let in_force = matches!(
+        activation,
+        Activation::Activated(_) | Activation::AlreadyActive
+    );
+    if in_force && has_prepared(&visitor.session, set).await? {
+        note_second_factor(&visitor.session).await?;
+    }
     match activation {
         Activation::Activated(notice) => {
             app.tell(&notice);
-            note_second_factor(&visitor.session).await?;
             let text = format!("The codes of sheet {label} count from now on, and no others.");
             done(&visitor, text, PAGE).await
         }

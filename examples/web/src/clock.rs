@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use backup_codes::Timestamp;
 
-/// The one clock of this application: locks, sessions, figures and events go by it.
+/// The clock of this application: locks, logins, figures and events go by it. Only the removal of
+/// old sessions goes by the system's, which tower-sessions reads.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 

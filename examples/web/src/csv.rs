@@ -17,13 +17,14 @@ pub(crate) fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
         if formula || cell.starts_with(|c: char| c.is_control()) {
             line.push('\'');
         }
-        // Where `;` separates cells, quotes do not keep the rest of this one together.
+        // Where `;` separates cells, quotes do not keep the rest of this one together, and those
+        // at the start of a cell are left out.
         let mut begins = false;
         for c in cell.chars() {
             if begins && FORMULA.contains(c) {
                 line.push('\'');
             }
-            begins = c == ';' || (begins && c.is_whitespace());
+            begins = c == ';' || (begins && (c.is_whitespace() || c == '"'));
             match c {
                 '"' => line.push_str("\"\""),
                 c if c.is_control() => line.push('\u{fffd}'),
@@ -75,6 +76,7 @@ mod tests {
             ("\u{ff1d}1", "\"'\u{ff1d}1\"\r\n"),
             ("a\r\n=1", "\"a\u{fffd}\u{fffd}=1\"\r\n"),
             ("a;=1; -2", "\"a;'=1; '-2\"\r\n"),
+            ("a;\" \"=1;b", "\"a;\"\" \"\"'=1;b\"\r\n"),
         ] {
             assert_eq!(line([cell]), expected);
         }

@@ -63,7 +63,7 @@ impl PageError {
     }
 
     /// The store or something else of ours failed.
-    fn broken(error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn broken(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error, "a page failed");
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Self::new(status, standard_text(status))
@@ -231,7 +231,7 @@ fn title(status: StatusCode) -> &'static str {
         StatusCode::FORBIDDEN => "Not allowed",
         StatusCode::NOT_FOUND => "Not found",
         StatusCode::METHOD_NOT_ALLOWED => "Not this way",
-        StatusCode::REQUEST_TIMEOUT => "Too slow",
+        StatusCode::GATEWAY_TIMEOUT => "Too slow",
         StatusCode::CONFLICT => "Not possible now",
         StatusCode::PAYLOAD_TOO_LARGE => "Too long",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "Not a form",
@@ -255,7 +255,7 @@ fn standard_text(status: StatusCode) -> &'static str {
         StatusCode::METHOD_NOT_ALLOWED => {
             "This address only takes a form. Go to the start page and try again from there."
         }
-        StatusCode::REQUEST_TIMEOUT => {
+        StatusCode::GATEWAY_TIMEOUT => {
             "This took too long. Look whether what you did has happened, and try again if not."
         }
         StatusCode::PAYLOAD_TOO_LARGE => "The form was too long. Shorten what you typed.",
@@ -265,7 +265,8 @@ fn standard_text(status: StatusCode) -> &'static str {
         }
         StatusCode::SERVICE_UNAVAILABLE => "Try again in a few seconds.",
         _ => {
-            "The mistake is ours, and it was noted. Nothing is known to have changed. Try again later."
+            "The mistake is ours, and it was noted. Look whether what you did has happened, and try \
+             again later if not."
         }
     }
 }

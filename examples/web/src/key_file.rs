@@ -3,47 +3,105 @@
 //! A real application takes it from its secret store, so that whoever gets the database or its
 //! backup does not get it too.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rand_core::TryRng as _;
 
 /// Bytes of a pepper.
 const LEN: usize = 32;
 
-/// Reads the key of this database, or makes one where there is none.
+/// Reads the key of this database, or makes one where there is neither.
 pub(crate) fn read_or_make(database: &Path) -> io::Result<Vec<u8>> {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".key");
+    let path = beside(database, ".key");
+    if let Some(key) = read(&path)? {
+        return Ok(key);
+    }
+    // A new pepper beside an old database would make every code worthless.
+    if database.exists() {
+        // Unless another start has made both since.
+        return read(&path)?.ok_or_else(|| {
+            io::Error::other("the database is there and its key file is not: restore the key file")
+        });
+    }
+    make(&path)?;
+    read(&path)?.ok_or_else(|| io::Error::other("the key file was removed as it was made"))
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut path = OsString::from(file);
+    path.push(ending);
+    path.into()
+}
+
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(key) if key.len() == LEN => Ok(Some(key)),
+        Ok(_) => Err(io::Error::other("the key file is damaged: restore it")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a key under a name of its own and then gives it the right one, so that a file of that name
+/// is whole, whoever is stopped or starts at the same time. Where it is there already, it stays.
+fn make(path: &Path) -> io::Result<()> {
+    let mut rng = getrandom::SysRng;
+    let mut key = [0; LEN];
+    rng.try_fill_bytes(&mut key).map_err(io::Error::other)?;
+    let number = rng.try_next_u64().map_err(io::Error::other)?;
+    let own = &beside(path, &format!(".{number:x}"));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(&path) {
-        Ok(mut file) => {
-            // A new pepper beside an old database would make every code worthless.
-            if database.exists() {
-                fs::remove_file(&path)?;
-                return Err(io::Error::other(
-                    "the database is there and its key file is not: restore the key file",
-                ));
-            }
-            let mut key = vec![0; LEN];
-            getrandom::SysRng
-                .try_fill_bytes(&mut key)
-                .map_err(io::Error::other)?;
-            file.write_all(&key)?;
-            file.sync_all()?;
-            Ok(key)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let key = fs::read(&path)?;
-            if key.len() != LEN {
-                return Err(io::Error::other("the key file is damaged: restore it"));
-            }
-            Ok(key)
-        }
-        Err(error) => Err(error),
+    let mut file = options.open(own)?;
+    file.write_all(&key)?;
+    file.sync_all()?;
+    let linked = fs::hard_link(own, path);
+    fs::remove_file(own)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn one_key_is_made_whoever_starts_and_none_beside_an_old_database() {
+        let folder = TempDir::new().unwrap();
+        let database = folder.path().join("web.db");
+        let key = || read_or_make(&database);
+        let keys: Vec<_> = thread::scope(|scope| {
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(key)).collect();
+            let ended = starts.into_iter().map(|start| start.join().unwrap());
+            ended.collect::<io::Result<_>>().unwrap()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0] && key.len() == LEN));
+        let files = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(files, 1, "nothing else is left");
+
+        fs::write(&database, "").unwrap();
+        assert_eq!(key().unwrap(), keys[0]);
+        let path = beside(&database, ".key");
+        fs::write(&path, "short").unwrap();
+        assert!(key().unwrap_err().to_string().contains("is damaged"));
+        fs::remove_file(&path).unwrap();
+        assert!(
+            key()
+                .unwrap_err()
+                .to_string()
+                .contains("restore the key file")
+        );
+        assert!(!path.exists());
     }
 }

@@ -1,6 +1,5 @@
 //! Logging in: the password, then a second factor where one was set up.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use askama::Template;
@@ -8,7 +7,7 @@ use axum::Form;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use backup_codes::{Context, Level, NotACode, Receipt, Redeem, Refusal};
+use backup_codes::{Action, Decision, Level, NotACode, Receipt, Redeem, Refusal};
 use serde::Deserialize;
 use tower_sessions::Session;
 
@@ -16,18 +15,16 @@ use crate::app::App;
 use crate::authenticator_page;
 use crate::error_pages::{PageError, minutes};
 use crate::frame::{Frame, done, draw, not_done};
-use crate::passwords::PasswordError;
+use crate::password_tries::{Place, password_is_right};
 use crate::session::{
     Circumstances, HalfWay, SecondFactor, Step, Visitor, leave_flash, sign_in, take_flash, whoever,
 };
-use crate::throttle::Throttle;
 
 #[derive(Template)]
 #[template(path = "login.html")]
 struct LoginPage<'a> {
     frame: Frame,
     user: &'a str,
-    refused: bool,
 }
 
 #[derive(Template)]
@@ -63,7 +60,6 @@ pub(crate) async fn show(
     draw(&LoginPage {
         frame: Frame::default(),
         user: "",
-        refused: false,
     })
 }
 
@@ -77,13 +73,12 @@ pub(crate) async fn password(
     let name = form.user.trim();
     let user = app.users.find(name).await?;
     let hash = user.as_ref().map(|user| &*user.password);
-    let place = Place::of(&context);
+    let place = Place::Login(context.address());
     let right = password_is_right(&app, name, place, &form.password, hash).await?;
     let Some(user) = user.filter(|_| right) else {
         let page = LoginPage {
-            frame: Frame::default(),
+            frame: Frame::default().saying(false, "The user name or the password is wrong."),
             user: name,
-            refused: true,
         };
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, draw(&page)?).into_response());
     };
@@ -95,67 +90,6 @@ pub(crate) async fn password(
     sign_in(&app, &session, &user, Step::Complete, SecondFactor::NotYet).await?;
     leave_flash(&session, true, "You are signed in.").await?;
     Ok(Redirect::to("/profile").into_response())
-}
-
-/// Where a password is typed. Who guesses from somewhere, or from everywhere, does not use up the
-/// tries of people elsewhere, or of those who are signed in.
-pub(crate) enum Place {
-    /// The login form, from this address or its neighbours.
-    Login(Option<IpAddr>),
-    /// A page of somebody who is signed in.
-    SignedIn,
-}
-
-impl Place {
-    fn of(context: &Context) -> Self {
-        Self::Login(context.address())
-    }
-
-    /// What tries are counted by. A /64 is one household's or one machine's.
-    fn key(&self, name: &str) -> String {
-        match self {
-            Self::Login(Some(IpAddr::V6(address))) => {
-                format!("{:x} {name}", address.to_bits() >> 64)
-            }
-            Self::Login(Some(IpAddr::V4(address))) => format!("{address} {name}"),
-            Self::Login(None) => format!("nowhere {name}"),
-            Self::SignedIn => format!("here {name}"),
-        }
-    }
-}
-
-/// Compares a password, under the limits on tries.
-pub(crate) async fn password_is_right(
-    app: &App,
-    name: &str,
-    place: Place,
-    typed: &str,
-    hash: Option<&str>,
-) -> Result<bool, PageError> {
-    let key = place.key(name);
-    let begin =
-        |tries: &Throttle, key: &str| tries.begin(key, app.now()).map_err(PageError::too_many);
-    begin(&app.password_tries, &key)?;
-    if matches!(place, Place::Login(_)) {
-        begin(&app.password_tries_in_all, name)?;
-    }
-    let verified = app.passwords.verify(typed, hash).await;
-    match &verified {
-        Ok(true) => app.password_tries.clear(&key),
-        Ok(false) => {}
-        Err(PasswordError::Busy | PasswordError::Failed(_)) => {
-            app.password_tries.take_back(&key);
-            if matches!(place, Place::Login(_)) {
-                app.password_tries_in_all.take_back(name);
-            }
-        }
-    }
-    // Of names that do not exist only that they were typed: it may be a code, in the wrong field.
-    if matches!(verified, Ok(false)) {
-        let user = if hash.is_some() { name } else { "nobody" };
-        tracing::warn!(user = %user.escape_debug(), "wrong password");
-    }
-    Ok(verified?)
 }
 
 pub(crate) async fn show_second(HalfWay(visitor): HalfWay) -> Result<Response, PageError> {
@@ -191,7 +125,9 @@ pub(crate) async fn code(
                 SecondFactor::Shown,
             )
             .await?;
-            done(&visitor, welcome(&receipt), "/profile/backup-codes").await
+            let may_prepare = app.would_allow(subject, Action::Prepare) == Decision::Allow;
+            let text = welcome(&receipt, may_prepare);
+            done(&visitor, text, "/profile/backup-codes").await
         }
         Redeem::Refused(refusal) => {
             if let Some(notice) = refusal.notice() {
@@ -210,14 +146,23 @@ pub(crate) async fn authenticator(
     Form(form): Form<CodeForm>,
 ) -> Result<Response, PageError> {
     let user = &visitor.user;
-    authenticator_page::begin_try(&app, user)?;
-    if !app.users.begin_totp_try(&user.id).await? {
+    if let Err(wait) = authenticator_page::begin_try(&app, user) {
+        let wait = minutes(wait);
+        let text = format!(
+            "Too many codes of the app were tried. Come again in {wait}, or use a backup code."
+        );
+        return not_done(&visitor, text, "/login/second").await;
+    }
+    let begun = app.users.begin_totp_try(&user.id).await;
+    if !begun.inspect_err(|_| app.authenticator_tries.take_back(&user.id))? {
         let text = "A hundred codes of the app in a row were wrong: it lets nobody in any more. Use a \
-                    backup code, and set the app up anew; or have an administrator unlock you.";
+                    backup code, or have an administrator unlock you.";
         return not_done(&visitor, text, "/login/second").await;
     }
     let secret = user.totp_secret.as_deref();
-    if !authenticator_page::accepts(&app, user, secret, &form.code).await? {
+    let accepted = authenticator_page::accepts(&app, user, secret, &form.code).await;
+    // No verdict, no try.
+    if !accepted.inspect_err(|_| app.authenticator_tries.take_back(&user.id))? {
         let text = "This code was not accepted. Wait for the app's next one and type that.";
         return not_done(&visitor, text, "/login/second").await;
     }
@@ -237,7 +182,7 @@ pub(crate) async fn logout(session: Session) -> Result<Redirect, PageError> {
     Ok(Redirect::to("/login"))
 }
 
-fn welcome(receipt: &Receipt) -> String {
+fn welcome(receipt: &Receipt, may_prepare: bool) -> String {
     let left = match receipt.remaining() {
         0 => "no code".to_owned(),
         1 => "1 code".to_owned(),
@@ -249,8 +194,9 @@ fn welcome(receipt: &Receipt) -> String {
     };
     let advice = match receipt.level() {
         Level::Ok => "",
-        Level::Low => " Few are left: make a new sheet soon.",
-        Level::Exhausted => " Make a new sheet now.",
+        Level::Low if may_prepare => " Few are left: make a new sheet soon.",
+        Level::Exhausted if may_prepare => " Make a new sheet now.",
+        Level::Low | Level::Exhausted => "",
     };
     format!("You are signed in. {spent}{advice}")
 }
@@ -279,46 +225,4 @@ pub(crate) fn not_a_code(hint: NotACode) -> String {
         .flat_map(char::to_uppercase)
         .collect();
     format!("{first}{}. Nothing was counted.", letters.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::StatusCode;
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::app::Options;
-
-    #[tokio::test]
-    async fn a_right_password_clears_the_tries_before_it_and_no_verdict_is_no_try() {
-        let folder = TempDir::new().unwrap();
-        let options = Options {
-            password_cost: backup_codes::Cost::LEAST,
-            ..Options::new(folder.path().join("web.db"))
-        };
-        let app = App::open(options).await.unwrap();
-        let alice = app.users.find("alice").await.unwrap().unwrap();
-        let try_one = async |typed: &str| {
-            let place = Place::Login(Some([203, 0, 113, 7].into()));
-            password_is_right(&app, "alice", place, typed, Some(&alice.password)).await
-        };
-        let wrong = async |times: usize| {
-            for _ in 0..times {
-                assert!(!try_one("wrong").await.unwrap());
-            }
-        };
-        wrong(19).await;
-        assert!(try_one("apple-garden-7").await.unwrap());
-        // Nobody can be compared with while all places are taken.
-        let places = app.passwords.take_all_places();
-        for _ in 0..30 {
-            let response = try_one("wrong").await.unwrap_err().into_response();
-            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-            assert!(response.headers().contains_key("retry-after"));
-        }
-        drop(places);
-        wrong(20).await;
-        let response = try_one("apple-garden-7").await.unwrap_err().into_response();
-        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
-    }
 }

@@ -46,7 +46,9 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
     match serve(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -65,6 +67,14 @@ async fn main() -> ExitCode {
 async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if arguments.insecure_loopback_cookies && !arguments.listen.ip().is_loopback() {
         return Err("--insecure-loopback-cookies is for a loopback address".into());
+    }
+    let helps = arguments.switch_on || arguments.r#override.is_some();
+    if helps && !arguments.db.exists() {
+        return Err(format!(
+            "there is no database {}: name it with --db",
+            arguments.db.display()
+        )
+        .into());
     }
     let options = Options {
         zone: TimeZone::get(&arguments.time_zone)?,
@@ -85,7 +95,7 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         let issued = app.issue_override(name).await?;
         println!("{} (until {})", *issued.expose(), issued.expires_at());
     }
-    if arguments.switch_on || arguments.r#override.is_some() {
+    if helps {
         return Ok(());
     }
     app.start_tasks();
@@ -96,16 +106,20 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if address.ip().is_loopback() {
         println!("http://localhost:{}", address.port());
     } else {
-        println!("http://{address} (the demo users' passwords are no secret)");
+        println!("http://{address}");
+        println!(
+            "The demo users' passwords are no secret. Browsers keep the session's cookie over"
+        );
+        println!("https only: put a proxy with TLS in front, and name it with --trusted-proxy.");
     }
     for user in DEMO_USERS {
         println!("{:6} {:20} {}", user.id, user.password, user.role);
     }
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(interrupted());
+    let serving = axum::serve(listener, service).with_graceful_shutdown(told_to_end());
     // Requests under way are answered; who sends one for ever does not hold up the end for ever.
     let no_longer = async {
-        interrupted().await;
+        told_to_end().await;
         sleep(GRACE).await;
     };
     tokio::select! {
@@ -115,9 +129,22 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn interrupted() {
-    // Without a signal handler there is nothing to wait for.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+/// Waits for Ctrl-C, or for whoever runs services to end this one.
+async fn told_to_end() {
+    #[cfg(unix)]
+    let terminated = async {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => drop(terminate.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending();
+    tokio::select! {
+        // Without a handler there is nothing to wait for.
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+        else => std::future::pending().await,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -15,8 +15,8 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
 use crate::{
-    assets, audit_page, authenticator_page, backup_codes_page, error_pages, login, session,
-    settings_page, user_page,
+    assets, audit_page, authenticator_page, backup_codes_page, error_pages, login, profile_page,
+    session, settings_page, user_page,
 };
 
 /// The longest form taken, in bytes.
@@ -31,7 +31,7 @@ pub fn router(app: Arc<App>) -> Router {
     around(pages(&app), LONGEST_REQUEST).with_state(app)
 }
 
-fn pages(app: &App) -> Router<Arc<App>> {
+fn pages(app: &Arc<App>) -> Router<Arc<App>> {
     let sessions = session::layer(app);
     let pages = Router::new()
         .route("/", get(|| async { Redirect::to("/profile") }))
@@ -40,7 +40,7 @@ fn pages(app: &App) -> Router<Arc<App>> {
         .route("/login/code", post(login::code))
         .route("/login/authenticator", post(login::authenticator))
         .route("/logout", post(login::logout))
-        .route("/profile", get(authenticator_page::show))
+        .route("/profile", get(profile_page::show))
         .route(
             "/profile/authenticator/prepare",
             post(authenticator_page::prepare),
@@ -103,6 +103,7 @@ fn pages(app: &App) -> Router<Arc<App>> {
         .route("/audit.csv", get(audit_page::csv))
         .route("/audit.jsonl", get(audit_page::json_lines))
         .layer(sessions)
+        .layer(from_fn_with_state(Arc::clone(app), session::mend_removals))
         .layer(from_fn(error_pages::explain_session_errors))
         .layer(DefaultBodyLimit::max(LONGEST_FORM))
         // Beside it the cookie is SameSite=Strict.
@@ -117,7 +118,8 @@ fn pages(app: &App) -> Router<Arc<App>> {
 
 /// What surrounds every answer.
 fn around<S: Clone + Send + Sync + 'static>(pages: Router<S>, longest: Duration) -> Router<S> {
-    let too_long = StatusCode::REQUEST_TIMEOUT;
+    // Not 408, after which browsers send a form once more by themselves.
+    let too_long = StatusCode::GATEWAY_TIMEOUT;
     pages
         .layer(CatchPanicLayer::new())
         .layer(TimeoutLayer::with_status_code(too_long, longest))
@@ -188,7 +190,7 @@ mod tests {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "Something went wrong",
             ),
-            ("/waits", StatusCode::REQUEST_TIMEOUT, "Too slow"),
+            ("/waits", StatusCode::GATEWAY_TIMEOUT, "Too slow"),
         ] {
             let request = Request::builder().uri(path).body(Body::empty()).unwrap();
             let response = pages.clone().oneshot(request).await.unwrap();

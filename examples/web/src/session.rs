@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use backup_codes::{Context, Subject, Timestamp};
+use backup_codes::{Context, SetId, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
 use tower_sessions::cookie::{self, SameSite};
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
@@ -22,6 +23,7 @@ use crate::users::User;
 
 const SIGN_IN: &str = "sign_in";
 const FLASH: &str = "flash";
+const PREPARED: &str = "prepared";
 
 /// Who has logged in is to do it again after this time.
 const SIGNED_IN_FOR: Duration = Duration::from_secs(8 * 60 * 60);
@@ -34,9 +36,8 @@ const KEPT_FOR: cookie::time::Duration = cookie::time::Duration::hours(8);
 struct SignIn {
     user: String,
     step: Step,
-    /// Whether a second factor was shown, or set up, in this session. One that was made by the
-    /// password alone ends when a second factor is set up elsewhere.
-    second_factor: bool,
+    /// A session that was made by the password alone ends when a second factor is set up elsewhere.
+    second_factor: SecondFactor,
     /// Kept here, since messages make the session itself last longer.
     until: Timestamp,
 }
@@ -50,8 +51,8 @@ pub(crate) enum Step {
     Complete,
 }
 
-/// Whether a second factor was shown in a login.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether a second factor was shown, or set up, in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SecondFactor {
     Shown,
     NotYet,
@@ -76,6 +77,33 @@ pub(crate) fn layer(app: &App) -> SessionManagerLayer<SqliteSessions> {
         .with_expiry(Expiry::OnInactivity(KEPT_FOR))
 }
 
+/// Mends how the layer removes cookies. The answer to a form that was sent twice, or to another tab,
+/// would remove the cookie that the first has got meanwhile: only the log-out removes one. And its
+/// removal has to be Secure, or browsers do not take it for a cookie with the prefix `__Host-`.
+pub(crate) async fn mend_removals(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let log_out = request.uri().path() == "/logout";
+    let mut response = next.run(request).await;
+    let cookie = response.headers().get(header::SET_COOKIE);
+    let text = cookie.and_then(|cookie| cookie.to_str().ok());
+    let Some(removal) = text.filter(|text| text.contains("Max-Age=0")) else {
+        return response;
+    };
+    let secure = format!("{removal}; HttpOnly; SameSite=Strict; Secure");
+    let headers = response.headers_mut();
+    match HeaderValue::try_from(secure) {
+        Ok(secure) if log_out && app.cookies == Cookies::Secure => {
+            headers.insert(header::SET_COOKIE, secure);
+        }
+        _ if log_out => {}
+        _ => drop(headers.remove(header::SET_COOKIE)),
+    }
+    response
+}
+
 /// Takes a step of the login, under a new session id (ASVS 5.0, 7.2.4).
 pub(crate) async fn sign_in(
     app: &App,
@@ -92,11 +120,21 @@ pub(crate) async fn sign_in(
     let sign_in = SignIn {
         user: user.id.clone(),
         step,
-        second_factor: second_factor == SecondFactor::Shown,
+        second_factor,
         until: app.now().saturating_add(lasts),
     };
     session.insert(SIGN_IN, sign_in).await?;
     Ok(())
+}
+
+/// Notes which sheet was shown in this session, to whoever typed the password for it.
+pub(crate) async fn note_prepared(session: &Session, set: SetId) -> Result<(), PageError> {
+    Ok(session.insert(PREPARED, set).await?)
+}
+
+/// Whether this sheet was shown in this session.
+pub(crate) async fn has_prepared(session: &Session, set: SetId) -> Result<bool, PageError> {
+    Ok(session.get(PREPARED).await? == Some(set))
 }
 
 /// Notes that whoever is signed in here has set up a second factor, under a new session id.
@@ -105,9 +143,8 @@ pub(crate) async fn note_second_factor(session: &Session) -> Result<(), PageErro
         return Ok(());
     };
     session.cycle_id().await?;
-    let second_factor = true;
     let sign_in = SignIn {
-        second_factor,
+        second_factor: SecondFactor::Shown,
         ..sign_in
     };
     Ok(session.insert(SIGN_IN, sign_in).await?)
@@ -164,13 +201,25 @@ pub(crate) async fn whoever(
     let Some(user) = app.users.find(&sign_in.user).await? else {
         return Ok(None);
     };
-    if sign_in.step == Step::Complete && !sign_in.second_factor {
-        let context = Context::new(app.now()).by(&user.subject());
-        if app.has_second_factor(&user, &context).await? {
-            return Ok(Some((user, Step::Password)));
+    // What was owed or not owed when the password was typed may have changed since: then it is to be
+    // typed again.
+    let owed = match (sign_in.step, sign_in.second_factor) {
+        (Step::Complete, SecondFactor::Shown) => return Ok(Some((user, Step::Complete))),
+        (Step::Complete, SecondFactor::NotYet) => false,
+        (Step::Password, _) => true,
+    };
+    let context = Context::new(app.now()).by(&user.subject());
+    let owes = app.has_second_factor(&user, &context).await?;
+    if owes && !owed {
+        // Whoever has seen the codes in force here has the second factor, whoever confirmed them.
+        let status = app.codes.status(&user.subject(), &context).await?;
+        if let Some(set) = status.set
+            && has_prepared(session, set).await?
+        {
+            return Ok(Some((user, sign_in.step)));
         }
     }
-    Ok(Some((user, sign_in.step)))
+    Ok((owes == owed).then_some((user, sign_in.step)))
 }
 
 /// The circumstances of a request, by nobody yet.

@@ -9,10 +9,11 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use backup_codes::{
-    Action, Decision, PermittedRoles, Request, Role, RolePolicy as _, SaveSettings, Settings,
-    SettingsDraft, Switch, Usage, UserFilter, UserOrder, UserRow, UsersQuery, Windows,
+    Action, Decision, Denial, OnRoleLoss, PermittedRoles, Request, Role, RolePolicy as _,
+    SaveSettings, Settings, SettingsDraft, Switch, Usage, UserFilter, UserOrder, UserRow,
+    UsersQuery, Windows,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::error_pages::PageError;
@@ -26,7 +27,7 @@ const PAGE: &str = "/settings/backup-codes";
 /// Users on a page.
 const ROWS: u16 = 25;
 
-/// Users that a search finds at most.
+/// Users that a search finds at most, which is what the directory lists at once.
 const FOUND: usize = 1000;
 
 const FILTERS: [(&str, &str, UserFilter); 4] = [
@@ -44,13 +45,31 @@ const ORDERS: [(&str, &str, UserOrder); 4] = [
 ];
 
 /// Which page of the list.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct List {
     q: String,
     filter: String,
     sort: String,
+    /// The last row of the page before.
+    #[serde(skip_serializing_if = "String::is_empty")]
     after: String,
+    /// When Refresh was shown. With it Refresh leads to another address; a browser does not load the
+    /// same one anew when it ends in `#users`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    at: String,
+}
+
+impl List {
+    /// The same list after this row, as an address has it.
+    fn link(&self, after: &str, at: &str) -> Result<String, PageError> {
+        let list = Self {
+            after: after.to_owned(),
+            at: at.to_owned(),
+            ..self.clone()
+        };
+        serde_urlencoded::to_string(list).map_err(|error| PageError::broken(&error))
+    }
 }
 
 /// A choice of a list.
@@ -67,6 +86,8 @@ struct Line {
     id: String,
     name: String,
     roles: String,
+    /// Whether there is still such a user.
+    known: bool,
     left: u8,
     total: u8,
     generated: Option<Moment>,
@@ -80,14 +101,14 @@ struct Lines {
     filters: Vec<Choice>,
     sorts: Vec<Choice>,
     lines: Vec<Line>,
-    next: Option<String>,
-    /// When this was read. With it Refresh leads to another address; a browser does not load the
-    /// same one anew when it ends in `#users`.
-    at: i64,
-    /// The row that this page comes after, as the address has it; Refresh stays there.
-    after: String,
-    /// Users found by the search who are not in the list, where all that were found fit on a page.
+    /// Links: this page anew, and where there are any the first one and the next.
+    refresh: String,
+    first_page: Option<String>,
+    next_page: Option<String>,
+    /// Users found by the search who are on no page of the list; on its first page.
     others: Vec<User>,
+    /// How many more of them there are than are named.
+    more_others: usize,
     /// Whether the search found more users than are looked at.
     too_many: bool,
 }
@@ -102,6 +123,8 @@ struct SettingsForm {
     based_on: String,
     /// Whether what is shown differs from what is in force.
     changed: bool,
+    /// Whether codes in hand still work for whoever loses a role. It is not set here.
+    keeps_codes: bool,
 }
 
 /// One day of the chart.
@@ -149,6 +172,7 @@ impl SettingsForm {
                 .map(|it| it.to_string())
                 .unwrap_or_default(),
             changed: false,
+            keeps_codes: keeps_codes(draft),
         }
     }
 
@@ -181,8 +205,12 @@ pub(crate) async fn show(
 
 /// What is in force.
 fn in_force(app: &App) -> Result<SettingsDraft, PageError> {
-    // They were read when the application started.
-    app.codes.policy().edit().ok_or_else(PageError::not_found)
+    let unreadable = || backup_codes::Error::Denied(Denial::SettingsUnreadable);
+    Ok(app.codes.policy().edit().ok_or_else(unreadable)?)
+}
+
+fn keeps_codes(draft: &SettingsDraft) -> bool {
+    draft.settings.on_role_loss() == OnRoleLoss::KeepRedeeming
 }
 
 async fn page(
@@ -239,6 +267,7 @@ pub(crate) async fn save(
         low_threshold: sent.one("low_threshold").unwrap_or_default().to_owned(),
         based_on: sent.one("based_on").unwrap_or_default().to_owned(),
         changed: true,
+        keeps_codes: keeps_codes(&in_force(&app)?),
     };
     match sent.one("do") {
         Some("select_all") => {
@@ -350,7 +379,7 @@ async fn shuts_out(app: &App, visitor: &Visitor, settings: &Settings) -> Result<
     } = visitor;
     let redeem = Request::new(context.actor(), subject, Action::Redeem, context.now());
     Ok(settings.decide(redeem) != Decision::Allow
-        && user.totp_secret.is_none()
+        && !user.app_works()
         && app.has_second_factor(user, context).await?)
 }
 
@@ -409,21 +438,26 @@ fn choices<T: Copy>(all: &[(&'static str, &'static str, T)], wanted: &str) -> (V
 async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageError> {
     let (filters, filter) = choices(&FILTERS, &list.filter);
     let (sorts, order) = choices(&ORDERS, &list.sort);
+    let mut query = UsersQuery::new(app.now()).filter(filter);
     let q = list.q.trim();
-    // One more than shown: whether it is there says whether there is a next page.
-    let mut query = UsersQuery::new(app.now())
-        .filter(filter)
-        .order(order)
-        .limit(ROWS + 1);
-    // Names are this application's business: it finds the users, and the directory those with codes.
-    let mut found = None;
+    let (mut others, mut too_many) = (Vec::new(), false);
     if !q.is_empty() {
-        let mut users = app.users.matching(q, FOUND + 1).await?;
-        let too_many = users.len() > FOUND;
-        users.truncate(FOUND);
-        query = query.among(users.iter().map(|user| user.subject().id().clone()));
-        found = Some((users, too_many));
+        // Names are this application's business: it finds the users, the directory lists those with
+        // codes, and who is left is named beside the list.
+        others = app.users.matching(q, FOUND + 1).await?;
+        too_many = others.len() > FOUND;
+        others.truncate(FOUND);
+        query = query.among(others.iter().map(|user| user.subject().id().clone()));
+        let all = query.clone().limit(1000);
+        let listed = app.codes.users(all, &visitor.context).await?;
+        let listed: BTreeSet<&[u8]> = listed.iter().map(|row| row.user.as_bytes()).collect();
+        others.retain(|user| list.after.is_empty() && !listed.contains(user.id.as_bytes()));
     }
+    let more_others = others.len().saturating_sub(ROWS.into());
+    others.truncate(ROWS.into());
+
+    // One more than shown: whether it is there says whether there is a next page.
+    query = query.order(order).limit(ROWS + 1);
     if !list.after.is_empty() {
         let row = serde_json::from_str::<UserRow>(&list.after);
         query = query.after(row.map_err(|_| {
@@ -435,18 +469,19 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
     let mut rows = app.codes.users(query, &visitor.context).await?;
     let more = rows.len() > usize::from(ROWS);
     rows.truncate(ROWS.into());
-    let next = rows.last().filter(|_| more).map(serde_json::to_string);
-    let next = next.transpose().map_err(|_| PageError::not_found())?;
+    let last = rows.last().filter(|_| more).map(serde_json::to_string);
+    let last = last
+        .transpose()
+        .map_err(|error| PageError::broken(&error))?;
+    let next_page = last.map(|last| list.link(&last, "")).transpose()?;
+    let paged = Some(&list).filter(|list| !list.after.is_empty());
+    let first_page = paged.map(|list| list.link("", "")).transpose()?;
     let ids: Vec<String> = rows.iter().map(|row| row.user.to_string()).collect();
     let users = app.users.find_all(&ids).await?;
-    let (mut others, too_many) = found.unwrap_or_default();
-    if others.len() > usize::from(ROWS) || !list.after.is_empty() {
-        others.clear();
-    }
-    others.retain(|user| !ids.contains(&user.id));
     let line = |(row, id): (UserRow, String)| {
         let user = users.iter().find(|user| user.id == id);
         Line {
+            known: user.is_some(),
             name: user.map(|user| user.name.clone()).unwrap_or_default(),
             roles: user.map(User::role_names).unwrap_or_default(),
             left: row.remaining,
@@ -461,10 +496,11 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
         filters,
         sorts,
         lines: rows.into_iter().zip(ids).map(line).collect(),
-        after: list.after,
-        at: app.now().unix_millis(),
-        next,
+        refresh: list.link(&list.after, &app.now().unix_millis().to_string())?,
+        first_page,
+        next_page,
         others,
+        more_others,
         too_many,
     })
 }

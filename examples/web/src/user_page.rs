@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
+use askama::filters::urlencode_strict;
 use axum::Form;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use backup_codes::{RevokeReason, Subject};
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::backup_codes_page::Codes;
+use crate::authenticator_page;
+use crate::backup_codes_page::CodesView;
 use crate::error_pages::PageError;
 use crate::frame::{Frame, done, draw, not_done};
-use crate::session::SignedIn;
+use crate::session::{SignedIn, Visitor};
 use crate::users::User;
 use crate::zone::Moment;
 
@@ -26,7 +29,7 @@ const LIFETIMES: [(u32, &str); 3] = [(60, "1 hour"), (8 * 60, "8 hours"), (24 * 
 struct UserPage {
     frame: Frame,
     user: User,
-    codes: Codes,
+    codes: CodesView,
     lifetimes: &'static [(u32, &'static str)],
     oneself: bool,
 }
@@ -51,36 +54,39 @@ pub(crate) struct OverrideForm {
 }
 
 fn page_of(user: &User) -> String {
-    let id: String = user
-        .id
-        .bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
-        .collect();
+    // Text is always text.
+    let Ok(id) = urlencode_strict(&user.id);
     format!("/settings/backup-codes/users/{id}")
 }
 
 /// The user of the address, for those who may see reports: others do not learn who there is.
-async fn target(app: &App, visitor: &SignedIn, id: &str) -> Result<(User, Subject), PageError> {
-    app.codes.may_read_reports(&visitor.0.context).await?;
+async fn target(app: &App, visitor: &Visitor, id: &str) -> Result<(User, Subject), PageError> {
+    app.codes.may_read_reports(&visitor.context).await?;
     let user = app.users.find(id).await?.ok_or_else(PageError::not_found)?;
     let subject = user.subject();
     Ok((user, subject))
 }
 
+/// The same, for what nobody does to themselves here. To void one's own codes takes the password.
+async fn target_else(app: &App, visitor: &Visitor, id: &str) -> Result<(User, Subject), PageError> {
+    let target = target(app, visitor, id).await?;
+    if target.0.id == visitor.user.id {
+        let text = "This is you: your own codes are revoked on your profile, with your password.";
+        return Err(PageError::new(StatusCode::FORBIDDEN, text));
+    }
+    Ok(target)
+}
+
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
-    visitor: SignedIn,
+    SignedIn(visitor): SignedIn,
     Path(id): Path<String>,
 ) -> Result<Response, PageError> {
     let (user, subject) = target(&app, &visitor, &id).await?;
-    let SignedIn(visitor) = visitor;
     let status = app.codes.status(&subject, &visitor.context).await?;
     draw(&UserPage {
         frame: Frame::of(&app, &visitor, "settings").await?,
-        codes: Codes::new(status, &app.zone),
+        codes: CodesView::new(status, &app.zone),
         lifetimes: &LIFETIMES,
         oneself: visitor.user.id == user.id,
         user,
@@ -89,12 +95,11 @@ pub(crate) async fn show(
 
 pub(crate) async fn revoke(
     State(app): State<Arc<App>>,
-    visitor: SignedIn,
+    SignedIn(visitor): SignedIn,
     Path(id): Path<String>,
     Form(form): Form<RevokeForm>,
 ) -> Result<Response, PageError> {
-    let (user, subject) = target(&app, &visitor, &id).await?;
-    let SignedIn(visitor) = visitor;
+    let (user, subject) = target_else(&app, &visitor, &id).await?;
     if form.sure.is_none() {
         return not_done(&visitor, "Tick the box if you are sure.", &page_of(&user)).await;
     }
@@ -118,13 +123,12 @@ pub(crate) async fn revoke(
 
 pub(crate) async fn unlock(
     State(app): State<Arc<App>>,
-    visitor: SignedIn,
+    SignedIn(visitor): SignedIn,
     Path(id): Path<String>,
 ) -> Result<Response, PageError> {
     let (user, subject) = target(&app, &visitor, &id).await?;
-    let SignedIn(visitor) = visitor;
     app.codes.unlock(&subject, &visitor.context).await?;
-    app.users.clear_totp_tries(&user.id).await?;
+    authenticator_page::unlock(&app, &user, &visitor.user).await?;
     let text = format!("Wrong codes counted against {} are cleared.", user.name);
     done(&visitor, text, &page_of(&user)).await
 }
@@ -132,12 +136,11 @@ pub(crate) async fn unlock(
 /// Issues an override code and shows it in this very answer, as a sheet is.
 pub(crate) async fn issue_override(
     State(app): State<Arc<App>>,
-    visitor: SignedIn,
+    SignedIn(visitor): SignedIn,
     Path(id): Path<String>,
     Form(form): Form<OverrideForm>,
 ) -> Result<Response, PageError> {
     let (user, subject) = target(&app, &visitor, &id).await?;
-    let SignedIn(visitor) = visitor;
     let lifetime = Duration::from_secs(u64::from(form.minutes) * 60);
     let issued = app
         .codes
@@ -154,11 +157,10 @@ pub(crate) async fn issue_override(
 
 pub(crate) async fn revoke_override(
     State(app): State<Arc<App>>,
-    visitor: SignedIn,
+    SignedIn(visitor): SignedIn,
     Path(id): Path<String>,
 ) -> Result<Response, PageError> {
-    let (user, subject) = target(&app, &visitor, &id).await?;
-    let SignedIn(visitor) = visitor;
+    let (user, subject) = target_else(&app, &visitor, &id).await?;
     app.codes
         .revoke_override(&subject, &visitor.context)
         .await?;

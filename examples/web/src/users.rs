@@ -85,6 +85,9 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS web_users (
     totp_tries INTEGER NOT NULL DEFAULT 0
 ) STRICT";
 
+/// Wrong codes of an authenticator app in a row (NIST SP 800-63B-4, 3.2.2).
+const MOST_TRIES: i64 = 100;
+
 /// A user as stored.
 #[derive(Clone)]
 pub(crate) struct User {
@@ -97,6 +100,7 @@ pub(crate) struct User {
     pub(crate) totp_secret: Option<String>,
     /// A secret that the user has yet to confirm.
     pub(crate) totp_pending: Option<String>,
+    totp_tries: i64,
     key: UserId,
 }
 
@@ -114,6 +118,11 @@ impl User {
     /// The user as the policy sees it.
     pub(crate) fn subject(&self) -> Subject {
         Subject::new(self.key.clone(), self.roles.iter().cloned())
+    }
+
+    /// Whether the authenticator app can let the user in.
+    pub(crate) fn app_works(&self) -> bool {
+        self.totp_secret.is_some() && self.totp_tries < MOST_TRIES
     }
 
     /// The names of the user's roles.
@@ -134,6 +143,7 @@ impl User {
             roles: roles.split_whitespace().map(str::to_owned).collect(),
             totp_secret: row.try_get("totp_secret")?,
             totp_pending: row.try_get("totp_pending")?,
+            totp_tries: row.try_get("totp_tries")?,
             key: UserId::new(&id).map_err(|error| sqlx::Error::Decode(error.into()))?,
             id,
         })
@@ -167,8 +177,13 @@ impl Users {
         if count > 0 {
             return Ok(());
         }
+        let mut hashes = Vec::new();
         for user in DEMO_USERS {
-            let hash = passwords.hash(user.password).await?;
+            hashes.push(passwords.hash(user.password).await?);
+        }
+        // All of them or none, whenever it is stopped.
+        let mut transaction = self.0.begin().await?;
+        for (user, hash) in DEMO_USERS.iter().zip(hashes) {
             sqlx::query(
                 "INSERT INTO web_users (id, name, password, roles) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT DO NOTHING",
@@ -177,10 +192,10 @@ impl Users {
             .bind(user.name)
             .bind(hash)
             .bind(user.role)
-            .execute(&self.0)
+            .execute(&mut *transaction)
             .await?;
         }
-        Ok(())
+        Ok(transaction.commit().await?)
     }
 
     pub(crate) async fn find(&self, id: &str) -> Result<Option<User>, sqlx::Error> {
@@ -217,13 +232,14 @@ impl Users {
     }
 
     /// Counts a try of the authenticator app at the login, before it is made. `false` after a hundred
-    /// in a row that were wrong, for good (NIST SP 800-63B-4, 3.2.2).
+    /// in a row that were wrong, until they are cleared (NIST SP 800-63B-4, 3.2.2).
     pub(crate) async fn begin_totp_try(&self, id: &str) -> Result<bool, sqlx::Error> {
         self.changed(
             sqlx::query(
-                "UPDATE web_users SET totp_tries = totp_tries + 1 WHERE id = ?1 AND totp_tries < 100",
+                "UPDATE web_users SET totp_tries = totp_tries + 1 WHERE id = ?1 AND totp_tries < ?2",
             )
-            .bind(id),
+            .bind(id)
+            .bind(MOST_TRIES),
         )
         .await
     }
@@ -250,7 +266,11 @@ impl Users {
 
     /// Keeps a secret that the user has yet to confirm.
     pub(crate) async fn prepare_totp(&self, id: &str, secret: &str) -> Result<(), sqlx::Error> {
-        let query = sqlx::query("UPDATE web_users SET totp_pending = ?2 WHERE id = ?1");
+        // A new secret has other codes: none of them was used, whatever the clock was before.
+        let query = sqlx::query(
+            "UPDATE web_users SET totp_pending = ?2, totp_last_step = 0, totp_tries = 0
+             WHERE id = ?1 AND totp_secret IS NULL",
+        );
         self.changed(query.bind(id).bind(secret)).await.map(drop)
     }
 

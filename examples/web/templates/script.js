@@ -21,6 +21,16 @@ for (const button of document.querySelectorAll("[data-print]")) {
   button.addEventListener("click", () => window.print());
 }
 
+// A double click sends a form once: of a code that is sent twice, the browser shows the second
+// answer, which is that it is spent.
+for (const form of document.querySelectorAll("form[method=post]")) {
+  let sent = -Infinity;
+  form.addEventListener("submit", (event) => {
+    if (event.timeStamp - sent < 3000) event.preventDefault();
+    else sent = event.timeStamp;
+  });
+}
+
 // Ticks all boxes of a name without a round trip.
 for (const [attribute, on] of [["tick", true], ["untick", false]]) {
   for (const button of document.querySelectorAll(`[data-${attribute}]`)) {

@@ -110,15 +110,19 @@ fn it_makes_its_database_prints_where_and_who_and_starts_again_after_it_was_kill
     // Beside one that runs: for whoever cannot get in.
     let output = run(folder.path(), &["--switch-on", "--override", user.id]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && text.contains("backup codes are switched on"));
-    let code = text.lines().last().unwrap();
+    assert!(output.status.success());
+    let lines: Vec<&str> = text.lines().collect();
+    let [switched, code] = lines[..] else {
+        unreachable!("{text}")
+    };
+    assert_eq!(switched, "backup codes are switched on");
     assert!(code.starts_with('0') && code.contains(" (until "), "{text}");
     let answer = log_in(second.address, user.id, user.password);
     assert!(answer.contains("location: /login/second"), "{answer}");
 }
 
 #[test]
-fn what_it_cannot_do_is_said_in_a_line() {
+fn what_it_cannot_do_is_said_and_by_the_argument_that_asks_for_it() {
     let folder = TempDir::new().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -127,7 +131,11 @@ fn what_it_cannot_do_is_said_in_a_line() {
         (&["--listen", "localhost"], "--listen"),
         (&["--listen", &address], "listening"),
         (&["--trusted-proxy", "proxy.example"], "--trusted-proxy"),
-        (&["--override", "nobody"], "there is no such user"),
+        (
+            &["--override", "alice", "--db", "none.db"],
+            "there is no database",
+        ),
+        (&["--switch-on", "--db", "wrong.db"], "no database wrong.db"),
         (&["--db", "no/such/folder/web.db"], "reading the key file"),
         (
             &["--insecure-loopback-cookies", "--listen", "0.0.0.0:0"],
@@ -138,9 +146,46 @@ fn what_it_cannot_do_is_said_in_a_line() {
         assert!(said.contains(text), "{arguments:?}: {said}");
         assert!(!said.contains("panicked"), "{said}");
     }
+    drop(serve(folder.path()));
+    let said = refused(folder.path(), &["--override", "nobody"]);
+    assert!(said.contains("there is no such user"), "{said}");
+    assert!(!folder.path().join("wrong.db").exists());
     // A database of something else.
     std::fs::write(folder.path().join("text.db"), "not a database").unwrap();
     std::fs::write(folder.path().join("text.db.key"), [7; 32]).unwrap();
     let said = refused(folder.path(), &["--db", "text.db"]);
     assert!(said.contains("opening the database"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn whoever_ends_it_gets_what_is_under_way_answered() {
+    for signal in ["-INT", "-TERM"] {
+        let folder = TempDir::new().unwrap();
+        let mut served = serve(folder.path());
+        // Half a request: it is waited for.
+        let mut stream = TcpStream::connect(served.address).unwrap();
+        let user = DEMO_USERS[0];
+        let form = format!("user={}&password={}", user.id, user.password);
+        let length = form.len();
+        let head = format!(
+            "POST /login HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\n\
+             Expect: 100-continue\r\nContent-Length: {length}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // The server reads the form, so it has the request.
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert!(line.starts_with("HTTP/1.1 100"), "{line}");
+        let id = served.child.id().to_string();
+        let killed = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(killed.success());
+        stream.write_all(form.as_bytes()).unwrap();
+        let mut answer = String::new();
+        reader.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("location: /profile"), "{signal}: {answer}");
+        assert!(served.child.wait().unwrap().success(), "{signal}");
+    }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use backup_codes::{
-    Expected, OnRoleLoss, PermittedRoles, PutOutcome, Revision, Role, SettingsStore as _,
+    BackupCodes, Context, Expected, Hasher, Hashing, Keyring, OnRoleLoss, PermittedRoles,
+    PutOutcome, Revision, Role, Settings, SettingsStore as _, Subject, UserId,
 };
 use backup_codes_sqlx::SqliteStore;
 use jiff::tz::TimeZone;
@@ -206,7 +207,7 @@ async fn figures_and_lists_follow_what_users_do() {
     assert_eq!(page.text("used-this-month"), "7");
     assert!(page.says("Codes used in the last 30 days: 7, at most 7 a day"));
     assert_eq!(page.body.matches("class=\"bar\"").count(), 30);
-    assert!(page.says("height=\"100\""), "today's bar is the tallest");
+
     let users = |page: &Page| -> Vec<String> {
         let links = page.body.split("aria-label=\"Manage ").skip(1);
         links
@@ -225,6 +226,15 @@ async fn figures_and_lists_follow_what_users_do() {
     );
     let page = carol.get(&format!("{SETTINGS}?q=bo")).await;
     assert_eq!(users(&page), ["bob"]);
+    for (link, expected) in [
+        ("sort=left", &["alice", "bob"][..]),
+        ("sort=used", &["alice", "bob"]),
+        ("filter=exhausted", &[]),
+        ("filter=all&sort=generated", &["bob", "alice"]),
+    ] {
+        let page = carol.get(&format!("{SETTINGS}?{link}")).await;
+        assert_eq!(users(&page), expected, "{link}");
+    }
     // By name as by login name, and who has no codes is found too.
     let page = carol.get(&format!("{SETTINGS}?q=BECK")).await;
     assert_eq!(users(&page), ["bob"]);
@@ -240,6 +250,13 @@ async fn figures_and_lists_follow_what_users_do() {
     let page = carol.get(&format!("{SETTINGS}?q=a&filter=low")).await;
     assert_eq!(users(&page), ["alice", "carol", "dave"]);
 
+    // Deleted by somebody who did not think of the codes.
+    site.sql("UPDATE web_users SET id = 'robert' WHERE id = 'bob'")
+        .await;
+    let page = carol.get(SETTINGS).await;
+    assert_eq!(users(&page), ["alice"]);
+    assert!(page.says("<span class=\"hint\">bob</span>") && page.says("No such user any more"));
+
     // More names than are looked at.
     site.sql(
         "INSERT INTO web_users (id, name, password, roles)
@@ -251,7 +268,12 @@ async fn figures_and_lists_follow_what_users_do() {
     assert!(!page.says("id=\"too-many\""));
     let page = carol.get(&format!("{SETTINGS}?q=a")).await;
     assert!(page.says("More than a thousand users have such a name."));
-    assert_eq!(users(&page), ["alice"]);
+    let page = carol.get(&format!("{SETTINGS}?q=one%20of%20many")).await;
+    assert_eq!(users(&page).len(), 25);
+    assert_eq!(
+        page.text("more-others"),
+        "And 975 more. Type more of the name."
+    );
 }
 
 #[tokio::test]
@@ -269,6 +291,16 @@ async fn events_that_cannot_be_read_are_not_passed_over_in_silence() {
         "1 event of this page cannot be read."
     );
     assert!(page.says("activate"));
+    // An export says so too.
+    let csv = carol.get("/audit.csv").await;
+    let line = "\"\",\"unreadable events\",\"\",\"1\",\"\",\"\",\"\",\"\",\"\",\"\"\r\n";
+    assert!(csv.body.ends_with(line), "{}", csv.body);
+    let jsonl = carol.get("/audit.jsonl").await;
+    assert!(
+        jsonl.body.ends_with("{\"unreadable\":1}\n"),
+        "{}",
+        jsonl.body
+    );
 }
 
 #[tokio::test]
@@ -447,4 +479,60 @@ async fn an_override_code_works_until_it_expires_or_is_revoked() {
         .await;
     assert!(page.says("Alice Arnold had no backup codes to revoke."));
     site.signed_in("alice").await;
+}
+
+#[tokio::test]
+async fn what_is_due_is_done_without_anybody_asking() {
+    let site = Site::new().await;
+    let mut bob = site.signed_in("bob").await;
+    bob.active_sheet("bob").await;
+    // Another program on the same database: it erases bob, and changes the settings.
+    let store = SqliteStore::open(site.database().await).await.unwrap();
+    let others = BackupCodes::new(
+        store.clone(),
+        Settings::default(),
+        Hashing::inline(Hasher::new(Keyring::without_pepper())),
+    );
+    let subject = Subject::new(UserId::new("bob").unwrap(), ["editor"]);
+    let system = Context::system(site.now());
+    others.erase(&subject, &system).await.unwrap();
+    let (mut settings, revision) = store.load_settings().await.unwrap().unwrap();
+    settings.permit_all_roles();
+    let (expected, next) = (Expected::At(revision), Revision::from_bytes([9; 16]));
+    let saved = store.save_settings(expected, next, &settings, &[]).await;
+    assert_eq!(saved.unwrap(), PutOutcome::Applied);
+    site.sql("UPDATE web_sessions SET expires_at = 1").await;
+    let database = site.database().await;
+    let count = async |sql: &'static str| -> i64 {
+        let count = sqlx::query_scalar(sql).fetch_one(&database).await;
+        count.unwrap()
+    };
+    assert_eq!(count("SELECT count(*) FROM backup_codes_records").await, 1);
+    assert_ne!(count("SELECT count(*) FROM backup_codes_events").await, 0);
+    assert_ne!(count("SELECT count(*) FROM web_sessions").await, 0);
+    let mut dave = site.browser();
+    assert_eq!(dave.password("dave").await.location(), "/profile");
+    assert!(dave.get(CODES).await.says("Your role does not include"));
+
+    // More than a year later all of it is old.
+    site.pass(Duration::from_secs(401 * 24 * 60 * 60));
+    site.app.start_tasks();
+    let mut rounds = 0..100_000;
+    let waits_for = |what: &str| panic!("waited in vain: {what}");
+    for (sql, what) in [
+        ("SELECT count(*) FROM backup_codes_records", "purging"),
+        ("SELECT count(*) FROM backup_codes_events", "purging events"),
+        (
+            "SELECT count(*) FROM web_sessions WHERE expires_at = 1",
+            "removing old sessions",
+        ),
+    ] {
+        while count(sql).await > 0 {
+            rounds.next().unwrap_or_else(|| waits_for(what));
+        }
+    }
+    dave.password("dave").await;
+    while !dave.get(CODES).await.says("Make a sheet") {
+        rounds.next().unwrap_or_else(|| waits_for("the settings"));
+    }
 }

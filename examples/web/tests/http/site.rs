@@ -72,9 +72,14 @@ impl Site {
     }
 
     /// Lets so much time pass.
-    pub(crate) async fn wait(&self, time: Duration) {
+    pub(crate) fn pass(&self, time: Duration) {
         let millis = i64::try_from(time.as_millis()).unwrap();
         self.clock.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// Lets so much time pass, while the settings are read.
+    pub(crate) async fn wait(&self, time: Duration) {
+        self.pass(time);
         // As its schedule does every ten seconds.
         self.app.refresh_settings().await.unwrap();
     }
@@ -95,6 +100,12 @@ impl Site {
         let page = browser.password(user).await;
         assert_eq!(page.location(), "/profile", "{user}");
         browser
+    }
+
+    /// Sets the clock back.
+    pub(crate) fn set_back(&self, time: Duration) {
+        let millis = i64::try_from(time.as_millis()).unwrap();
+        self.clock.fetch_sub(millis, Ordering::Relaxed);
     }
 
     /// Another connection to the same database.
@@ -328,6 +339,13 @@ pub(crate) const FORMS: [(&str, &[&str]); 15] = [
     ("/settings/backup-codes/users/bob/override", &["minutes"]),
     ("/settings/backup-codes/users/bob/override/revoke", &[]),
     ("/login", &["user", "password"]),
+];
+
+/// Every form that is not for somebody signed in alone.
+pub(crate) const OTHER_FORMS: [(&str, &[&str]); 3] = [
+    ("/login/code", &["code"]),
+    ("/login/authenticator", &["code"]),
+    ("/logout", &[]),
 ];
 
 pub(crate) fn filled<'a>(fields: &[&'a str], value: &'a str) -> Vec<(&'a str, &'a str)> {

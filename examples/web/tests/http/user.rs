@@ -186,12 +186,13 @@ async fn a_form_sent_twice_does_once() {
         .post("/login/code", &[("code", &sheet.codes[0])])
         .await;
     assert_eq!(again.location(), "/profile");
-    // With the session of before, which is gone.
+    // With the session of before, which is gone. It takes no cookie that the first answer gave.
     phone.cookie = half;
     let again = phone
         .post("/login/code", &[("code", &sheet.codes[0])])
         .await;
     assert_eq!(again.location(), "/login");
+    assert!(!again.headers.contains_key("set-cookie"));
     assert_eq!(alice.get(CODES).await.text("left"), "9");
 
     let revoke = format!("{CODES}/revoke");
@@ -200,6 +201,35 @@ async fn a_form_sent_twice_does_once() {
     assert!(page.says("All your backup codes are void."));
     let page = alice.submit(&revoke, &own).await;
     assert!(page.says("There were no backup codes to revoke."));
+
+    let dropped = alice.sheet("alice").await;
+    let discard = format!("{CODES}/discard");
+    for _ in 0..2 {
+        let page = alice.submit(&discard, &[("set", &dropped.set)]).await;
+        assert!(page.says("is dropped") && !page.says("waits for you"));
+    }
+    // What an administrator sends twice.
+    alice.active_sheet("alice").await;
+    let mut carol = site.signed_in("carol").await;
+    let user = format!("{SETTINGS}/users/alice");
+    carol
+        .post(&format!("{user}/override"), &[("minutes", "60")])
+        .await;
+    for (form, says) in [
+        ("unlock", "are cleared"),
+        ("override/revoke", "The override code is void."),
+    ] {
+        for _ in 0..2 {
+            let page = carol.submit(&format!("{user}/{form}"), &[]).await;
+            assert!(page.says(says) && page.text("left") == "10");
+        }
+    }
+    let page = carol.get(SETTINGS).await;
+    let based_on = page.between("name=\"based_on\" value=\"", "\"").to_owned();
+    let page = carol.settings(&based_on, &[("switch", "on")]).await;
+    assert_eq!(page.location(), SETTINGS);
+    let page = carol.settings(&based_on, &[("switch", "on")]).await;
+    assert_eq!(page.status, StatusCode::CONFLICT);
 }
 
 #[tokio::test]
@@ -403,23 +433,45 @@ async fn an_authenticator_app_stands_beside_the_codes_and_takes_them_with_it() {
 
     let mut thief = site.browser();
     thief.password("alice").await;
+    let wrong = [("code", "wrong")];
     for _ in 0..5 {
-        let page = thief
-            .post("/login/authenticator", &[("code", "000000")])
-            .await;
-        assert_eq!(page.location(), "/login/second");
+        let page = thief.submit("/login/authenticator", &wrong).await;
+        assert!(page.says("This code was not accepted."));
     }
-    let page = thief
-        .post("/login/authenticator", &[("code", "000000")])
+    // The right one is not looked at any more, until an administrator helps.
+    let refused = "Come again in 14 minutes, or use a backup code.";
+    site.wait(STEP).await;
+    let code = app_code(&secret, site.now());
+    for code in ["wrong", &code] {
+        let page = thief
+            .submit("/login/authenticator", &[("code", code)])
+            .await;
+        assert!(page.says(refused), "{}", page.body);
+    }
+    let mut carol = site.signed_in("carol").await;
+    carol
+        .post(&format!("{SETTINGS}/users/alice/unlock"), &[])
         .await;
-    assert_eq!(page.status, StatusCode::TOO_MANY_REQUESTS);
+    let page = thief
+        .submit("/login/authenticator", &[("code", &code)])
+        .await;
+    assert!(page.says("You are signed in."), "{}", page.body);
 
     let page = alice
         .submit(&path("remove"), &[("password", password("alice"))])
         .await;
     assert!(page.says("and your backup codes with it"));
     assert!(alice.get(CODES).await.says("There are no backup codes."));
-    site.signed_in("alice").await;
+    let mut alice = site.signed_in("alice").await;
+    // Sent once more, it takes no codes that were made since.
+    alice.active_sheet("alice").await;
+    let page = alice
+        .submit(&path("remove"), &[("password", password("alice"))])
+        .await;
+    assert!(page.says("There is no authenticator app."));
+    assert_eq!(alice.get(CODES).await.text("left"), "10");
+    let page = alice.submit(&path("activate"), &[("code", &code)]).await;
+    assert!(page.says("Nothing was changed: wait for the next one."));
 }
 
 #[tokio::test]
@@ -536,5 +588,24 @@ async fn locks_sheets_and_logins_end_with_time() {
     assert_eq!(phone.get("/profile").await.status, StatusCode::OK);
     site.wait(minutes(1)).await;
     assert_eq!(phone.get("/profile").await.location(), "/login");
-    assert_eq!(phone.get("/").await.location(), "/profile");
+}
+
+#[tokio::test]
+async fn an_app_set_up_anew_works_whatever_the_clock_was() {
+    let site = Site::new().await;
+    let ahead = Duration::from_secs(30 * 24 * 60 * 60);
+    site.wait(ahead).await;
+    let mut bob = site.signed_in("bob").await;
+    set_app_up(&site, &mut bob, "bob").await;
+    site.set_back(ahead);
+    site.app.refresh_settings().await.unwrap();
+    let page = bob
+        .submit(
+            "/profile/authenticator/remove",
+            &[("password", password("bob"))],
+        )
+        .await;
+    assert!(page.says("The authenticator app is removed"));
+    let mut bob = site.signed_in("bob").await;
+    set_app_up(&site, &mut bob, "bob").await;
 }

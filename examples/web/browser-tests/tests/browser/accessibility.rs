@@ -102,10 +102,19 @@ async fn the_app_and_errors() {
         for _ in 0..4 {
             app().await;
         }
-        bob.says("h1", "Second step").await;
         app().await;
-        bob.says("h1", "Too many tries").await;
-        bob.is_accessible("too many tries").await;
+        let text = bob.text("#message").await;
+        assert!(text.starts_with("Too many codes of the app"), "{text}");
+        bob.is_accessible("the second step with an app, shut").await;
+        let stranger = stage.browser(Script::On).await;
+        stranger.goto("/login").await;
+        for _ in 0..20 {
+            stranger.password("nobody", "wrong").await;
+        }
+        stranger.says("h1", "Log in").await;
+        stranger.password("nobody", "wrong").await;
+        stranger.says("h1", "Too many tries").await;
+        stranger.is_accessible("too many tries").await;
 
         let dave = stage.browser(Script::On).await;
         dave.log_in("dave").await;

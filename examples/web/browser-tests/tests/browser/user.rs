@@ -283,3 +283,30 @@ async fn a_guest_reads_why_there_are_no_codes() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_double_click_sends_a_code_once() {
+    play("a double click", async |stage| {
+        let alice = stage.browser(Script::On).await;
+        alice.log_in("alice").await;
+        let codes = alice.active_sheet("alice").await;
+        alice.log_out().await;
+        alice.log_in("alice").await;
+        alice.fill("#code", &codes[0]).await;
+        let twice = "const form = document.getElementById('login-code'); \
+                     form.requestSubmit(); form.requestSubmit();";
+        let clicked = async { drop(alice.run(twice, Vec::new()).await) };
+        alice.leads_on("a double click", clicked).await;
+        alice
+            .says(
+                "#message",
+                "You are signed in. Code 1 is spent, 9 codes left.",
+            )
+            .await;
+        alice.log_out().await;
+        alice.log_in("alice").await;
+        alice.code(&codes[1]).await;
+        alice.says("#left", "8").await;
+    })
+    .await;
+}
