@@ -207,6 +207,8 @@ async fn figures_and_lists_follow_what_users_do() {
     assert_eq!(page.text("used-this-month"), "7");
     assert!(page.says("Codes used in the last 30 days: 7, at most 7 a day"));
     assert_eq!(page.body.matches("class=\"bar\"").count(), 30);
+    let today = page.body.rsplit("class=\"bar\"").next().unwrap();
+    assert!(today.contains("height=\"100\"") && today.contains("<title>24 Nov: 7</title>"));
 
     let users = |page: &Page| -> Vec<String> {
         let links = page.body.split("aria-label=\"Manage ").skip(1);
