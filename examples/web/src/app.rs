@@ -25,7 +25,7 @@ use crate::password_tries::PasswordTries;
 use crate::passwords::Passwords;
 use crate::session_store::SqliteSessions;
 use crate::throttle::Throttle;
-use crate::users::{ROLES, User, Users};
+use crate::users::{ROLES, Users};
 use crate::zone::Zone;
 
 /// The shell with the store, the policy and the sink of this application.
@@ -347,21 +347,6 @@ impl App {
             .policy()
             .decide(Request::new(&actor, subject, action, self.now()))
     }
-
-    /// Whether this user has anything that stands beside the password.
-    pub(crate) async fn has_second_factor(
-        &self,
-        user: &User,
-        context: &Context,
-    ) -> Result<bool, backup_codes::Error> {
-        if user.totp_secret.is_some() {
-            return Ok(true);
-        }
-        // Whatever is left of a set, and whatever the settings say: where codes were set up, the
-        // password alone never is enough.
-        let status = self.codes.status(&user.subject(), context).await?;
-        Ok(status.set.is_some() || status.override_until.is_some())
-    }
 }
 
 async fn open_database(options: &Options) -> Result<SqlitePool, sqlx::Error> {
@@ -373,7 +358,6 @@ async fn open_database(options: &Options) -> Result<SqlitePool, sqlx::Error> {
     drop(file.open(&options.database)?);
     let connect = SqliteConnectOptions::new()
         .filename(&options.database)
-        .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         // Writers have no queue: with the usual five seconds an unlucky one of 64 gave up.
         .busy_timeout(Duration::from_secs(30));

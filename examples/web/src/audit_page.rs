@@ -210,7 +210,7 @@ pub(crate) async fn csv(
     ))
 }
 
-/// The lines that the crate's own sink writes.
+/// The lines that the crate's own sink writes, and one for those that cannot be read.
 pub(crate) async fn json_lines(
     State(app): State<Arc<App>>,
     SignedIn(visitor): SignedIn,

@@ -16,7 +16,7 @@ use crate::error_pages::{PageError, minutes};
 use crate::frame::{Frame, done, draw, not_done};
 use crate::login::CodeForm;
 use crate::password_tries::{FreshPassword, WRONG_PASSWORD, is_users_own};
-use crate::session::{SignedIn, note_second_factor};
+use crate::session::{SecondFactor, SignedIn, end_other_sessions};
 use crate::users::User;
 
 const PROFILE: &str = "/profile";
@@ -39,15 +39,14 @@ pub(crate) async fn prepare(
     if !is_users_own(&app, &visitor, &form.password).await? {
         return not_done(&visitor, WRONG_PASSWORD, PROFILE).await;
     }
-    if visitor.user.totp_secret.is_some() {
-        return not_done(&visitor, "Remove the authenticator app first.", PROFILE).await;
-    }
     let mut bytes = [0; 20];
     getrandom::SysRng
         .try_fill_bytes(&mut bytes)
         .map_err(|error| PageError::broken(&error))?;
     let secret = Secret::from(bytes).to_base32();
-    app.users.prepare_totp(&visitor.user.id, &secret).await?;
+    if !app.users.prepare_totp(&visitor.user.id, &secret).await? {
+        return not_done(&visitor, "Remove the authenticator app first.", PROFILE).await;
+    }
     draw(&SecretPage {
         frame: Frame::of(&app, &visitor, "profile").await?,
         user: &visitor.user.id,
@@ -76,7 +75,7 @@ pub(crate) async fn activate(
         return not_done(&visitor, text, PROFILE).await;
     };
     if app.users.activate_totp(&user.id, secret).await? {
-        note_second_factor(&visitor.session).await?;
+        end_other_sessions(&app, &visitor, SecondFactor::Shown).await?;
         tracing::info!(user = %user.id.escape_debug(), "authenticator app set up");
         done(&visitor, "The authenticator app is set up.", PROFILE).await
     } else {
@@ -106,6 +105,7 @@ pub(crate) async fn remove(
         app.tell(&notice);
     }
     app.users.remove_totp(&visitor.user.id).await?;
+    end_other_sessions(&app, &visitor, SecondFactor::NotYet).await?;
     tracing::info!(user = %visitor.user.id.escape_debug(), "authenticator app removed");
     let text = "The authenticator app is removed, and your backup codes with it.";
     done(&visitor, text, PROFILE).await
@@ -141,7 +141,11 @@ pub(crate) async fn accepts(
         .check(&digits, seconds)
         .and_then(|step| step.try_into().ok());
     let right = match step {
-        Some(step) => app.users.use_totp_step(&user.id, step).await?,
+        Some(step) => {
+            let used = app.users.use_totp_step(&user.id, step).await;
+            // No verdict, no try; of those in a row it stays one, the database being away.
+            used.inspect_err(|_| app.authenticator_tries.take_back(&user.id))?
+        }
         None => false,
     };
     if right {

@@ -17,7 +17,9 @@ use crate::error_pages::PageError;
 use crate::frame::{Frame, done, draw, not_done};
 use crate::login::{CodeForm, not_a_code, refused};
 use crate::password_tries::{FreshPassword, WRONG_PASSWORD, is_users_own};
-use crate::session::{SignedIn, Visitor, has_prepared, note_prepared, note_second_factor};
+use crate::session::{
+    SecondFactor, SignedIn, Visitor, end_other_sessions, has_prepared, note_prepared,
+};
 use crate::zone::{Moment, Zone};
 
 const PAGE: &str = "/profile/backup-codes";
@@ -224,18 +226,14 @@ pub(crate) async fn activate(
         .activate(&visitor.subject, set, &visitor.context)
         .await?;
     let label = set.label();
-    // Whoever has seen the codes has shown a second factor. Another session made by the password
-    // alone, which may be a thief's, ends here.
-    let in_force = matches!(
-        activation,
-        Activation::Activated(_) | Activation::AlreadyActive
-    );
-    if in_force && has_prepared(&visitor.session, set).await? {
-        note_second_factor(&visitor.session).await?;
-    }
     match activation {
         Activation::Activated(notice) => {
             app.tell(&notice);
+            // Whoever has seen the codes has shown a second factor. Another session made by the
+            // password alone may be a thief's: it ends, and no other with it.
+            if has_prepared(&visitor.session, set).await? {
+                end_other_sessions(&app, &visitor, SecondFactor::Shown).await?;
+            }
             let text = format!("The codes of sheet {label} count from now on, and no others.");
             done(&visitor, text, PAGE).await
         }
@@ -283,7 +281,13 @@ pub(crate) async fn revoke(
     {
         Some(notice) => {
             app.tell(&notice);
-            done(&visitor, "All your backup codes are void.", PAGE).await
+            let second_factor = match visitor.user.totp_secret {
+                Some(_) => SecondFactor::Shown,
+                None => SecondFactor::NotYet,
+            };
+            end_other_sessions(&app, &visitor, second_factor).await?;
+            let text = "All your backup codes are void. You are logged out everywhere else.";
+            done(&visitor, text, PAGE).await
         }
         None => done(&visitor, "There were no backup codes to revoke.", PAGE).await,
     }

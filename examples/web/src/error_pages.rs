@@ -237,7 +237,7 @@ fn title(status: StatusCode) -> &'static str {
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "Not a form",
         StatusCode::UNPROCESSABLE_ENTITY => "Not accepted",
         StatusCode::TOO_MANY_REQUESTS => "Too many tries",
-        StatusCode::SERVICE_UNAVAILABLE => "Busy",
+        StatusCode::SERVICE_UNAVAILABLE => "Not at this moment",
         _ => "Something went wrong",
     }
 }

@@ -89,6 +89,14 @@ mod tests {
         assert!(keys.iter().all(|key| *key == keys[0] && key.len() == LEN));
         let files = fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(files, 1, "nothing else is left");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(beside(&database, ".key"))
+                .unwrap()
+                .permissions();
+            assert_eq!(mode.mode() & 0o777, 0o600);
+        }
 
         fs::write(&database, "").unwrap();
         assert_eq!(key().unwrap(), keys[0]);

@@ -17,7 +17,8 @@ use crate::error_pages::{PageError, minutes};
 use crate::frame::{Frame, done, draw, not_done};
 use crate::password_tries::{Place, password_is_right};
 use crate::session::{
-    Circumstances, HalfWay, SecondFactor, Step, Visitor, leave_flash, sign_in, take_flash, whoever,
+    Circumstances, HalfWay, SecondFactor, Step, Visitor, has_second_factor, leave_flash, sign_in,
+    take_flash, whoever,
 };
 
 #[derive(Template)]
@@ -57,8 +58,12 @@ pub(crate) async fn show(
         };
         return Ok(Redirect::to(on).into_response());
     }
+    let flash = take_flash(&session).await?;
     draw(&LoginPage {
-        frame: Frame::default(),
+        frame: Frame {
+            flash,
+            ..Frame::default()
+        },
         user: "",
     })
 }
@@ -83,7 +88,8 @@ pub(crate) async fn password(
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, draw(&page)?).into_response());
     };
     let context = context.by(&user.subject());
-    if app.has_second_factor(&user, &context).await? {
+    let status = app.codes.status(&user.subject(), &context).await?;
+    if has_second_factor(&user, &status) {
         sign_in(&app, &session, &user, Step::Password, SecondFactor::NotYet).await?;
         return Ok(Redirect::to("/login/second").into_response());
     }
@@ -160,9 +166,7 @@ pub(crate) async fn authenticator(
         return not_done(&visitor, text, "/login/second").await;
     }
     let secret = user.totp_secret.as_deref();
-    let accepted = authenticator_page::accepts(&app, user, secret, &form.code).await;
-    // No verdict, no try.
-    if !accepted.inspect_err(|_| app.authenticator_tries.take_back(&user.id))? {
+    if !authenticator_page::accepts(&app, user, secret, &form.code).await? {
         let text = "This code was not accepted. Wait for the app's next one and type that.";
         return not_done(&visitor, text, "/login/second").await;
     }

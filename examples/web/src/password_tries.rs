@@ -1,12 +1,13 @@
 //! Comparing a password, under limits on tries.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use backup_codes::Timestamp;
 use serde::Deserialize;
 
 use crate::app::App;
 use crate::error_pages::PageError;
-use crate::passwords::PasswordError;
 use crate::session::Visitor;
 use crate::throttle::Throttle;
 
@@ -50,7 +51,7 @@ impl PasswordTries {
         }
     }
 
-    /// What a try is counted by: where, under which key, and whether a right one forgets those before.
+    /// What a try is counted by: where, under which key, and what a right one does.
     fn counted(&self, name: &str, place: Place) -> Vec<(&Throttle, String, AfterRight)> {
         let Place::Login(address) = place else {
             return vec![(&self.signed_in, name.to_owned(), AfterRight::Forget)];
@@ -70,6 +71,31 @@ impl PasswordTries {
             ),
             (&self.by_name, name.to_owned(), AfterRight::Keep),
         ]
+    }
+
+    /// Counts a try before it is made. `Err` is the wait; then none was counted.
+    fn begin(&self, name: &str, place: Place, now: Timestamp) -> Result<(), Duration> {
+        let counted = self.counted(name, place);
+        for (number, (tries, key, _)) in counted.iter().enumerate() {
+            if let Err(wait) = tries.begin(key, now) {
+                for (tries, key, _) in &counted[..number] {
+                    tries.take_back(key);
+                }
+                return Err(wait);
+            }
+        }
+        Ok(())
+    }
+
+    /// What became of a try; `None` where it came to no verdict.
+    fn end(&self, name: &str, place: Place, right: Option<bool>) {
+        for (tries, key, after_right) in self.counted(name, place) {
+            match (right, after_right) {
+                (Some(true), AfterRight::Forget) => tries.clear(&key),
+                (Some(true), AfterRight::TakeBack) | (None, _) => tries.take_back(&key),
+                (Some(true), AfterRight::Keep) | (Some(false), _) => {}
+            }
+        }
     }
 }
 
@@ -92,24 +118,12 @@ pub(crate) async fn password_is_right(
     typed: &str,
     hash: Option<&str>,
 ) -> Result<bool, PageError> {
-    let counted = app.password_tries.counted(name, place);
-    for (number, (tries, key, _)) in counted.iter().enumerate() {
-        if let Err(wait) = tries.begin(key, app.now()) {
-            for (tries, key, _) in &counted[..number] {
-                tries.take_back(key);
-            }
-            return Err(PageError::too_many(wait));
-        }
-    }
+    app.password_tries
+        .begin(name, place, app.now())
+        .map_err(PageError::too_many)?;
     let verified = app.passwords.verify(typed, hash).await;
-    for (tries, key, after_right) in &counted {
-        match (&verified, after_right) {
-            (Ok(true), AfterRight::Forget) => tries.clear(key),
-            (Ok(true), AfterRight::TakeBack)
-            | (Err(PasswordError::Busy | PasswordError::Failed(_)), _) => tries.take_back(key),
-            (Ok(true), AfterRight::Keep) | (Ok(false), _) => {}
-        }
-    }
+    let right = verified.as_ref().ok().copied();
+    app.password_tries.end(name, place, right);
     // Of names that do not exist only that they were typed: it may be a code, in the wrong field.
     if matches!(verified, Ok(false)) {
         let user = if hash.is_some() { name } else { "nobody" };
@@ -170,30 +184,54 @@ mod tests {
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     }
 
-    #[tokio::test]
-    async fn one_place_with_many_names_uses_up_its_own_tries() {
-        let folder = TempDir::new().unwrap();
-        let options = Options {
-            password_cost: backup_codes::Cost::LEAST,
-            ..Options::new(folder.path().join("web.db"))
+    #[test]
+    fn tries_are_those_of_a_place_a_name_and_both() {
+        let tries = PasswordTries::new();
+        let now = Timestamp::from_unix_millis(1_790_000_000_000).unwrap();
+        let at = |address: &str| Place::Login(Some(address.parse().unwrap()));
+        let may = |name: &str, place| tries.begin(name, place, now).is_ok();
+        let wrong = |name: &str, place, times: u32| {
+            for number in 0..times {
+                assert!(may(name, place), "{name} {place:?} {number}");
+                tries.end(name, place, Some(false));
+            }
         };
-        let app = App::open(options).await.unwrap();
-        let alice = app.users.find("alice").await.unwrap().unwrap();
-        let (here, elsewhere) = ([203, 0, 113, 7], [198, 51, 100, 4]);
+        let right = |name: &str, place| {
+            assert!(may(name, place), "{name} {place:?}");
+            tries.end(name, place, Some(true));
+        };
+
+        // One name from one place, which is a /64; elsewhere and for those signed in there are tries.
+        wrong("alice", at("2001:db8::1"), 20);
+        assert!(!may("alice", at("2001:db8::ffff")));
+        right("alice", at("2001:db8:0:1::1"));
+        right("alice", Place::SignedIn);
+        right("bob", at("2001:db8::1"));
+
+        // A right one forgets those before it, of its own name there.
+        wrong("carol", at("192.0.2.1"), 19);
+        right("carol", at("192.0.2.1"));
+        wrong("carol", at("192.0.2.1"), 20);
+        assert!(!may("carol", at("192.0.2.1")));
+        // What was refused was no try from that address either.
+        for number in 0..2000 {
+            assert!(!may("carol", at("192.0.2.1")), "{number}");
+        }
+        right("bob", at("192.0.2.1"));
+
+        // An address has a thousand wrong ones, whatever the names; right ones between are none, and
+        // forget none.
         for number in 0..1000 {
-            let (name, place) = (format!("nobody{number}"), Place::Login(Some(here.into())));
-            let right = password_is_right(&app, &name, place, "x", None).await;
-            assert!(!right.unwrap());
+            right("dave", at("192.0.2.2"));
+            wrong(&format!("nobody{number}"), at("192.0.2.2"), 1);
+            if number == 400 {
+                // A name has a thousand from everywhere, right ones too.
+                assert!(may("dave", at("192.0.2.3")));
+                tries.end("dave", at("192.0.2.3"), None);
+            }
         }
-        let log_in = async |place| {
-            let typed = "apple-garden-7";
-            password_is_right(&app, "alice", place, typed, Some(&alice.password)).await
-        };
-        let refused = log_in(Place::Login(Some(here.into()))).await;
-        let status = refused.unwrap_err().into_response().status();
-        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
-        for place in [Place::Login(Some(elsewhere.into())), Place::SignedIn] {
-            assert!(log_in(place).await.unwrap(), "{place:?}");
-        }
+        assert!(!may("erin", at("192.0.2.2")));
+        assert!(!may("dave", at("192.0.2.3")));
+        assert!(may("erin", at("192.0.2.3")));
     }
 }

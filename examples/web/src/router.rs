@@ -103,7 +103,7 @@ fn pages(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/audit.csv", get(audit_page::csv))
         .route("/audit.jsonl", get(audit_page::json_lines))
         .layer(sessions)
-        .layer(from_fn_with_state(Arc::clone(app), session::mend_removals))
+        .layer(from_fn_with_state(Arc::clone(app), session::mend_cookies))
         .layer(from_fn(error_pages::explain_session_errors))
         .layer(DefaultBodyLimit::max(LONGEST_FORM))
         // Beside it the cookie is SameSite=Strict.

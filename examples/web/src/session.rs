@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use backup_codes::{Context, SetId, Subject, Timestamp};
+use backup_codes::{Context, SetId, Status, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
 use tower_sessions::cookie::{self, SameSite};
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
@@ -38,6 +38,8 @@ struct SignIn {
     step: Step,
     /// A session that was made by the password alone ends when a second factor is set up elsewhere.
     second_factor: SecondFactor,
+    /// Since when. What changes a second factor ends the user's sessions of before.
+    since: Timestamp,
     /// Kept here, since messages make the session itself last longer.
     until: Timestamp,
 }
@@ -77,29 +79,39 @@ pub(crate) fn layer(app: &App) -> SessionManagerLayer<SqliteSessions> {
         .with_expiry(Expiry::OnInactivity(KEPT_FOR))
 }
 
-/// Mends how the layer removes cookies. The answer to a form that was sent twice, or to another tab,
-/// would remove the cookie that the first has got meanwhile: only the log-out removes one. And its
-/// removal has to be Secure, or browsers do not take it for a cookie with the prefix `__Host-`.
-pub(crate) async fn mend_removals(
+/// Lets only a new session, or the log-out, change the cookie. The answer to a form that was sent
+/// twice, or to another tab, would remove the cookie that the first has got meanwhile, or set the
+/// old one again. And a removal has to be Secure, or browsers do not take it for a cookie with the
+/// prefix `__Host-`.
+pub(crate) async fn mend_cookies(
     State(app): State<Arc<App>>,
     request: Request,
     next: Next,
 ) -> Response {
     let log_out = request.uri().path() == "/logout";
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    let sent: Vec<String> = request
+        .headers()
+        .get_all(header::COOKIE)
+        .iter()
+        .map(text)
+        .collect();
     let mut response = next.run(request).await;
-    let cookie = response.headers().get(header::SET_COOKIE);
-    let text = cookie.and_then(|cookie| cookie.to_str().ok());
-    let Some(removal) = text.filter(|text| text.contains("Max-Age=0")) else {
+    let Some(cookie) = response.headers().get(header::SET_COOKIE).map(text) else {
         return response;
     };
-    let secure = format!("{removal}; HttpOnly; SameSite=Strict; Secure");
+    let pair = cookie.split(';').next().unwrap_or_default();
+    let mut pairs = sent.iter().flat_map(|line| line.split(';'));
+    let known = pairs.any(|sent| sent.trim() == pair);
+    let removal = cookie.contains("Max-Age=0");
     let headers = response.headers_mut();
-    match HeaderValue::try_from(secure) {
-        Ok(secure) if log_out && app.cookies == Cookies::Secure => {
+    if known || (removal && !log_out) {
+        headers.remove(header::SET_COOKIE);
+    } else if removal && app.cookies == Cookies::Secure {
+        let secure = format!("{cookie}; HttpOnly; SameSite=Strict; Secure");
+        if let Ok(secure) = HeaderValue::try_from(secure) {
             headers.insert(header::SET_COOKIE, secure);
         }
-        _ if log_out => {}
-        _ => drop(headers.remove(header::SET_COOKIE)),
     }
     response
 }
@@ -113,6 +125,10 @@ pub(crate) async fn sign_in(
     second_factor: SecondFactor,
 ) -> Result<(), PageError> {
     session.cycle_id().await?;
+    // Of whoever was here before.
+    session.remove_value(FLASH).await?;
+    session.remove_value(PREPARED).await?;
+    let now = app.now();
     let lasts = match step {
         Step::Password => HALF_WAY_FOR,
         Step::Complete => SIGNED_IN_FOR,
@@ -121,7 +137,8 @@ pub(crate) async fn sign_in(
         user: user.id.clone(),
         step,
         second_factor,
-        until: app.now().saturating_add(lasts),
+        since: now,
+        until: now.saturating_add(lasts),
     };
     session.insert(SIGN_IN, sign_in).await?;
     Ok(())
@@ -137,14 +154,23 @@ pub(crate) async fn has_prepared(session: &Session, set: SetId) -> Result<bool, 
     Ok(session.get(PREPARED).await? == Some(set))
 }
 
-/// Notes that whoever is signed in here has set up a second factor, under a new session id.
-pub(crate) async fn note_second_factor(session: &Session) -> Result<(), PageError> {
+/// Ends the user's sessions but for this one, which goes on under a new id: a second factor has
+/// changed, and who got in by the old one, or without, is to get in anew (ASVS 5.0, 7.4.3).
+pub(crate) async fn end_other_sessions(
+    app: &App,
+    visitor: &Visitor,
+    second_factor: SecondFactor,
+) -> Result<(), PageError> {
+    let session = &visitor.session;
     let Some(sign_in) = session.get::<SignIn>(SIGN_IN).await? else {
         return Ok(());
     };
+    let since = app.now();
+    app.users.end_sessions(&visitor.user.id, since).await?;
     session.cycle_id().await?;
     let sign_in = SignIn {
-        second_factor: SecondFactor::Shown,
+        second_factor,
+        since,
         ..sign_in
     };
     Ok(session.insert(SIGN_IN, sign_in).await?)
@@ -201,6 +227,9 @@ pub(crate) async fn whoever(
     let Some(user) = app.users.find(&sign_in.user).await? else {
         return Ok(None);
     };
+    if sign_in.since < user.sessions_since {
+        return Ok(None);
+    }
     // What was owed or not owed when the password was typed may have changed since: then it is to be
     // typed again.
     let owed = match (sign_in.step, sign_in.second_factor) {
@@ -209,17 +238,19 @@ pub(crate) async fn whoever(
         (Step::Password, _) => true,
     };
     let context = Context::new(app.now()).by(&user.subject());
-    let owes = app.has_second_factor(&user, &context).await?;
-    if owes && !owed {
+    let status = app.codes.status(&user.subject(), &context).await?;
+    let goes_on = match (has_second_factor(&user, &status), owed, status.set) {
         // Whoever has seen the codes in force here has the second factor, whoever confirmed them.
-        let status = app.codes.status(&user.subject(), &context).await?;
-        if let Some(set) = status.set
-            && has_prepared(session, set).await?
-        {
-            return Ok(Some((user, sign_in.step)));
-        }
-    }
-    Ok((owes == owed).then_some((user, sign_in.step)))
+        (true, false, Some(set)) => has_prepared(session, set).await?,
+        (owes, owed, _) => owes == owed,
+    };
+    Ok(goes_on.then_some((user, sign_in.step)))
+}
+
+/// Whether this user has anything that stands beside the password: whatever is left of a set, and
+/// whatever the settings say. Where codes were set up, the password alone never is enough.
+pub(crate) fn has_second_factor(user: &User, status: &Status) -> bool {
+    user.totp_secret.is_some() || status.set.is_some() || status.override_until.is_some()
 }
 
 /// The circumstances of a request, by nobody yet.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::error_pages::PageError;
 use crate::frame::{Frame, done, draw};
-use crate::session::{SignedIn, Visitor};
+use crate::session::{SignedIn, Visitor, has_second_factor};
 use crate::users::{ROLES, User};
 use crate::zone::Moment;
 
@@ -28,7 +28,7 @@ const PAGE: &str = "/settings/backup-codes";
 const ROWS: u16 = 25;
 
 /// Users that a search finds at most, which is what the directory lists at once.
-const FOUND: usize = 1000;
+const FOUND: u16 = 1000;
 
 const FILTERS: [(&str, &str, UserFilter); 4] = [
     ("holding", "With codes left", UserFilter::Holding),
@@ -378,9 +378,11 @@ async fn shuts_out(app: &App, visitor: &Visitor, settings: &Settings) -> Result<
         ..
     } = visitor;
     let redeem = Request::new(context.actor(), subject, Action::Redeem, context.now());
-    Ok(settings.decide(redeem) != Decision::Allow
-        && !user.app_works()
-        && app.has_second_factor(user, context).await?)
+    if settings.decide(redeem) == Decision::Allow || user.app_works() {
+        return Ok(false);
+    }
+    let status = app.codes.status(subject, context).await?;
+    Ok(has_second_factor(user, &status))
 }
 
 fn wish(form: &SettingsForm) -> String {
@@ -445,10 +447,10 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
         // Names are this application's business: it finds the users, the directory lists those with
         // codes, and who is left is named beside the list.
         others = app.users.matching(q, FOUND + 1).await?;
-        too_many = others.len() > FOUND;
-        others.truncate(FOUND);
+        too_many = others.len() > usize::from(FOUND);
+        others.truncate(FOUND.into());
         query = query.among(others.iter().map(|user| user.subject().id().clone()));
-        let all = query.clone().limit(1000);
+        let all = query.clone().limit(FOUND);
         let listed = app.codes.users(all, &visitor.context).await?;
         let listed: BTreeSet<&[u8]> = listed.iter().map(|row| row.user.as_bytes()).collect();
         others.retain(|user| list.after.is_empty() && !listed.contains(user.id.as_bytes()));

@@ -47,8 +47,9 @@ impl Throttle {
     pub(crate) fn begin(&self, key: &str, now: Timestamp) -> Result<(), Duration> {
         self.with(key, |bucket| {
             let age = now.saturating_since(bucket.since);
-            // A window of the future is left from a clock that was ahead.
-            if age >= WINDOW || bucket.since > now {
+            // A window of the future is left from a clock that was ahead: it begins now.
+            bucket.since = bucket.since.min(now);
+            if age >= WINDOW {
                 *bucket = Bucket {
                     tries: 0,
                     since: now,
@@ -102,8 +103,6 @@ mod tests {
             throttle.begin("alice", start.saturating_add(WINDOW)),
             Ok(())
         );
-        // The clock was a quarter of an hour ahead.
-        assert_eq!(throttle.begin("alice", start), Ok(()));
         throttle.clear("alice");
         for _ in 0..3 {
             assert_eq!(
@@ -111,5 +110,18 @@ mod tests {
                 Ok(())
             );
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_neither_forgets_tries_nor_holds_up_for_longer() {
+        let throttle = Throttle::new(3);
+        let now = Timestamp::from_unix_millis(1_790_000_000_000).unwrap();
+        let ahead = now.saturating_add(4 * WINDOW);
+        for _ in 0..3 {
+            assert_eq!(throttle.begin("alice", ahead), Ok(()));
+        }
+        assert_eq!(throttle.begin("alice", now), Err(WINDOW));
+        let later = now.saturating_add(WINDOW);
+        assert_eq!(throttle.begin("alice", later), Ok(()));
     }
 }

@@ -67,8 +67,12 @@ async fn target(app: &App, visitor: &Visitor, id: &str) -> Result<(User, Subject
     Ok((user, subject))
 }
 
-/// The same, for what nobody does to themselves here. To void one's own codes takes the password.
-async fn target_else(app: &App, visitor: &Visitor, id: &str) -> Result<(User, Subject), PageError> {
+/// The same, for what nobody does to themselves here: to void one's own codes takes the password.
+async fn somebody_else(
+    app: &App,
+    visitor: &Visitor,
+    id: &str,
+) -> Result<(User, Subject), PageError> {
     let target = target(app, visitor, id).await?;
     if target.0.id == visitor.user.id {
         let text = "This is you: your own codes are revoked on your profile, with your password.";
@@ -99,7 +103,7 @@ pub(crate) async fn revoke(
     Path(id): Path<String>,
     Form(form): Form<RevokeForm>,
 ) -> Result<Response, PageError> {
-    let (user, subject) = target_else(&app, &visitor, &id).await?;
+    let (user, subject) = somebody_else(&app, &visitor, &id).await?;
     if form.sure.is_none() {
         return not_done(&visitor, "Tick the box if you are sure.", &page_of(&user)).await;
     }
@@ -111,6 +115,7 @@ pub(crate) async fn revoke(
     {
         Some(notice) => {
             app.tell(&notice);
+            app.users.end_sessions(&user.id, app.now()).await?;
             let text = format!("All backup codes of {} are void.", user.name);
             done(&visitor, text, &page_of(&user)).await
         }
@@ -160,7 +165,7 @@ pub(crate) async fn revoke_override(
     SignedIn(visitor): SignedIn,
     Path(id): Path<String>,
 ) -> Result<Response, PageError> {
-    let (user, subject) = target_else(&app, &visitor, &id).await?;
+    let (user, subject) = somebody_else(&app, &visitor, &id).await?;
     app.codes
         .revoke_override(&subject, &visitor.context)
         .await?;

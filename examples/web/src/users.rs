@@ -1,7 +1,7 @@
 //! The application's own users. Their login name is their key in the records of backup codes: it
 //! never changes here. Where names change, take the number of the row.
 
-use backup_codes::{Subject, UserId};
+use backup_codes::{Subject, Timestamp, UserId};
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
 use crate::passwords::{PasswordError, Passwords};
@@ -82,7 +82,8 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS web_users (
     totp_secret TEXT,
     totp_pending TEXT,
     totp_last_step INTEGER NOT NULL DEFAULT 0,
-    totp_tries INTEGER NOT NULL DEFAULT 0
+    totp_tries INTEGER NOT NULL DEFAULT 0,
+    sessions_since INTEGER NOT NULL DEFAULT 0
 ) STRICT";
 
 /// Wrong codes of an authenticator app in a row (NIST SP 800-63B-4, 3.2.2).
@@ -101,6 +102,8 @@ pub(crate) struct User {
     /// A secret that the user has yet to confirm.
     pub(crate) totp_pending: Option<String>,
     totp_tries: i64,
+    /// Sessions of before have ended.
+    pub(crate) sessions_since: Timestamp,
     key: UserId,
 }
 
@@ -144,6 +147,8 @@ impl User {
             totp_secret: row.try_get("totp_secret")?,
             totp_pending: row.try_get("totp_pending")?,
             totp_tries: row.try_get("totp_tries")?,
+            sessions_since: Timestamp::from_unix_millis(row.try_get("sessions_since")?)
+                .map_err(|error| sqlx::Error::Decode(error.into()))?,
             key: UserId::new(&id).map_err(|error| sqlx::Error::Decode(error.into()))?,
             id,
         })
@@ -208,14 +213,14 @@ impl Users {
 
     /// Users whose name or login name contains this, by login name, so many at most. Small letters of
     /// the English alphabet and capitals are the same.
-    pub(crate) async fn matching(&self, part: &str, most: usize) -> Result<Vec<User>, sqlx::Error> {
+    pub(crate) async fn matching(&self, part: &str, most: u16) -> Result<Vec<User>, sqlx::Error> {
         let rows = sqlx::query(
             "SELECT * FROM web_users
              WHERE instr(lower(id), lower(?1)) OR instr(lower(name), lower(?1))
              ORDER BY id LIMIT ?2",
         )
         .bind(part)
-        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .bind(i64::from(most))
         .fetch_all(&self.0)
         .await?;
         rows.iter().map(User::from_row).collect()
@@ -264,14 +269,21 @@ impl Users {
         .await
     }
 
-    /// Keeps a secret that the user has yet to confirm.
-    pub(crate) async fn prepare_totp(&self, id: &str, secret: &str) -> Result<(), sqlx::Error> {
+    /// Ends this user's sessions of before.
+    pub(crate) async fn end_sessions(&self, id: &str, now: Timestamp) -> Result<(), sqlx::Error> {
+        let query = sqlx::query("UPDATE web_users SET sessions_since = ?2 WHERE id = ?1");
+        let query = query.bind(id).bind(now.unix_millis());
+        self.changed(query).await.map(drop)
+    }
+
+    /// Keeps a secret that the user has yet to confirm. `false` where an app is set up.
+    pub(crate) async fn prepare_totp(&self, id: &str, secret: &str) -> Result<bool, sqlx::Error> {
         // A new secret has other codes: none of them was used, whatever the clock was before.
         let query = sqlx::query(
             "UPDATE web_users SET totp_pending = ?2, totp_last_step = 0, totp_tries = 0
              WHERE id = ?1 AND totp_secret IS NULL",
         );
-        self.changed(query.bind(id).bind(secret)).await.map(drop)
+        self.changed(query.bind(id).bind(secret)).await
     }
 
     /// Puts the pending secret in force, if it still is this one.

@@ -12,8 +12,10 @@ use backup_codes_web::{App, Cookies};
 use tokio::task::JoinSet;
 
 use crate::site::{
-    CODES, FORMS, OTHER_FORMS, PAGES, Page, SETTINGS, Site, encoded, filled, options, password,
+    Browser, CODES, FORMS, OTHER_FORMS, PAGES, Page, SETTINGS, Site, encoded, filled, options,
+    password,
 };
+use crate::user::set_app_up;
 
 #[tokio::test]
 async fn whoever_is_not_signed_in_is_sent_to_the_login() {
@@ -409,10 +411,15 @@ async fn the_cookie_is_strict_and_its_id_changes_at_each_step() {
     assert_eq!(alice.get("/profile").await.status, StatusCode::OK);
 
     let plain = Site::with(|options| options.cookies = Cookies::PlainLoopback).await;
-    let page = plain.browser().password("bob").await;
+    let mut bob = plain.browser();
+    let page = bob.password("bob").await;
     let cookie = page.header("set-cookie");
     assert!(cookie.starts_with("session=") && !cookie.contains("Secure"));
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"));
+    let page = bob.post("/logout", &[]).await;
+    let removal = page.header("set-cookie");
+    assert!(removal.starts_with("session=;") && removal.contains("Max-Age=0"));
+    assert!(!removal.contains("Secure"));
 }
 
 #[tokio::test]
@@ -632,6 +639,13 @@ async fn who_only_knows_the_password_gains_nothing_by_confirming_somebody_elses_
         .await;
     assert_eq!(page.location(), CODES);
     assert_eq!(thief.get(CODES).await.location(), "/login");
+    // Had it been her own phone, she would know why.
+    let page = thief.get("/login").await;
+    assert!(
+        page.text("message")
+            .ends_with("count from now on, and no others.")
+    );
+    assert!(page.says(&format!("<title>{} · Log in", page.text("message"))));
     // She confirms too, and goes on.
     let page = alice.activate(&sheet).await;
     assert!(page.says("count already") && page.text("left") == "10");
@@ -679,4 +693,95 @@ async fn with_another_key_file_codes_are_refused_and_none_is_counted_wrong() {
         .submit("/login/code", &[("code", &sheet.codes[0])])
         .await;
     assert!(page.says("Code 1 is spent, 9 codes left."), "{}", page.body);
+}
+
+#[tokio::test]
+async fn what_changes_a_second_factor_ends_the_users_other_sessions() {
+    let site = Site::new().await;
+    let mut alice = site.signed_in("alice").await;
+    // Somebody who has found the sheet.
+    let thief = async |code: &str| {
+        let mut thief = site.browser();
+        thief.password("alice").await;
+        thief.post("/login/code", &[("code", code)]).await;
+        assert_eq!(thief.get(CODES).await.status, StatusCode::OK);
+        site.pass(Duration::from_millis(1));
+        thief
+    };
+    let is_out = async |mut thief: Browser| thief.get(CODES).await.location() == "/login";
+    let own = [("password", password("alice"))];
+
+    let sheet = alice.active_sheet("alice").await;
+    let old = thief(&sheet.codes[0]).await;
+    let sheet = alice.active_sheet("alice").await;
+    assert!(is_out(old).await, "a new sheet");
+
+    let old = thief(&sheet.codes[0]).await;
+    set_app_up(&site, &mut alice, "alice").await;
+    assert!(is_out(old).await, "an app");
+
+    let old = thief(&sheet.codes[1]).await;
+    let page = alice.submit(&format!("{CODES}/revoke"), &own).await;
+    assert!(page.says("You are logged out everywhere else."));
+    assert!(is_out(old).await, "revoking");
+
+    let sheet = alice.active_sheet("alice").await;
+    let old = thief(&sheet.codes[0]).await;
+    let page = alice.submit("/profile/authenticator/remove", &own).await;
+    assert!(page.says("The authenticator app is removed"));
+    assert!(is_out(old).await, "the app's end");
+
+    let sheet = alice.active_sheet("alice").await;
+    let old = thief(&sheet.codes[0]).await;
+    let mut carol = site.signed_in("carol").await;
+    let revoke = format!("{SETTINGS}/users/alice/revoke");
+    carol.post(&revoke, &[("sure", "yes")]).await;
+    assert!(
+        is_out(old).await && is_out(alice).await,
+        "an administrator's revoking"
+    );
+}
+
+#[tokio::test]
+async fn a_code_sent_twice_at_once_lets_its_user_in() {
+    let site = Site::new().await;
+    let sheet = site.signed_in("alice").await.active_sheet("alice").await;
+    for code in &sheet.codes[..5] {
+        let mut phone = site.browser();
+        phone.password("alice").await;
+        let half = phone.cookie.clone();
+        let (mut one, mut other) = (phone.clone(), phone.clone());
+        let code = [("code", code.as_str())];
+        let answers = tokio::join!(
+            one.post("/login/code", &code),
+            other.post("/login/code", &code)
+        );
+        // Whichever answer comes last: one of them gives a cookie, none the old one or a removal.
+        let given = [answers.0, answers.1];
+        let given: Vec<_> = given.iter().map(|it| it.header("set-cookie")).collect();
+        assert_eq!(
+            given.iter().filter(|it| !it.is_empty()).count(),
+            1,
+            "{given:?}"
+        );
+        phone.cookie = [one.cookie, other.cookie]
+            .into_iter()
+            .find(|it| *it != half)
+            .unwrap();
+        assert_eq!(phone.get(CODES).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn who_logs_in_after_somebody_else_sees_nothing_of_theirs() {
+    let site = Site::new().await;
+    for user in ["alice", "bob"] {
+        site.signed_in(user).await.active_sheet(user).await;
+    }
+    let mut shared = site.browser();
+    shared.password("alice").await;
+    shared.post("/login/code", &[("code", "hello")]).await;
+    shared.password("bob").await;
+    let page = shared.get("/login/second").await;
+    assert!(page.says("Logging in as Bob Becker") && !page.says("id=\"message\""));
 }

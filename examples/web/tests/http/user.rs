@@ -370,7 +370,7 @@ const STEP: Duration = Duration::from_secs(30);
 const QUARTER: Duration = Duration::from_secs(15 * 60);
 
 /// Sets an authenticator app up, and tells its secret.
-async fn set_app_up(site: &Site, browser: &mut Browser, user: &str) -> String {
+pub(crate) async fn set_app_up(site: &Site, browser: &mut Browser, user: &str) -> String {
     let path = |action: &str| format!("/profile/authenticator/{action}");
     let page = browser
         .post(&path("prepare"), &[("password", password(user))])
@@ -608,4 +608,105 @@ async fn an_app_set_up_anew_works_whatever_the_clock_was() {
     assert!(page.says("The authenticator app is removed"));
     let mut bob = site.signed_in("bob").await;
     set_app_up(&site, &mut bob, "bob").await;
+}
+
+#[tokio::test]
+async fn an_app_that_is_set_up_anew_has_its_tries_and_is_not_set_up_twice() {
+    let site = Site::new().await;
+    let mut bob = site.signed_in("bob").await;
+    set_app_up(&site, &mut bob, "bob").await;
+    let prepare = "/profile/authenticator/prepare";
+    let own = [("password", password("bob"))];
+    let page = bob.submit(prepare, &own).await;
+    assert!(page.says("Remove the authenticator app first."));
+    site.sql("UPDATE web_users SET totp_tries = 100 WHERE id = 'bob'")
+        .await;
+    bob.post("/profile/authenticator/remove", &own).await;
+    site.wait(STEP).await;
+    let secret = set_app_up(&site, &mut bob, "bob").await;
+    site.wait(STEP).await;
+    let mut phone = site.browser();
+    phone.password("bob").await;
+    let code = app_code(&secret, site.now());
+    let page = phone
+        .submit("/login/authenticator", &[("code", &code)])
+        .await;
+    assert!(page.says("You are signed in."), "{}", page.body);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_uses_up_no_tries_of_the_app() {
+    let site = Site::new().await;
+    let mut bob = site.signed_in("bob").await;
+    let secret = set_app_up(&site, &mut bob, "bob").await;
+    site.wait(STEP).await;
+    let code = app_code(&secret, site.now());
+    let mut phone = site.browser();
+    phone.password("bob").await;
+    for column in ["totp_tries", "totp_last_step"] {
+        let away = match column {
+            "totp_tries" => {
+                "CREATE TRIGGER away BEFORE UPDATE OF totp_tries ON web_users \
+                             BEGIN SELECT RAISE(FAIL, 'away'); END"
+            }
+            _ => {
+                "CREATE TRIGGER away BEFORE UPDATE OF totp_last_step ON web_users \
+                  BEGIN SELECT RAISE(FAIL, 'away'); END"
+            }
+        };
+        site.sql(away).await;
+        for _ in 0..6 {
+            let page = phone.post("/login/authenticator", &[("code", &code)]).await;
+            assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{column}");
+        }
+        site.sql("DROP TRIGGER away").await;
+    }
+    let page = phone
+        .submit("/login/authenticator", &[("code", &code)])
+        .await;
+    assert!(page.says("You are signed in."), "{}", page.body);
+}
+
+#[tokio::test]
+async fn advice_and_badges_are_those_of_the_user() {
+    let site = Site::new().await;
+    let mut bob = site.signed_in("bob").await;
+    let sheet = bob.active_sheet("bob").await;
+    let badge = "<span class=\"badge good\">10 of 10 left</span>";
+    assert!(bob.get("/profile").await.says(badge));
+    let log_in = async |code: &str| {
+        let mut phone = site.browser();
+        phone.password("bob").await;
+        let page = phone.submit("/login/code", &[("code", code)]).await;
+        page.text("message").to_owned()
+    };
+    for code in &sheet.codes[..6] {
+        assert!(log_in(code).await.ends_with("left."));
+    }
+    assert!(
+        log_in(&sheet.codes[6])
+            .await
+            .ends_with("Few are left: make a new sheet soon.")
+    );
+    let badge = "<span class=\"badge warn\">3 of 10 left</span>";
+    assert!(bob.get("/profile").await.says(badge));
+    // A guest keeps the codes in hand, and gets no new ones.
+    site.sql("UPDATE web_users SET roles = 'guest' WHERE id = 'bob'")
+        .await;
+    assert!(log_in(&sheet.codes[7]).await.ends_with("2 codes left."));
+    site.sql("UPDATE web_users SET roles = 'editor' WHERE id = 'bob'")
+        .await;
+    log_in(&sheet.codes[8]).await;
+    assert!(
+        log_in(&sheet.codes[9])
+            .await
+            .ends_with("Make a new sheet now.")
+    );
+    let badge = "<span class=\"badge bad\">0 of 10 left</span>";
+    assert!(bob.get("/profile").await.says(badge));
+    let others = site.signed_in("alice").await.active_sheet("alice").await;
+    for code in &others.codes {
+        log_in(code).await;
+    }
+    assert!(bob.get("/profile").await.says("Locked</span>"));
 }

@@ -93,7 +93,7 @@ async fn the_app_and_errors() {
         bob.log_in("bob").await;
         bob.is_accessible("the second step with an app").await;
         let app = async || {
-            bob.fill("#authenticator-code", "000000").await;
+            bob.fill("#authenticator-code", "wrong").await;
             bob.follow("#login-authenticator button").await;
         };
         app().await;
@@ -128,7 +128,7 @@ async fn the_app_and_errors() {
         dave.is_accessible("what is not there").await;
         site.sql("ALTER TABLE web_users RENAME TO elsewhere").await;
         dave.goto("/profile").await;
-        dave.says("h1", "Busy").await;
+        dave.says("h1", "Not at this moment").await;
         dave.is_accessible("a database that does not answer").await;
     })
     .await;

@@ -147,7 +147,7 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
             .await;
         alice.follow("#revoke button").await;
         alice
-            .says("#message", "All your backup codes are void.")
+            .says("#message", "All your backup codes are void. You are logged out everywhere else.")
             .await;
         alice.follow("#log-out").await;
         alice.log_in("alice").await;
@@ -285,28 +285,16 @@ async fn a_guest_reads_why_there_are_no_codes() {
 }
 
 #[tokio::test]
-async fn a_double_click_sends_a_code_once() {
+async fn a_double_click_sends_a_form_once() {
     play("a double click", async |stage| {
         let alice = stage.browser(Script::On).await;
         alice.log_in("alice").await;
-        let codes = alice.active_sheet("alice").await;
-        alice.log_out().await;
-        alice.log_in("alice").await;
-        alice.fill("#code", &codes[0]).await;
-        let twice = "const form = document.getElementById('login-code'); \
-                     form.requestSubmit(); form.requestSubmit();";
-        let clicked = async { drop(alice.run(twice, Vec::new()).await) };
-        alice.leads_on("a double click", clicked).await;
-        alice
-            .says(
-                "#message",
-                "You are signed in. Code 1 is spent, 9 codes left.",
-            )
-            .await;
-        alice.log_out().await;
-        alice.log_in("alice").await;
-        alice.code(&codes[1]).await;
-        alice.says("#left", "8").await;
+        alice.goto("/profile/backup-codes").await;
+        // What the page does about clicks, without the browser's own share: it sends no form for these.
+        let twice = "const click = () => document.getElementById('generate') \
+                     .dispatchEvent(new Event('submit', { cancelable: true })); \
+                     return [click(), click()];";
+        assert_eq!(alice.run(twice, Vec::new()).await, json!([true, false]));
     })
     .await;
 }

@@ -54,7 +54,10 @@ async fn a_user_needs_no_script() {
         alice.fill("#revoke-password", password("alice")).await;
         alice.follow("#revoke button").await;
         alice
-            .says("#message", "All your backup codes are void.")
+            .says(
+                "#message",
+                "All your backup codes are void. You are logged out everywhere else.",
+            )
             .await;
         alice.log_out().await;
         alice.goto(CODES).await;
