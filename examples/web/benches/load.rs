@@ -125,7 +125,8 @@ struct Answer {
 
 impl Answer {
     fn is_page(&self, title: &str) -> bool {
-        let title = format!("<title>{title} · Backup codes</title>");
+        // A message of the step before may stand before it.
+        let title = format!("{title} · Backup codes</title>");
         self.status == StatusCode::OK && self.body.contains(&title)
     }
 

@@ -223,7 +223,7 @@ mod tests {
         // forget none.
         for number in 0..1000 {
             right("dave", at("192.0.2.2"));
-            wrong(&format!("nobody{number}"), at("192.0.2.2"), 1);
+            wrong(&format!("nobody{}", number % 50), at("192.0.2.2"), 1);
             if number == 400 {
                 // A name has a thousand from everywhere, right ones too.
                 assert!(may("dave", at("192.0.2.3")));

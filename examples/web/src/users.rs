@@ -280,7 +280,7 @@ impl Users {
     pub(crate) async fn prepare_totp(&self, id: &str, secret: &str) -> Result<bool, sqlx::Error> {
         // A new secret has other codes: none of them was used, whatever the clock was before.
         let query = sqlx::query(
-            "UPDATE web_users SET totp_pending = ?2, totp_last_step = 0, totp_tries = 0
+            "UPDATE web_users SET totp_pending = ?2, totp_last_step = 0
              WHERE id = ?1 AND totp_secret IS NULL",
         );
         self.changed(query.bind(id).bind(secret)).await

@@ -168,6 +168,13 @@ async fn settings_are_in_force_when_saved_and_an_overtaken_save_is_shown() {
     let page = carol.settings(&fresh, &all).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(page.says("you could not log in again"));
+    // An app that lets nobody in is no way back.
+    site.sql("UPDATE web_users SET totp_secret = 'JBSWY3DP', totp_tries = 100 WHERE id = 'carol'")
+        .await;
+    let page = carol.settings(&fresh, &all).await;
+    assert!(page.says("you could not log in again"));
+    site.sql("UPDATE web_users SET totp_secret = NULL WHERE id = 'carol'")
+        .await;
     carol
         .submit(
             &format!("{CODES}/revoke"),
