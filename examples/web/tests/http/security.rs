@@ -608,7 +608,8 @@ fn every_address_of_the_router_is_in_these_lists() {
         (quoted.nth(1).unwrap(), quoted.next().unwrap())
     });
     let mut numbers = (0, 0);
-    for (path, handlers) in routes.filter(|(path, _)| !path.starts_with("/panics")) {
+    // Two of these are of the router's own test.
+    for (path, handlers) in routes.filter(|(path, _)| !["/panics", "/waits"].contains(path)) {
         let path = path.replace("{user}", "bob");
         let handlers = handlers.split(".route").next().unwrap();
         if handlers.contains("post(") {
@@ -616,7 +617,7 @@ fn every_address_of_the_router_is_in_these_lists() {
             assert!(forms.any(|(form, _)| *form == path), "{path}");
             numbers.0 += 1;
         }
-        let elsewhere = ["/", "/login", "/login/second", "/waits"].contains(&&*path);
+        let elsewhere = ["/", "/login", "/login/second"].contains(&&*path);
         if handlers.contains("get(") && !elsewhere && !path.starts_with("/assets/") {
             assert!(PAGES.contains(&&*path), "{path}");
             numbers.1 += 1;
