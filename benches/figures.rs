@@ -116,7 +116,8 @@ impl Bare {
 }
 
 fn codes(size: u8, pool: PoolSize) -> Codes {
-    let hashing = Hashing::pool_with(Hasher::new(Keyring::without_pepper()), pool).unwrap();
+    let hashing =
+        Hashing::pool_with(Hasher::new(Keyring::without_pepper()).unwrap(), pool).unwrap();
     let config = Config::default().with_set_size(SetSize::new(size).unwrap());
     BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing).with_config(config)
 }
@@ -333,7 +334,9 @@ fn burst(users: usize, pairs: usize, workers: usize) {
         BackupCodes::new(store.clone(), Settings::default(), hashing).with_config(config.clone())
     };
     // Users are set up on the calling thread, so that the pool measured is a new one.
-    let setup = with(Hashing::inline(Hasher::new(Keyring::without_pepper())));
+    let setup = with(Hashing::inline(
+        Hasher::new(Keyring::without_pepper()).unwrap(),
+    ));
     let subjects: Vec<(Subject, String)> = (0..users)
         .map(|n| {
             let user = subject(&format!("user {n}"));
@@ -343,7 +346,8 @@ fn burst(users: usize, pairs: usize, workers: usize) {
         .collect();
     let size = PoolSize::new(workers, users.max(64)).unwrap();
     let before = resident_mib();
-    let service = with(Hashing::pool_with(Hasher::new(Keyring::without_pepper()), size).unwrap());
+    let service =
+        with(Hashing::pool_with(Hasher::new(Keyring::without_pepper()).unwrap(), size).unwrap());
     let contexts: Vec<Context> = subjects.iter().map(|(user, _)| context(user)).collect();
     let run = || {
         let all = subjects.iter().zip(&contexts).map(|((user, typed), cx)| {
@@ -378,7 +382,7 @@ fn burst(users: usize, pairs: usize, workers: usize) {
 
 fn busy_reply(runs: usize) {
     let store = MemoryRepository::new();
-    let hasher = || Hasher::new(Keyring::without_pepper());
+    let hasher = || Hasher::new(Keyring::without_pepper()).unwrap();
     let hashing = Hashing::pool_with(hasher(), PoolSize::new(1, 1).unwrap()).unwrap();
     let service = BackupCodes::new(store, Settings::default(), hashing);
     let users: Vec<Subject> = (0..3).map(|n| subject(&format!("user {n}"))).collect();
@@ -408,7 +412,9 @@ fn busy_reply(runs: usize) {
 }
 
 fn usage_of_a_million(users: usize, runs: usize) {
-    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let hasher = Hasher::new(Keyring::without_pepper())
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
     let service = BackupCodes::new(
         MemoryRepository::new(),
@@ -443,7 +449,7 @@ fn usage_of_a_million(users: usize, runs: usize) {
     };
     let days: Vec<Timestamp> = (-1..30).rev().map(day).collect();
     let windows = Windows::new(day(0)..day(-1), day(20)..day(-1), &days).unwrap();
-    let query = UsageQuery::new(windows, 3, now(), service.config());
+    let query = UsageQuery::new(windows, 3, now(), service.acceptance().clone());
     let times = (0..runs).map(|_| {
         seconds(|| {
             black_box(usage(&all, &query));

@@ -10,9 +10,9 @@ use std::time::SystemTime;
 
 use backup_codes::rules::{self, Act, Judged, NewSet, Step};
 use backup_codes::{
-    Action, Attempt, AttemptId, Config, Context, Decision, HashSalt, Hasher, Keyring, Matrix,
-    Record, Redeem, Request, Revision, RolePolicy, SetId, Settings, Sheet, Subject, Timestamp,
-    UserId, Wording, generate, hash, verify,
+    Acceptance, Action, Attempt, AttemptId, Config, Context, Decision, HashSalt, Hasher, Keyring,
+    Matrix, Record, Redeem, Request, Revision, RolePolicy, SetId, Settings, Sheet, Subject,
+    Timestamp, UserId, Wording, generate, hash, verify,
 };
 use getrandom::SysRng;
 
@@ -57,7 +57,8 @@ impl OutcomeText for backup_codes::Event {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut rng, mut matrix) = (SysRng, Matrix::new());
-    let (config, hasher) = (Config::default(), Hasher::new(Keyring::without_pepper()));
+    let (config, hasher) = (Config::default(), Hasher::new(Keyring::without_pepper())?);
+    let acceptance = Acceptance::new(&config, &hasher);
     let settings = Settings::default();
     let alice = Subject::new(UserId::new("alice")?, ["staff"]);
     let context = Context::new(Timestamp::try_from(SystemTime::now())?).by(&alice);
@@ -81,15 +82,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         user: alice.id(),
         context: &context,
         config: &config,
+        acceptance: &acceptance,
         low_threshold: 3,
         operation: AttemptId::random(&mut rng)?,
         revision,
     };
-    let new = NewSet {
-        id: set,
-        format: config.formats().issued(),
-        hashes,
-    };
+    let new = NewSet::new(set, config.formats().issued(), hashes)?;
     let issued = rules::issue(&record, new, &act)?;
     let step = issued.step.ok_or("issuing always writes")?;
     assert!(

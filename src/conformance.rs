@@ -52,10 +52,14 @@ use std::thread;
 
 use getrandom::SysRng;
 
+use crate::acceptance::{Acceptance, Scheme};
 use crate::config::Config;
 use crate::context::Context;
 use crate::event::{Event, EventKind, EventOutcome};
+use crate::format::{Format, Formats};
+use crate::hash::{Cost, Hasher};
 use crate::id::{EventId, Revision, UserId};
+use crate::keyring::{KeyId, Keyring, Pepper};
 use crate::record::{Use, quarter_of};
 use crate::repository::{
     CodeRepository, Directory, Expected, Freshness, Loaded, Put, PutError, PutOutcome,
@@ -63,7 +67,7 @@ use crate::repository::{
 };
 use crate::settings::{Settings, Switch};
 use crate::timestamp::Timestamp;
-use crate::usage::{SetSummary, Summary, UsageQuery, Windows, usage};
+use crate::usage::{SetSummary, Summary, UsageQuery, Windows, schemes, usage};
 
 /// A store under test.
 pub trait Harness: Sync {
@@ -154,6 +158,7 @@ macro_rules! directory_conformance_tests {
         $crate::conformance_tests!(@tests $harness;
             pages_equal_the_plain_rule,
             usage_equals_the_plain_rule,
+            schemes_equal_the_plain_rule,
         );
     };
 }
@@ -876,18 +881,48 @@ fn near(minutes: i64, millis: i64) -> Timestamp {
     Timestamp::from_unix_millis(moment(minutes).unix_millis() + millis).unwrap()
 }
 
+/// A hasher with a key and a costly default, and what it accepts together with two formats: more
+/// than the default conditions in each respect but for hashes without a key.
+fn wider_acceptance() -> (Hasher, Acceptance) {
+    let pepper = Pepper::new([7; 32]).unwrap();
+    let hasher = Hasher::new(Keyring::new(KeyId::new("a").unwrap(), pepper)).unwrap();
+    let hasher = hasher.with_cost(Cost::new(65_536, 3).unwrap()).unwrap();
+    let formats = Formats::new(Format::CROCKFORD).accepting(Format::DIGITS);
+    let config = Config::default().with_formats(formats.unwrap());
+    let acceptance = Acceptance::new(&config, &hasher);
+    (hasher, acceptance)
+}
+
+/// One of the schemes that differ in what accepts them: by both conditions, by one, by neither.
+fn scheme(number: u8, hasher: &Hasher) -> Scheme {
+    let known = hasher.current_key().cloned();
+    let other = Some("a:00000000".parse().unwrap());
+    let costly = Cost::new(65_536, 3).unwrap();
+    let cheap = Cost::new(4096, 1).unwrap();
+    match number % 8 {
+        0..=2 => Scheme::new(Format::CROCKFORD, Cost::MIB_19, None),
+        3 => Scheme::new(Format::CROCKFORD, Cost::MIB_19, known),
+        4 => Scheme::new(Format::CROCKFORD, Cost::MIB_19, other),
+        5 => Scheme::new(Format::DIGITS, Cost::MIB_19, known),
+        6 => Scheme::new(Format::CROCKFORD, costly, known),
+        _ => Scheme::new(Format::CROCKFORD, cheap, known),
+    }
+}
+
 /// The summary of the `number`th user, one of every kind, in its `version`th state.
-fn summary(number: u8, version: u8) -> Summary {
+fn summary(number: u8, version: u8, hasher: &Hasher) -> Summary {
     let minutes = i64::from(number) * 97 % 1000 + i64::from(version) * 7;
     let edge = i64::from(number % 3) - 1;
     let set = ((number + version) % 5 != 4).then(|| SetSummary {
+        scheme: scheme(number / 2, hasher),
         total: 10,
         unused: (number + version) % 11 % 10,
-        // Some were prepared just before, at, or just after the moment that voids sets.
-        prepared_at: if number % 4 == 1 {
-            near(VOID_BEFORE, edge)
-        } else {
-            moment(minutes - 5000)
+        prepared_at: match number % 4 {
+            // Just before, at, or just after the moment that voids sets.
+            1 => near(VOID_BEFORE, edge),
+            // And the moment from which one counts as written by a clock that was ahead.
+            2 => near(5, edge),
+            _ => moment(minutes - 5000),
         },
         activated_at: moment(minutes - 4990),
         // Some expire just before, at, or just after the moment asked about.
@@ -896,6 +931,7 @@ fn summary(number: u8, version: u8) -> Summary {
             1 => Some(near(0, edge)),
             _ => None,
         },
+        proved_at: (number % 3 == 1).then(|| moment(minutes - 3000)),
     });
     let quarters = (0..(number + version) % 4).map(|n| {
         let quarter = quarter_of(moment(-i64::from(n) * 1500 - minutes));
@@ -916,13 +952,17 @@ fn summary(number: u8, version: u8) -> Summary {
 
 /// Users of every kind, each under a key of its own: put, most of them put again in another state,
 /// some removed.
-fn various<H: Harness>(case: &Case<'_, H>, store: &H::Repository) -> Vec<(UserId, Summary)> {
+fn various<H: Harness>(
+    case: &Case<'_, H>,
+    store: &H::Repository,
+    hasher: &Hasher,
+) -> Vec<(UserId, Summary)> {
     let mut users = Vec::new();
     for number in 0..60u8 {
         let key = user([b'k', number % 3, number]);
         let mut expected = Expected::Absent;
         for version in 0..=number % 3 {
-            let (summary, revision) = (summary(number, version), revision());
+            let (summary, revision) = (summary(number, version, hasher), revision());
             let put = Put::new(&key, expected, revision, "{}", &summary, &[]);
             match case.0.block_on(store.put(put)) {
                 Ok(PutOutcome::Applied) => {}
@@ -937,7 +977,7 @@ fn various<H: Harness>(case: &Case<'_, H>, store: &H::Repository) -> Vec<(UserId
                     other => panic!("a removal at the revision it has: {other:?}"),
                 }
             }
-            _ => users.push((key, summary(number, number % 3))),
+            _ => users.push((key, summary(number, number % 3, hasher))),
         }
     }
     users
@@ -950,7 +990,13 @@ where
     H::Repository: Directory,
 {
     let (case, store) = (Case(harness), harness.fresh());
-    let users = various(&case, &store);
+    let (hasher, wider) = wider_acceptance();
+    let users = various(&case, &store, &hasher);
+    let void = |acceptance: &Acceptance| {
+        let moment = moment(VOID_BEFORE);
+        acceptance.clone().with_void_before(Some(moment))
+    };
+    let narrow = Acceptance::default();
     let all = || users.iter().map(|(user, summary)| (user, summary));
     let page = |query: &UsersQuery| {
         let page = match harness.block_on(Directory::users(&store, query)) {
@@ -978,21 +1024,22 @@ where
             UserOrder::NewestSet,
             UserOrder::LatestUse,
         ] {
-            for (containing, void_before, among) in [
-                (vec![], None, None),
-                (vec![], Some(moment(VOID_BEFORE)), None),
-                (vec![1], None, None),
-                (vec![b'k', 2], Some(moment(VOID_BEFORE)), None),
-                (vec![], None, Some(&named)),
-                (vec![b'k', 1], Some(moment(VOID_BEFORE)), Some(&named)),
-                (vec![], None, Some(&BTreeSet::new())),
+            for (containing, acceptance, among) in [
+                (vec![], narrow.clone(), None),
+                (vec![], wider.clone(), None),
+                (vec![], void(&narrow), None),
+                (vec![1], wider.clone(), None),
+                (vec![b'k', 2], void(&wider), None),
+                (vec![], narrow.clone(), Some(&named)),
+                (vec![b'k', 1], void(&wider), Some(&named)),
+                (vec![], narrow.clone(), Some(&BTreeSet::new())),
             ] {
                 let mut query = UsersQuery::new(moment(0))
                     .filter(filter)
                     .order(order)
                     .containing(containing);
                 query.low_threshold = 3;
-                query.void_before = void_before;
+                query.acceptance = acceptance;
                 query.among = among.cloned();
                 query.limit = 7;
                 while let Some(last) = page(&query).pop() {
@@ -1015,24 +1062,42 @@ where
     H::Repository: Directory,
 {
     let (case, store) = (Case(harness), harness.fresh());
-    let users = various(&case, &store);
+    let (hasher, wider) = wider_acceptance();
+    let users = various(&case, &store, &hasher);
     let day = |n: i64| moment(n * 1440);
     let days: Vec<Timestamp> = (-4..=1).map(day).collect();
     let windows = Windows::new(day(-1)..day(0), day(-2)..day(0), &days).unwrap();
     let void = Some(moment(VOID_BEFORE));
-    for (now, void) in [
-        (moment(0), None),
-        (moment(0), void),
-        (near(0, 1), void),
-        (moment(600), void),
+    let narrow = Acceptance::default();
+    for (now, acceptance, void) in [
+        (moment(0), &narrow, None),
+        (moment(0), &wider, None),
+        (moment(0), &narrow, void),
+        (near(0, 1), &wider, void),
+        (moment(600), &wider, void),
     ] {
-        let mut query = UsageQuery::new(windows.clone(), 3, now, &Config::default());
-        query.void_before = void;
+        let acceptance = acceptance.clone().with_void_before(void);
+        let query = UsageQuery::new(windows.clone(), 3, now, acceptance);
         let plain = usage(users.iter().map(|(_, summary)| summary), &query);
         match harness.block_on(Directory::usage(&store, &query)) {
             Ok(figures) => assert_eq!(figures, plain, "directory: usage"),
             Err(error) => panic!("usage failed: {error:?}"),
         }
+    }
+}
+
+/// The schemes are those of [`schemes`](crate::schemes()) over all summaries.
+pub fn schemes_equal_the_plain_rule<H: Harness>(harness: &H)
+where
+    H::Repository: Directory,
+{
+    let (case, store) = (Case(harness), harness.fresh());
+    let (hasher, _) = wider_acceptance();
+    let users = various(&case, &store, &hasher);
+    let plain = schemes(users.iter().map(|(_, summary)| summary));
+    match harness.block_on(Directory::schemes(&store)) {
+        Ok(found) => assert_eq!(found, plain, "directory: schemes"),
+        Err(error) => panic!("schemes failed: {error:?}"),
     }
 }
 

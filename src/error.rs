@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::id::RandomError;
 use crate::policy::Denial;
 use crate::record::RecordError;
+use crate::timestamp::Timestamp;
 
 /// Why an operation came to no outcome. Nobody is let in by an error.
 ///
@@ -40,10 +41,28 @@ pub enum Error {
     /// The user was erased.
     #[error(transparent)]
     Erased(#[from] crate::rules::Erased),
+    /// A purge was asked for at a time that is later than the newest use and the newest activation
+    /// of all users by more than uses are kept. Nothing was removed.
+    #[error(
+        "the time is {now}, but the newest use is of {} and the newest activation of {}: check the \
+         clock, then purge again, or force it", or_none(.newest_use), or_none(.newest_activation)
+    )]
+    ClockAhead {
+        /// The time of the purge.
+        now: Timestamp,
+        /// The newest use of all users.
+        newest_use: Option<Timestamp>,
+        /// The newest activation of all users.
+        newest_activation: Option<Timestamp>,
+    },
     /// An override code was asked for with a lifetime outside the configured bounds.
     #[error("an override code lives one minute to {} minutes here", .max.as_secs() / 60)]
     OverrideLifetime {
         /// The longest lifetime allowed.
         max: Duration,
     },
+}
+
+fn or_none(moment: &Option<Timestamp>) -> String {
+    moment.map_or_else(|| "none".to_owned(), |moment| moment.to_string())
 }

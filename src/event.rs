@@ -153,14 +153,20 @@ pub enum Reason {
     NotACodeShape,
     /// The input's check symbol is wrong.
     NotACodeTypo,
-    /// The stored hash needs a pepper that is not in the keyring.
+    /// Codes of the set's format are not accepted.
+    FormatNotAccepted,
+    /// The stored hash needs a key that is not in the keyring.
     UnknownKey,
+    /// The keyring has other bytes under the id of the stored hash's key.
+    KeyMismatch,
     /// The stored hash asks for too much memory.
     CostAboveCeiling,
     /// The stored hash is too cheap.
     CostBelowFloor,
-    /// The stored hash is damaged.
+    /// The stored code is damaged.
     Malformed,
+    /// The code has the form of an override code, and no unused one is in force.
+    NoOverride,
     /// It was an override code.
     Override,
     /// Too many wrong codes in a row.
@@ -210,10 +216,13 @@ impl Reason {
             Self::Void => "void",
             Self::NotACodeShape => "not_a_code_shape",
             Self::NotACodeTypo => "not_a_code_typo",
+            Self::FormatNotAccepted => "format_not_accepted",
             Self::UnknownKey => "unknown_key",
+            Self::KeyMismatch => "key_mismatch",
             Self::CostAboveCeiling => "cost_above_ceiling",
             Self::CostBelowFloor => "cost_below_floor",
             Self::Malformed => "malformed",
+            Self::NoOverride => "no_override",
             Self::Override => "override",
             Self::TooManyWrong => "too_many_wrong",
             Self::SwitchedOff => "switched_off",
@@ -252,9 +261,9 @@ impl From<Unverifiable> for Reason {
     fn from(why: Unverifiable) -> Self {
         match why {
             Unverifiable::UnknownKey => Self::UnknownKey,
+            Unverifiable::KeyMismatch => Self::KeyMismatch,
             Unverifiable::CostAboveCeiling => Self::CostAboveCeiling,
             Unverifiable::CostBelowFloor => Self::CostBelowFloor,
-            Unverifiable::Malformed => Self::Malformed,
         }
     }
 }

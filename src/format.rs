@@ -30,13 +30,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// assert!(Format::crockford(13).is_ok()); // 65 bits
 /// # Ok::<(), backup_codes::FormatError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Format {
     alphabet: Alphabet,
     payload_len: u8,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Alphabet {
     /// Crockford base32: digits and capital letters without I, L, O and U.
     Crockford,
@@ -359,6 +359,11 @@ impl Formats {
     #[must_use]
     pub fn issued(&self) -> Format {
         self.0[0]
+    }
+
+    /// Whether codes of this format are accepted.
+    pub(crate) fn accept(&self, format: Format) -> bool {
+        self.0.contains(&format)
     }
 
     pub(crate) fn with_symbols(&self, len: usize) -> Option<Format> {

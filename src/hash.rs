@@ -2,6 +2,7 @@
 //!
 //! The bytes that are hashed are written down in `docs/framing.md`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,11 +15,13 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::code::{Attempt, Code};
 use crate::format::{Format, classify, declassify};
 use crate::id::{AttemptId, RandomError, SetId, UserId};
-use crate::keyring::{KeyId, Keyring};
+use crate::keyring::{KeyId, Keyring, StoredKey};
 
 const SALT_LEN: usize = 16;
 const TAG_LEN: usize = 32;
 const DOMAIN: &[u8] = b"backup-codes";
+const KEY_CHECK_DOMAIN: &[u8] = b"backup-codes key check";
+const KEY_CHECK_SALT: [u8; SALT_LEN] = *b"backup-codes key";
 const FRAMING_VERSION: u8 = 1;
 const ARGON2_VERSION: u32 = 19;
 
@@ -26,7 +29,7 @@ const ARGON2_VERSION: u32 = 19;
 const HIGH_ENTROPY_BITS: u32 = 112;
 
 /// What one Argon2id evaluation costs: memory in KiB and passes, always one lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cost {
     memory_kib: u32,
     passes: u32,
@@ -114,13 +117,80 @@ impl Default for Cost {
     }
 }
 
-/// What is stored of one code: an Argon2id hash and the id of the pepper in it.
+/// The bounds of the cost of a stored hash, checked before anything is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CostBounds {
+    max_memory_kib: u32,
+    max_work: u64,
+}
+
+impl Default for CostBounds {
+    /// 46 MiB of memory, and that twice over.
+    fn default() -> Self {
+        Self {
+            max_memory_kib: Cost::MIB_46.memory_kib,
+            max_work: 2 * Cost::MIB_46.work(),
+        }
+    }
+}
+
+impl CostBounds {
+    fn raised_to(self, cost: Cost) -> Self {
+        Self {
+            max_memory_kib: self.max_memory_kib.max(cost.memory_kib),
+            max_work: self.max_work.max(cost.work()),
+        }
+    }
+
+    /// Whether a hash of this cost may be evaluated for a code of this format.
+    pub(crate) fn check(self, cost: Cost, format: Format) -> Result<(), Unverifiable> {
+        if cost.memory_kib > self.max_memory_kib || cost.work() > self.max_work {
+            return Err(Unverifiable::CostAboveCeiling);
+        }
+        if !cost.suffices(format) {
+            return Err(Unverifiable::CostBelowFloor);
+        }
+        Ok(())
+    }
+}
+
+/// The keys that stored hashes may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownKeys {
+    checks: BTreeMap<KeyId, StoredKey>,
+    unpeppered: bool,
+}
+
+impl KnownKeys {
+    /// No key: only hashes without one.
+    pub(crate) fn unpeppered() -> Self {
+        Self {
+            checks: BTreeMap::new(),
+            unpeppered: true,
+        }
+    }
+
+    /// Whether a hash with this key can be evaluated.
+    pub(crate) fn check(&self, key: Option<&StoredKey>) -> Result<(), Unverifiable> {
+        match key {
+            None if self.unpeppered => Ok(()),
+            None => Err(Unverifiable::UnknownKey),
+            Some(key) => match self.checks.get(key.id()) {
+                None => Err(Unverifiable::UnknownKey),
+                Some(known) if known == key => Ok(()),
+                Some(_) => Err(Unverifiable::KeyMismatch),
+            },
+        }
+    }
+}
+
+/// What is stored of one code: an Argon2id hash and the key it was made with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredHash {
     cost: Cost,
     salt: [u8; SALT_LEN],
     tag: [u8; TAG_LEN],
-    key: Option<KeyId>,
+    key: Option<StoredKey>,
 }
 
 /// A stored text is not a hash that this crate could have written.
@@ -129,14 +199,14 @@ pub struct StoredHash {
 pub struct StoredHashError;
 
 impl StoredHash {
-    /// Reads a PHC string, with the id of its pepper, if any.
+    /// Reads a PHC string, with the key it was made with, if any.
     ///
     /// Only the one spelling that [`StoredHash::expose_phc`] writes is read: Argon2id, version 19,
     /// one lane, 16 bytes of salt, 32 of tag, cost within the bounds of [`Cost::new`].
     ///
     /// # Errors
     /// [`StoredHashError`] for anything else.
-    pub fn from_phc(phc: &str, key: Option<KeyId>) -> Result<Self, StoredHashError> {
+    pub fn from_phc(phc: &str, key: Option<StoredKey>) -> Result<Self, StoredHashError> {
         // The longest text this crate writes has 101 bytes.
         if phc.len() > 128 {
             return Err(StoredHashError);
@@ -181,7 +251,7 @@ impl StoredHash {
         Some(hash.to_string())
     }
 
-    /// The hash as a PHC string; the id of its pepper is [`StoredHash::key`].
+    /// The hash as a PHC string; its key is [`StoredHash::key`].
     ///
     /// # Security
     /// For storage only. Whoever reads it can guess offline, where there is no pepper.
@@ -190,9 +260,9 @@ impl StoredHash {
         self.to_phc().unwrap_or_default()
     }
 
-    /// The id of the pepper in this hash.
+    /// The key this hash was made with; `None` without a pepper.
     #[must_use]
-    pub fn key(&self) -> Option<&KeyId> {
+    pub fn key(&self) -> Option<&StoredKey> {
         self.key.as_ref()
     }
 
@@ -321,23 +391,36 @@ pub struct HashError;
 #[derive(Debug)]
 pub struct Hasher {
     keyring: Keyring,
+    known: KnownKeys,
     cost: Cost,
     high_entropy_cost: Option<Cost>,
-    max_memory_kib: u32,
-    max_work: u64,
+    bounds: CostBounds,
 }
 
 impl Hasher {
     /// Hashes at [`Cost::MIB_19`] with the keyring's current key.
-    #[must_use]
-    pub fn new(keyring: Keyring) -> Self {
-        Self {
+    ///
+    /// Computes the check value of each key, one evaluation at the default cost each.
+    ///
+    /// # Errors
+    /// [`HashError`] when there is no memory for an evaluation.
+    pub fn new(keyring: Keyring) -> Result<Self, HashError> {
+        let mut matrix = Matrix::new();
+        let checks = keyring.secrets().map(|(id, secret)| {
+            let check = key_check(&mut matrix, id, secret)?;
+            Ok((id.clone(), StoredKey::new(id.clone(), check)))
+        });
+        let known = KnownKeys {
+            checks: checks.collect::<Result<_, HashError>>()?,
+            unpeppered: keyring.accepts_unpeppered(),
+        };
+        Ok(Self {
             keyring,
+            known,
             cost: Cost::MIB_19,
             high_entropy_cost: None,
-            max_memory_kib: Cost::MIB_46.memory_kib,
-            max_work: 2 * Cost::MIB_46.work(),
-        }
+            bounds: CostBounds::default(),
+        })
     }
 
     /// Hashes new codes at this cost.
@@ -349,8 +432,7 @@ impl Hasher {
             return Err(CostError::BelowFloor);
         }
         self.cost = cost;
-        self.max_memory_kib = self.max_memory_kib.max(cost.memory_kib);
-        self.max_work = self.max_work.max(cost.work());
+        self.bounds = self.bounds.raised_to(cost);
         Ok(self)
     }
 
@@ -361,8 +443,7 @@ impl Hasher {
     #[must_use]
     pub fn with_high_entropy_cost(mut self, cost: Cost) -> Self {
         self.high_entropy_cost = Some(cost);
-        self.max_memory_kib = self.max_memory_kib.max(cost.memory_kib);
-        self.max_work = self.max_work.max(cost.work());
+        self.bounds = self.bounds.raised_to(cost);
         self
     }
 
@@ -380,7 +461,27 @@ impl Hasher {
     /// passes are more than 92 MiB, or than those of the configured cost.
     #[must_use]
     pub fn max_memory_kib(&self) -> u32 {
-        self.max_memory_kib
+        self.bounds.max_memory_kib
+    }
+
+    /// The key that new hashes get.
+    #[must_use]
+    pub fn current_key(&self) -> Option<&StoredKey> {
+        self.known.checks.get(self.keyring.current()?)
+    }
+
+    pub(crate) fn known_keys(&self) -> &KnownKeys {
+        &self.known
+    }
+
+    pub(crate) fn bounds(&self) -> CostBounds {
+        self.bounds
+    }
+
+    /// The bytes of the key that new hashes get.
+    fn current_secret(&self) -> &[u8] {
+        let secret = |id| self.keyring.secret(id);
+        self.keyring.current().and_then(secret).unwrap_or_default()
     }
 
     /// Cost and key of a stored hash, if it may be evaluated for a code of this format.
@@ -389,18 +490,33 @@ impl Hasher {
         stored: &StoredHash,
         format: Format,
     ) -> Result<(Cost, &'a [u8]), Unverifiable> {
-        let Cost { memory_kib, .. } = stored.cost;
-        if memory_kib > self.max_memory_kib || stored.cost.work() > self.max_work {
-            return Err(Unverifiable::CostAboveCeiling);
-        }
-        if !stored.cost.suffices(format) {
-            return Err(Unverifiable::CostBelowFloor);
-        }
-        match self.keyring.secret(stored.key.as_ref()) {
-            Ok(secret) => Ok((stored.cost, secret)),
-            Err(_) => Err(Unverifiable::UnknownKey),
-        }
+        self.bounds.check(stored.cost, format)?;
+        self.known.check(stored.key())?;
+        let secret = stored.key().and_then(|key| self.keyring.secret(key.id()));
+        Ok((stored.cost, secret.unwrap_or_default()))
     }
+}
+
+/// The check value of a key; see `docs/framing.md`.
+fn key_check(
+    matrix: &mut Matrix,
+    id: &KeyId,
+    secret: &[u8],
+) -> Result<[u8; StoredKey::CHECK_LEN], HashError> {
+    let message = framed(&[KEY_CHECK_DOMAIN, &[FRAMING_VERSION], id.as_str().as_bytes()]);
+    let mut tag = Zeroizing::new([0; TAG_LEN]);
+    argon2id(
+        matrix,
+        Cost::MIB_19.into(),
+        secret,
+        &[],
+        &KEY_CHECK_SALT,
+        &message,
+        tag.as_mut_slice(),
+    )?;
+    matrix.wipe();
+    let [a, b, c, d, ..] = *tag;
+    Ok([a, b, c, d])
 }
 
 /// Hashes one code for its user and set.
@@ -421,7 +537,7 @@ pub fn hash(
     let cost = hasher.cost(code.format());
     let message = frame(code.format(), user, set, code.slot(), code.payload());
     let mut tag = [0; TAG_LEN];
-    let secret = hasher.keyring.current_secret();
+    let secret = hasher.current_secret();
     argon2id(
         matrix,
         cost.into(),
@@ -435,23 +551,23 @@ pub fn hash(
         cost,
         salt: salt.0,
         tag,
-        key: hasher.keyring.current().cloned(),
+        key: hasher.current_key().cloned(),
     })
 }
 
-/// Why a stored hash could not be evaluated; a fault of the store or of the configuration, never
-/// the user's.
+/// Why a stored hash cannot be evaluated: an error of the configuration or of the repository. It
+/// never counts against the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unverifiable {
-    /// Its pepper is not in the keyring, or it has none and must have one.
+    /// Its key is not in the keyring, or it has none and must have one.
     UnknownKey,
+    /// The keyring has other bytes under the id of its key.
+    KeyMismatch,
     /// It asks for more memory, or more passes over it, than is allowed.
     CostAboveCeiling,
     /// It is cheaper than its format allows.
     CostBelowFloor,
-    /// The stored text is no hash at all.
-    Malformed,
 }
 
 /// The stored hash that an attempt is to be compared with; [`consume`](crate::consume) names it.
@@ -459,9 +575,7 @@ pub enum Unverifiable {
 pub enum Target {
     /// The hash in the attempt's slot, of this set.
     Hash(SetId, StoredHash),
-    /// A slot that has a text, but no hash.
-    Malformed(SetId),
-    /// Nothing to compare with: the same work is done all the same.
+    /// No hash to compare with. One evaluation is done all the same, so that timing does not tell.
     Nothing,
 }
 
@@ -469,7 +583,6 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hash(set, hash) => f.debug_tuple("Hash").field(set).field(hash).finish(),
-            Self::Malformed(set) => f.debug_tuple("Malformed").field(set).finish(),
             Self::Nothing => f.write_str("Nothing"),
         }
     }
@@ -509,20 +622,13 @@ pub fn verify(
     target: &Target,
 ) -> Result<Verified, HashError> {
     let format = attempt.format();
-    let nothing = || (hasher.cost(format), hasher.keyring.current_secret());
+    let nothing = || (hasher.cost(format), hasher.current_secret());
     let no_set = SetId::from_bytes([0; 16]);
     let (set, salt, stored_tag, (cost, secret), unverifiable) = match target {
         Target::Hash(set, stored) => match hasher.check(stored, format) {
             Ok(checked) => (*set, stored.salt, stored.tag, checked, None),
             Err(why) => (*set, stored.salt, [0; TAG_LEN], nothing(), Some(why)),
         },
-        Target::Malformed(set) => (
-            *set,
-            [0; SALT_LEN],
-            [0; TAG_LEN],
-            nothing(),
-            Some(Unverifiable::Malformed),
-        ),
         Target::Nothing => (no_set, [0; SALT_LEN], [0; TAG_LEN], nothing(), None),
     };
     let message = frame(format, user, set, attempt.slot(), attempt.payload());
@@ -564,17 +670,19 @@ fn frame(
     slot: u8,
     payload: &[u8],
 ) -> Zeroizing<Vec<u8>> {
-    let format = format.to_string();
-    let set = set.to_bytes();
-    let fields: [&[u8]; 7] = [
+    framed(&[
         DOMAIN,
         &[FRAMING_VERSION],
-        format.as_bytes(),
+        format.to_string().as_bytes(),
         user.as_bytes(),
-        &set,
+        &set.to_bytes(),
         &[slot],
         payload,
-    ];
+    ])
+}
+
+/// The fields one after another, each behind its length in two bytes, big-endian.
+fn framed(fields: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     let len = fields.iter().map(|field| 2 + field.len()).sum();
     let mut message = Zeroizing::new(Vec::with_capacity(len));
     for field in fields {
@@ -727,6 +835,7 @@ mod tests {
             assert_eq!(suffices(m, t), expected, "m={m} t={t}");
             assert_eq!(
                 Hasher::new(Keyring::without_pepper())
+                    .unwrap()
                     .with_cost(Cost::new(m, t).unwrap())
                     .is_ok(),
                 expected
@@ -743,7 +852,9 @@ mod tests {
         let at_115 = Format::crockford(23).unwrap();
         assert!(!Cost::LEAST.suffices(at_110));
         assert!(Cost::LEAST.suffices(at_115));
-        let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+        let hasher = Hasher::new(Keyring::without_pepper())
+            .unwrap()
+            .with_high_entropy_cost(Cost::LEAST);
         assert_eq!(hasher.cost(at_110), Cost::MIB_19);
         assert_eq!(hasher.cost(at_115), Cost::LEAST);
     }
@@ -758,7 +869,7 @@ mod tests {
         };
         assert!(phc(4 << 20).parse::<StoredHash>().is_err());
         let stored: StoredHash = phc(1 << 20).parse().unwrap();
-        let hasher = Hasher::new(Keyring::without_pepper());
+        let hasher = Hasher::new(Keyring::without_pepper()).unwrap();
         assert_eq!(
             hasher.check(&stored, Format::CROCKFORD),
             Err(Unverifiable::CostAboveCeiling)
@@ -816,6 +927,42 @@ mod tests {
         assert!(!zero(&matrix));
         matrix.wipe();
         assert!(zero(&matrix));
+    }
+
+    fn keyring(id: &str, byte: u8) -> Keyring {
+        use crate::keyring::Pepper;
+        Keyring::new(KeyId::new(id).unwrap(), Pepper::new([byte; 32]).unwrap())
+    }
+
+    fn current(keyring: Keyring) -> StoredKey {
+        Hasher::new(keyring).unwrap().current_key().unwrap().clone()
+    }
+
+    #[test]
+    fn a_check_value_depends_on_the_key_and_on_its_id() {
+        let key = current(keyring("a", 1));
+        assert_eq!(key, current(keyring("a", 1)));
+        assert_ne!(
+            key.to_string()[1..],
+            current(keyring("b", 1)).to_string()[1..]
+        );
+        assert_ne!(key, current(keyring("a", 2)));
+    }
+
+    #[test]
+    fn unknown_other_and_missing_keys_fail_closed() {
+        let check = |keyring: Keyring, key: Option<&StoredKey>| {
+            Hasher::new(keyring).unwrap().known_keys().check(key)
+        };
+        let key = current(keyring("a", 1));
+        let (unknown, mismatch) = (Unverifiable::UnknownKey, Unverifiable::KeyMismatch);
+        assert_eq!(check(keyring("a", 1), Some(&key)), Ok(()));
+        assert_eq!(check(keyring("a", 2), Some(&key)), Err(mismatch));
+        assert_eq!(check(keyring("b", 1), Some(&key)), Err(unknown));
+        assert_eq!(check(keyring("a", 1), None), Err(unknown));
+        assert_eq!(check(keyring("a", 1).accepting_unpeppered(), None), Ok(()));
+        assert_eq!(check(Keyring::without_pepper(), Some(&key)), Err(unknown));
+        assert_eq!(check(Keyring::without_pepper(), None), Ok(()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
@@ -10,7 +11,7 @@ use zeroize::Zeroizing;
 /// The public name of a pepper, stored beside each hash: 1 to 32 letters, digits, `-`, `_` or `.`
 /// in ASCII.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(String);
+pub struct KeyId(Arc<str>);
 
 /// A pepper, a key id or a keyring that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum KeyringError {
     /// A pepper is shorter than 32 or longer than 1024 bytes.
     #[error("a pepper has 32 to 1024 bytes, this one has {0}: draw 32 random bytes")]
     PepperLength(usize),
+    /// A stored key is not an id and a check value.
+    #[error("a stored key is an id, ':' and eight lower-case hexadecimal digits")]
+    StoredKey,
     /// The same key id was added twice.
     #[error("this key id is in the keyring already: a new pepper needs a new id")]
     Repeated,
@@ -33,12 +37,12 @@ impl KeyId {
     /// # Errors
     /// [`KeyringError::KeyId`] when it is empty, longer than 32 bytes or has other characters.
     pub fn new(name: impl Into<String>) -> Result<Self, KeyringError> {
-        let name = name.into();
+        let name: String = name.into();
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if name.is_empty() || name.len() > 32 || !name.bytes().all(allowed) {
             return Err(KeyringError::KeyId);
         }
-        Ok(Self(name))
+        Ok(Self(name.into()))
     }
 
     /// The key's name.
@@ -74,6 +78,65 @@ impl<'de> Deserialize<'de> for KeyId {
     }
 }
 
+/// The key of a stored hash: its id and its check value.
+///
+/// The check value is four bytes derived from the pepper by Argon2id at the default cost
+/// ([`framing`](crate::framing) has the bytes). It tells a pepper from another one under the same
+/// id before a code is compared, so that a wrong pepper counts against no user. It is slow to
+/// compute because a database shows it: a fast hash would let an attacker test a passphrase.
+///
+/// As text it is the id, a colon and eight lower-case hexadecimal digits.
+///
+/// ```
+/// use backup_codes::StoredKey;
+///
+/// let key: StoredKey = "2026:9f86d081".parse()?;
+/// assert_eq!(key.id().as_str(), "2026");
+/// assert_eq!(key.to_string(), "2026:9f86d081");
+/// assert!("2026".parse::<StoredKey>().is_err());
+/// # Ok::<(), backup_codes::KeyringError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoredKey {
+    id: KeyId,
+    check: [u8; StoredKey::CHECK_LEN],
+}
+
+impl StoredKey {
+    /// Bytes of a check value.
+    pub(crate) const CHECK_LEN: usize = 4;
+
+    pub(crate) fn new(id: KeyId, check: [u8; Self::CHECK_LEN]) -> Self {
+        Self { id, check }
+    }
+
+    /// The key's id.
+    #[must_use]
+    pub fn id(&self) -> &KeyId {
+        &self.id
+    }
+}
+
+impl fmt::Display for StoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{:08x}", self.id, u32::from_be_bytes(self.check))
+    }
+}
+
+impl FromStr for StoredKey {
+    type Err = KeyringError;
+
+    fn from_str(text: &str) -> Result<Self, KeyringError> {
+        let (id, check) = text.split_once(':').ok_or(KeyringError::StoredKey)?;
+        let digits = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
+        if check.len() != 2 * Self::CHECK_LEN || !check.bytes().all(digits) {
+            return Err(KeyringError::StoredKey);
+        }
+        let check = u32::from_str_radix(check, 16).map_err(|_| KeyringError::StoredKey)?;
+        Ok(Self::new(KeyId::new(id)?, check.to_be_bytes()))
+    }
+}
+
 /// A secret key of 32 to 1024 bytes that goes into every hash. Wiped when dropped.
 ///
 /// # Security
@@ -105,8 +168,9 @@ impl fmt::Debug for Pepper {
 /// The peppers in use: one that new hashes get, and older ones that stored hashes still have.
 ///
 /// Rotation adds a new current key and keeps the old one as long as sheets printed under it are
-/// to work. A stored hash whose key is not here cannot be checked and never matches; nor does a
-/// hash without a key id while the keyring has keys, unless
+/// to work. A stored hash is checked only with the key it was made with, recognised by id and check
+/// value ([`StoredKey`]). One whose key is missing, or has other bytes here, is refused and counts
+/// against no user; so is a hash without a key while the keyring has keys, unless
 /// [`accepting_unpeppered`](Keyring::accepting_unpeppered) says otherwise.
 ///
 /// ```
@@ -124,10 +188,6 @@ pub struct Keyring {
     keys: BTreeMap<KeyId, Pepper>,
     accept_unpeppered: bool,
 }
-
-/// The key a stored hash needs cannot be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct UnknownKey;
 
 impl Keyring {
     /// A keyring whose current key is this one.
@@ -180,23 +240,21 @@ impl Keyring {
         self.current.as_ref()
     }
 
-    /// The secret for a hash with this key id; empty for one without.
-    pub(crate) fn secret(&self, id: Option<&KeyId>) -> Result<&[u8], UnknownKey> {
-        match id {
-            Some(id) => self
-                .keys
-                .get(id)
-                .map(|pepper| pepper.0.as_slice())
-                .ok_or(UnknownKey),
-            None if self.accept_unpeppered => Ok(&[]),
-            None => Err(UnknownKey),
-        }
+    /// Whether hashes without a key are accepted.
+    pub(crate) fn accepts_unpeppered(&self) -> bool {
+        self.accept_unpeppered
     }
 
-    /// The secret that new hashes get.
-    pub(crate) fn current_secret(&self) -> &[u8] {
-        let current = self.current.as_ref().and_then(|id| self.keys.get(id));
-        current.map_or(&[], |pepper| pepper.0.as_slice())
+    /// The bytes of each key.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = (&KeyId, &[u8])> {
+        self.keys
+            .iter()
+            .map(|(id, pepper)| (id, pepper.0.as_slice()))
+    }
+
+    /// The bytes of a key.
+    pub(crate) fn secret(&self, id: &KeyId) -> Option<&[u8]> {
+        self.keys.get(id).map(|pepper| pepper.0.as_slice())
     }
 }
 
@@ -221,24 +279,30 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_missing_keys_fail_closed() {
+    fn a_key_id_is_added_once() {
         let id = |name: &str| KeyId::new(name).unwrap();
-        let keyring = || Keyring::new(id("a"), Pepper::new([1; 32]).unwrap());
-        assert_eq!(keyring().secret(Some(&id("b"))), Err(UnknownKey));
-        assert_eq!(keyring().secret(None), Err(UnknownKey));
-        assert_eq!(
-            keyring().accepting_unpeppered().secret(None),
-            Ok([].as_slice())
-        );
-        assert_eq!(
-            Keyring::without_pepper().secret(Some(&id("a"))),
-            Err(UnknownKey)
-        );
-        assert!(
-            keyring()
-                .with_older(id("a"), Pepper::new([2; 32]).unwrap())
-                .is_err()
-        );
+        let keyring = Keyring::new(id("a"), Pepper::new([1; 32]).unwrap());
+        let repeated = keyring.with_older(id("a"), Pepper::new([2; 32]).unwrap());
+        assert_eq!(repeated.err(), Some(KeyringError::Repeated));
+    }
+
+    #[test]
+    fn a_stored_key_has_one_spelling() {
+        let key: StoredKey = "a.b:00ff0a10".parse().unwrap();
+        assert_eq!(key.to_string(), "a.b:00ff0a10");
+        for text in [
+            "",
+            "a",
+            "a:",
+            ":00ff0a10",
+            "a:00FF0a10",
+            "a:00ff0a1",
+            "a:00ff0a100",
+            "a:+0ff0a10",
+            "a:b:00ff0a10",
+        ] {
+            assert!(text.parse::<StoredKey>().is_err(), "{text}");
+        }
     }
 
     #[test]

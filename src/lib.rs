@@ -8,7 +8,7 @@
 //!
 //! # pollster::block_on(async {
 //! // In an application: `Hashing::pool(keyring)`, with a pepper.
-//! let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper()));
+//! let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper())?);
 //! let codes = BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing);
 //! let alice = Subject::new(UserId::new("42")?, ["staff"]);
 //! let cx = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?).by(&alice);
@@ -73,6 +73,7 @@
 #![forbid(unsafe_code)]
 
 // Who may import whom is in `DESIGN.md`.
+mod acceptance;
 mod audit;
 mod code;
 mod config;
@@ -103,6 +104,7 @@ mod sheet;
 mod timestamp;
 mod usage;
 
+pub use acceptance::{Acceptance, Scheme, SchemeError};
 #[cfg(feature = "tracing")]
 pub use audit::TracingAudit;
 pub use audit::{AuditSink, Durability, JsonLines, MemoryAudit, NoAudit};
@@ -120,11 +122,11 @@ pub use hashing::{Hashing, PoolError, PoolSize};
 pub use id::{
     AttemptId, EventId, IdError, RandomError, Revision, Role, SetId, Subject, UserId, UserIdError,
 };
-pub use keyring::{KeyId, Keyring, KeyringError, Pepper};
+pub use keyring::{KeyId, Keyring, KeyringError, Pepper, StoredKey};
 pub use memory::MemoryRepository;
 pub use outcome::{
-    Activation, Burn, Check, Level, Notice, NoticeKind, PendingStatus, Receipt, Redeem, Refusal,
-    Reissue, SlotStatus, Status,
+    Activation, Burn, Check, Effect, Level, Notice, NoticeKind, PendingStatus, Receipt, Redeem,
+    Refusal, Reissue, SlotStatus, Status,
 };
 pub use policy::{Action, Actor, Decision, Denial, Request, RolePolicy};
 pub use record::{Record, RecordError, Use};
@@ -133,12 +135,14 @@ pub use repository::{
     SettingsStore, UserFilter, UserOrder, UsersQuery,
 };
 pub use rules::consume;
-pub use service::{BackupCodes, Confirmation, Delivery, Issued, Purged, SaveSettings};
+pub use service::{BackupCodes, Confirmation, Delivery, Issued, Purged, SaveSettings, SchemeUse};
 pub use settings::{OnRoleLoss, PermittedRoles, Settings, SettingsError, Switch};
 pub use shared_settings::{SettingsDraft, SharedSettings};
 pub use sheet::{ExposedSheet, Override, Sheet, Wording};
 pub use timestamp::{Timestamp, TimestampError};
-pub use usage::{SetSummary, Summary, Usage, UsageQuery, UserRow, Windows, WindowsError, usage};
+pub use usage::{
+    SetSummary, Summary, Usage, UsageQuery, UserRow, Windows, WindowsError, schemes, usage,
+};
 
 #[doc = include_str!("../docs/framing.md")]
 pub mod framing {}

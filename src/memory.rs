@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::acceptance::Scheme;
 use crate::event::Event;
 use crate::id::{EventId, Revision, UserId};
 use crate::repository::{
@@ -12,7 +13,7 @@ use crate::repository::{
     SettingsStore, UsersQuery,
 };
 use crate::settings::Settings;
-use crate::usage::{Summary, Usage, UsageQuery, UserRow, usage};
+use crate::usage::{Summary, Usage, UsageQuery, UserRow, schemes, usage};
 
 /// Records, events and settings in this process's memory. Clones share them.
 ///
@@ -139,6 +140,12 @@ impl Directory for MemoryRepository {
         Ok(usage(
             self.tables().records.values().map(|row| &row.summary),
             query,
+        ))
+    }
+
+    async fn schemes(&self) -> Result<Vec<(Scheme, u64)>, Infallible> {
+        Ok(schemes(
+            self.tables().records.values().map(|row| &row.summary),
         ))
     }
 }

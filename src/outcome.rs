@@ -233,6 +233,16 @@ pub enum Activation {
     NotACode(NotACode),
 }
 
+/// Whether an operation that may find nothing to do did something.
+#[must_use = "tell the user what happened: there may have been nothing to do"]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It was done, and is stored.
+    Done,
+    /// There was nothing to do; nothing changed and no event was written.
+    Nothing,
+}
+
 /// The state of one slot, for the user's own page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -267,8 +277,12 @@ pub struct Status {
     pub label: Option<String>,
     /// Codes it was issued with.
     pub total: u8,
-    /// Codes that would be accepted.
+    /// Codes that would be accepted: none while `not_in_force` has a reason.
     pub remaining: u8,
+    /// Why none of the codes of the active set would be accepted, if that is so: it has expired or
+    /// is void, its format is not accepted here, its key is missing or has other bytes, or its
+    /// cost is out of bounds.
+    pub not_in_force: Option<Reason>,
     /// Whether that is few; `None` without a set.
     pub level: Option<Level>,
     /// Each readable slot, in order.
@@ -281,6 +295,8 @@ pub struct Status {
     pub activated_at: Option<Timestamp>,
     /// From when on it is refused.
     pub expires_at: Option<Timestamp>,
+    /// When a code of the set was last typed and found right, spent or not.
+    pub proved_at: Option<Timestamp>,
     /// The latest use of any set.
     pub last_used_at: Option<Timestamp>,
     /// When codes were last revoked.

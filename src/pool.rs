@@ -616,7 +616,9 @@ mod tests {
         use crate::{Cost, Format, HashSalt, Hasher, Keyring, SetId, SetSize, generate, hash};
 
         let pool = Pool::start(1, 8).unwrap();
-        let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+        let hasher = Hasher::new(Keyring::without_pepper())
+            .unwrap()
+            .with_high_entropy_cost(Cost::LEAST);
         let mut rng = getrandom::SysRng;
         let format = Format::crockford(23).unwrap();
         let codes = generate(format, SetSize::new(1).unwrap(), &mut rng).unwrap();

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::format::{Format, MAX_SLOT};
+use crate::acceptance::Scheme;
+use crate::format::MAX_SLOT;
 use crate::hash::StoredHash;
 use crate::id::{AttemptId, SetId};
-use crate::keyring::KeyId;
 use crate::timestamp::Timestamp;
 
 /// The format version this crate writes.
@@ -18,13 +18,9 @@ const VERSION: u32 = 1;
 /// an operation's write and its look at the result.
 const SETTLED_KEPT: usize = 16;
 
-/// Beyond this many quarter hours with a use, those older than 62 days go first.
-const USES_KEPT: usize = 1024;
-
-/// The quarter hours of 62 days: more are never kept, whatever the clock did.
+/// The quarter hours of 62 days. No more are kept, which bounds the size of a record: 105 KiB of
+/// uses at the most, within [`Record::MAX_JSON_LEN`].
 const USES_MOST: usize = 62 * 96 + 1;
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Everything stored for one user. Opaque to stores: they keep its JSON.
 ///
@@ -35,7 +31,7 @@ pub struct Record {
     pub(crate) active: Option<CodeSet>,
     pub(crate) pending: Option<CodeSet>,
     pub(crate) override_code: Option<OverrideCode>,
-    pub(crate) malformed_override: Option<MalformedOverride>,
+    pub(crate) damaged_override: Option<DamagedText>,
     pub(crate) throttle: Throttle,
     pub(crate) uses: Vec<Use>,
     pub(crate) last_used_at: Option<Timestamp>,
@@ -47,12 +43,20 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CodeSet {
     pub(crate) id: SetId,
-    pub(crate) format: Format,
+    pub(crate) scheme: Scheme,
     pub(crate) prepared_at: Timestamp,
     pub(crate) activated_at: Option<Timestamp>,
     pub(crate) expires_at: Option<Timestamp>,
-    pub(crate) slots: Vec<Slot>,
-    pub(crate) malformed: Vec<MalformedSlot>,
+    /// When a code of the set was last typed and found right, spent or not.
+    pub(crate) proved_at: Option<Timestamp>,
+    /// In the order they were stored in, damaged ones included.
+    pub(crate) slots: Vec<StoredSlot>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoredSlot {
+    Intact(Slot),
+    Damaged(DamagedText),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,37 +67,22 @@ pub(crate) struct Slot {
     pub(crate) burned_at: Option<Timestamp>,
 }
 
-/// A slot whose stored text cannot be read. Kept as it is: nothing is lost by writing the record.
+/// The stored JSON of a slot or an override that cannot be read, or whose checksum is wrong. It is
+/// written again as it is, so that no write loses it.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct MalformedSlot {
-    pub(crate) number: Option<u8>,
-    raw: String,
-}
+pub(crate) struct DamagedText(String);
 
 // The text may hold a hash.
-impl std::fmt::Debug for MalformedSlot {
+impl std::fmt::Debug for DamagedText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MalformedSlot")
-            .field("number", &self.number)
-            .finish_non_exhaustive()
-    }
-}
-
-/// An override whose stored text cannot be read. Kept as it is.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct MalformedOverride(String);
-
-// The text may hold a hash.
-impl std::fmt::Debug for MalformedOverride {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MalformedOverride")
+        f.write_str("DamagedText")
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OverrideCode {
     pub(crate) id: SetId,
-    pub(crate) format: Format,
+    pub(crate) scheme: Scheme,
     pub(crate) hash: StoredHash,
     pub(crate) issued_at: Timestamp,
     pub(crate) expires_at: Timestamp,
@@ -105,6 +94,7 @@ pub(crate) struct OverrideCode {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Throttle {
     /// Consecutive wrong codes.
+    #[serde(rename = "wrong_in_a_row")]
     pub(crate) run: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) locked_until: Option<Timestamp>,
@@ -131,6 +121,15 @@ pub(crate) fn quarter_of(at: Timestamp) -> u32 {
 }
 
 impl Use {
+    /// Codes used in the quarter hour of this moment, as a repository stored them.
+    #[must_use]
+    pub fn new(at: Timestamp, count: u16) -> Self {
+        Self {
+            quarter: quarter_of(at),
+            count,
+        }
+    }
+
     /// The start of the quarter hour.
     #[must_use]
     pub fn at(self) -> Timestamp {
@@ -178,22 +177,41 @@ pub enum RecordError {
 }
 
 impl CodeSet {
-    /// Codes of the set, damaged ones included.
+    /// Slots that can be read.
+    pub(crate) fn intact(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter_map(|slot| match slot {
+            StoredSlot::Intact(slot) => Some(slot),
+            StoredSlot::Damaged(_) => None,
+        })
+    }
+
+    /// The slot of this number, if it can be read.
+    pub(crate) fn slot(&self, number: u8) -> Option<&Slot> {
+        self.intact().find(|slot| slot.number == number)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn slot_mut(&mut self, number: u8) -> Option<&mut Slot> {
+        self.slots.iter_mut().find_map(|slot| match slot {
+            StoredSlot::Intact(slot) if slot.number == number => Some(slot),
+            _ => None,
+        })
+    }
+
+    /// The number of codes, damaged ones included.
     pub(crate) fn total(&self) -> u8 {
-        u8::try_from(self.slots.len() + self.malformed.len()).unwrap_or(u8::MAX)
+        u8::try_from(self.slots.len()).unwrap_or(u8::MAX)
     }
 
-    /// Whether this slot is, or may be, one whose stored text is damaged: such a text may no longer
-    /// say which slot it is.
-    pub(crate) fn is_damaged_at(&self, number: u8) -> bool {
-        let here = |slot: &MalformedSlot| slot.number.is_none_or(|n| n == number);
-        self.malformed.iter().any(here)
+    /// The number of damaged slots.
+    pub(crate) fn damaged(&self) -> usize {
+        self.slots.len() - self.intact().count()
     }
 
-    /// Codes neither used nor burned nor damaged.
+    /// The number of codes neither used nor burned nor damaged.
     pub(crate) fn unused(&self) -> u8 {
         let unused = |slot: &&Slot| slot.used_at.is_none() && slot.burned_at.is_none();
-        u8::try_from(self.slots.iter().filter(unused).count()).unwrap_or(u8::MAX)
+        u8::try_from(self.intact().filter(unused).count()).unwrap_or(u8::MAX)
     }
 }
 
@@ -216,8 +234,9 @@ impl Record {
 
     /// Reads a stored record.
     ///
-    /// A slot that cannot be read is kept as it is, counted as damaged and never matches; the
-    /// other slots are not affected.
+    /// A slot or an override that is damaged, which a checksum of its own shows, is kept as it is
+    /// and never matches; the other slots are not affected. Bytes that are not UTF-8 can be
+    /// replaced by U+FFFD before.
     ///
     /// # Errors
     /// [`RecordError`] when the text is too large, of a newer version, or not a record.
@@ -225,7 +244,15 @@ impl Record {
         if json.len() > Self::MAX_JSON_LEN {
             return Err(RecordError::TooLarge { len: json.len() });
         }
-        match serde_json::from_str::<RecordText<'_>>(json) {
+        let mended;
+        let parsed = match serde_json::from_str::<RecordText<'_>>(json) {
+            Err(error) if !error.is_data() => {
+                mended = quote_damaged(json);
+                serde_json::from_str(&mended).map_err(|_| error)
+            }
+            parsed => parsed,
+        };
+        match parsed {
             Ok(text) if text.version == VERSION => {
                 Self::try_from(text).map_err(|()| RecordError::Malformed { line: 1, column: 1 })
             }
@@ -261,36 +288,25 @@ impl Record {
         self.settled.push(operation);
     }
 
-    /// Counts one use, and forgets those older than `keep`.
-    pub(crate) fn add_use(&mut self, at: Timestamp, keep: Duration) {
+    /// Counts one use. Forgets the oldest beyond the bound on their number, and none for its age:
+    /// the clock of one operation may be wrong.
+    pub(crate) fn add_use(&mut self, at: Timestamp) {
         let quarter = quarter_of(at);
         let place = self.uses.partition_point(|used| used.quarter < quarter);
         match self.uses.get_mut(place) {
             Some(used) if used.quarter == quarter => used.count = used.count.saturating_add(1),
             _ => self.uses.insert(place, Use { quarter, count: 1 }),
         }
-        self.last_used_at = self.last_used_at.max(Some(at));
-        self.forget_uses(at, keep);
+        // This write is the latest use, whatever the clock of an earlier one said.
+        self.last_used_at = Some(at);
+        let surplus = self.uses.len().saturating_sub(USES_MOST);
+        self.uses.drain(..surplus);
     }
 
-    /// Forgets uses older than `keep`; and where very many are left, those older than 62 days.
+    /// Forgets uses older than `keep`.
     pub(crate) fn forget_uses(&mut self, now: Timestamp, keep: Duration) {
         let oldest = quarter_of(now.saturating_sub(keep));
         self.uses.retain(|used| used.quarter >= oldest);
-        if self.uses.len() > USES_KEPT {
-            // At most USES_MOST quarters stay, 105 KiB at the very most: within MAX_JSON_LEN.
-            let oldest = quarter_of(now.saturating_sub(62 * DAY));
-            let surplus = self.uses.len() - USES_KEPT;
-            let mut dropped = 0;
-            self.uses.retain(|used| {
-                let drop = dropped < surplus && used.quarter < oldest;
-                dropped += usize::from(drop);
-                !drop
-            });
-            // A clock that was ahead leaves uses of days to come, which are never that old.
-            let surplus = self.uses.len().saturating_sub(USES_MOST);
-            self.uses.drain(..surplus);
-        }
     }
 }
 
@@ -315,7 +331,7 @@ struct RecordText<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     active: Option<SetText<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pending: Option<SetText<'a>>,
+    prepared: Option<SetText<'a>>,
     #[serde(
         borrow,
         default,
@@ -332,7 +348,7 @@ struct RecordText<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revoked_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    settled: Vec<AttemptId>,
+    operations: Vec<AttemptId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     erased_at: Option<Timestamp>,
 }
@@ -341,12 +357,14 @@ struct RecordText<'a> {
 #[serde(deny_unknown_fields)]
 struct SetText<'a> {
     id: SetId,
-    format: Format,
+    scheme: String,
     prepared_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     activated_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proved_at: Option<Timestamp>,
     #[serde(borrow)]
     slots: Vec<Raw<'a>>,
 }
@@ -371,53 +389,147 @@ struct SlotText {
     slot: u8,
     phc: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<KeyId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     used_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     burned_at: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct SlotNumber {
-    slot: u8,
+    /// Last, so that [`quote_damaged`] knows the end of the text.
+    sum: String,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OverrideText {
     id: SetId,
-    format: Format,
+    scheme: String,
     phc: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<KeyId>,
     issued_at: Timestamp,
     expires_at: Timestamp,
-    run: u8,
+    wrong_in_a_row: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     used_at: Option<Timestamp>,
+    /// Last, so that [`quote_damaged`] knows the end of the text.
+    sum: String,
+}
+
+/// The checksum of a slot or an override: CRC-32 (ISO-HDLC, the one of zip and zlib) in eight
+/// lower-case hexadecimal digits.
+///
+/// It shows damage, not tampering: an attacker who writes to the database can compute it, and can
+/// cause refusals with it, no acceptance.
+struct Checksum(crc32fast::Hasher);
+
+impl Checksum {
+    fn new(set: SetId, scheme: &str, number: u8, phc: &str) -> Self {
+        let mut sum = Self(crc32fast::Hasher::new());
+        sum.0.update(&set.to_bytes());
+        sum.text(scheme);
+        sum.0.update(&[number]);
+        sum.text(phc);
+        sum
+    }
+
+    fn text(&mut self, text: &str) {
+        let [.., high, low] = text.len().to_be_bytes();
+        self.0.update(&[high, low]);
+        self.0.update(text.as_bytes());
+    }
+
+    fn moment(mut self, at: Option<Timestamp>) -> Self {
+        match at {
+            None => self.0.update(&[0]),
+            Some(at) => {
+                self.0.update(&[1]);
+                self.0.update(&at.unix_millis().to_be_bytes());
+            }
+        }
+        self
+    }
+
+    fn digits(self) -> String {
+        format!("{:08x}", self.0.finalize())
+    }
+}
+
+impl SlotText {
+    fn checksum(&self, set: SetId, scheme: &str) -> String {
+        Checksum::new(set, scheme, self.slot, &self.phc)
+            .moment(self.used_at)
+            .moment(self.burned_at)
+            .digits()
+    }
+}
+
+impl OverrideText {
+    fn checksum(&self) -> String {
+        let mut sum = Checksum::new(self.id, &self.scheme, 0, &self.phc)
+            .moment(Some(self.issued_at))
+            .moment(Some(self.expires_at))
+            .moment(self.used_at);
+        sum.0.update(&[self.wrong_in_a_row]);
+        sum.digits()
+    }
+}
+
+/// A record that is not JSON, with each slot and override that is to blame turned into a JSON
+/// string of its text: damage in one code then leaves the others readable.
+///
+/// It relies on how this crate writes them: no brace inside a slot or an override, and a checksum
+/// at the end.
+fn quote_damaged(json: &str) -> String {
+    let mut mended = String::with_capacity(json.len() + 64);
+    let mut rest = json;
+    while let Some((start, open, close)) = [("\"slots\":[{", "\"}]"), ("\"override\":{", "\"}")]
+        .iter()
+        .filter_map(|(open, close)| Some((rest.find(open)?, *open, *close)))
+        .min()
+    {
+        // The brace belongs to the first object.
+        let (before, body) = rest.split_at(start + open.len() - 1);
+        let Some(end) = body.find(close) else {
+            break;
+        };
+        let (body, after) = body.split_at(end + "\"}".len());
+        mended.push_str(before);
+        for (number, inner) in body[1..body.len() - 1].split("},{").enumerate() {
+            let text = format!("{{{inner}}}");
+            if number > 0 {
+                mended.push(',');
+            }
+            match serde_json::from_str::<&RawValue>(&text) {
+                Ok(_) => mended.push_str(&text),
+                Err(_) => mended.push_str(&serde_json::Value::from(text).to_string()),
+            }
+        }
+        rest = after;
+    }
+    mended.push_str(rest);
+    mended
 }
 
 impl<'a> From<&'a Record> for RecordText<'a> {
     fn from(record: &'a Record) -> Self {
-        let override_code = match (&record.override_code, &record.malformed_override) {
-            (Some(code), _) => Some(Raw::of(&OverrideText {
-                id: code.id,
-                format: code.format,
-                phc: code.hash.expose_phc(),
-                key: code.hash.key().cloned(),
-                issued_at: code.issued_at,
-                expires_at: code.expires_at,
-                run: code.run,
-                used_at: code.used_at,
-            })),
-            (None, Some(MalformedOverride(raw))) => Some(raw_text(raw)),
+        let override_code = match (&record.override_code, &record.damaged_override) {
+            (Some(code), _) => {
+                let mut text = OverrideText {
+                    id: code.id,
+                    scheme: code.scheme.to_string(),
+                    phc: code.hash.expose_phc(),
+                    issued_at: code.issued_at,
+                    expires_at: code.expires_at,
+                    wrong_in_a_row: code.run,
+                    used_at: code.used_at,
+                    sum: String::new(),
+                };
+                text.sum = text.checksum();
+                Some(Raw::of(&text))
+            }
+            (None, Some(DamagedText(raw))) => Some(raw_text(raw)),
             (None, None) => None,
         };
         Self {
             version: VERSION,
             active: record.active.as_ref().map(SetText::from),
-            pending: record.pending.as_ref().map(SetText::from),
+            prepared: record.pending.as_ref().map(SetText::from),
             override_code,
             throttle: record.throttle.clone(),
             uses: record
@@ -427,7 +539,7 @@ impl<'a> From<&'a Record> for RecordText<'a> {
                 .collect(),
             last_used_at: record.last_used_at,
             revoked_at: record.revoked_at,
-            settled: record.settled.clone(),
+            operations: record.settled.clone(),
             erased_at: record.erased_at,
         }
     }
@@ -440,24 +552,29 @@ fn raw_text(json: &str) -> Raw<'_> {
 
 impl<'a> From<&'a CodeSet> for SetText<'a> {
     fn from(set: &'a CodeSet) -> Self {
-        let slots = set.slots.iter().map(|slot| {
-            Raw::of(&SlotText {
-                slot: slot.number,
-                phc: slot.hash.expose_phc(),
-                key: slot.hash.key().cloned(),
-                used_at: slot.used_at,
-                burned_at: slot.burned_at,
-            })
+        let scheme = set.scheme.to_string();
+        let slots = set.slots.iter().map(|slot| match slot {
+            StoredSlot::Damaged(DamagedText(raw)) => raw_text(raw),
+            StoredSlot::Intact(slot) => {
+                let mut text = SlotText {
+                    slot: slot.number,
+                    phc: slot.hash.expose_phc(),
+                    used_at: slot.used_at,
+                    burned_at: slot.burned_at,
+                    sum: String::new(),
+                };
+                text.sum = text.checksum(set.id, &scheme);
+                Raw::of(&text)
+            }
         });
         Self {
             id: set.id,
-            format: set.format,
             prepared_at: set.prepared_at,
             activated_at: set.activated_at,
             expires_at: set.expires_at,
-            slots: slots
-                .chain(set.malformed.iter().map(|slot| raw_text(&slot.raw)))
-                .collect(),
+            proved_at: set.proved_at,
+            slots: slots.collect(),
+            scheme,
         }
     }
 }
@@ -466,11 +583,11 @@ impl TryFrom<RecordText<'_>> for Record {
     type Error = ();
 
     fn try_from(text: RecordText<'_>) -> Result<Self, ()> {
-        let (override_code, malformed_override) = match text.override_code {
+        let (override_code, damaged_override) = match text.override_code {
             None => (None, None),
             Some(raw) => match read_override(raw.0.get()) {
                 Some(code) => (Some(code), None),
-                None => (None, Some(MalformedOverride(raw.0.get().to_owned()))),
+                None => (None, Some(DamagedText(raw.0.get().to_owned()))),
             },
         };
         let mut uses: Vec<Use> = text
@@ -479,15 +596,15 @@ impl TryFrom<RecordText<'_>> for Record {
             .map(|(quarter, count)| Use { quarter, count })
             .collect();
         uses.sort_unstable_by_key(|used| used.quarter);
-        let settled = text.settled;
+        let settled = text.operations;
         if settled.len() > SETTLED_KEPT {
             return Err(());
         }
         Ok(Self {
             active: text.active.map(CodeSet::try_from).transpose()?,
-            pending: text.pending.map(CodeSet::try_from).transpose()?,
+            pending: text.prepared.map(CodeSet::try_from).transpose()?,
             override_code,
-            malformed_override,
+            damaged_override,
             throttle: text.throttle,
             uses,
             last_used_at: text.last_used_at,
@@ -502,44 +619,39 @@ impl TryFrom<SetText<'_>> for CodeSet {
     type Error = ();
 
     fn try_from(text: SetText<'_>) -> Result<Self, ()> {
+        let scheme: Scheme = text.scheme.parse().map_err(|_| ())?;
         let mut set = Self {
             id: text.id,
-            format: text.format,
             prepared_at: text.prepared_at,
             activated_at: text.activated_at,
             expires_at: text.expires_at,
+            proved_at: text.proved_at,
             slots: Vec::with_capacity(text.slots.len()),
-            malformed: Vec::new(),
+            scheme,
         };
         if text.slots.len() > usize::from(MAX_SLOT) {
             return Err(());
         }
         for raw in text.slots {
             let json = raw.0.get();
-            match read_slot(json) {
-                Some(slot) if set.slots.iter().all(|other| other.number != slot.number) => {
-                    set.slots.push(slot);
-                }
-                _ => set.malformed.push(MalformedSlot {
-                    number: serde_json::from_str(json)
-                        .ok()
-                        .map(|SlotNumber { slot }| slot),
-                    raw: json.to_owned(),
-                }),
-            }
+            let slot = match read_slot(json, set.id, &set.scheme, &text.scheme) {
+                Some(slot) if set.slot(slot.number).is_none() => StoredSlot::Intact(slot),
+                _ => StoredSlot::Damaged(DamagedText(json.to_owned())),
+            };
+            set.slots.push(slot);
         }
         Ok(set)
     }
 }
 
-fn read_slot(json: &str) -> Option<Slot> {
+fn read_slot(json: &str, set: SetId, scheme: &Scheme, scheme_text: &str) -> Option<Slot> {
     let text: SlotText = serde_json::from_str(json).ok()?;
-    if text.slot == 0 || text.slot > MAX_SLOT {
+    if text.slot == 0 || text.slot > MAX_SLOT || text.sum != text.checksum(set, scheme_text) {
         return None;
     }
     Some(Slot {
         number: text.slot,
-        hash: StoredHash::from_phc(&text.phc, text.key).ok()?,
+        hash: read_hash(&text.phc, scheme)?,
         used_at: text.used_at,
         burned_at: text.burned_at,
     })
@@ -547,13 +659,23 @@ fn read_slot(json: &str) -> Option<Slot> {
 
 fn read_override(json: &str) -> Option<OverrideCode> {
     let text: OverrideText = serde_json::from_str(json).ok()?;
+    let scheme: Scheme = text.scheme.parse().ok()?;
+    if text.sum != text.checksum() {
+        return None;
+    }
     Some(OverrideCode {
         id: text.id,
-        format: text.format,
-        hash: StoredHash::from_phc(&text.phc, text.key).ok()?,
+        hash: read_hash(&text.phc, &scheme)?,
         issued_at: text.issued_at,
         expires_at: text.expires_at,
-        run: text.run,
+        run: text.wrong_in_a_row,
         used_at: text.used_at,
+        scheme,
     })
+}
+
+/// A hash of this scheme: one of another cost belongs to no set of it.
+fn read_hash(phc: &str, scheme: &Scheme) -> Option<StoredHash> {
+    let hash = StoredHash::from_phc(phc, scheme.key().cloned()).ok()?;
+    (hash.cost() == scheme.cost()).then_some(hash)
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::acceptance::{Acceptance, Scheme};
 use crate::event::Event;
 use crate::id::{EventId, Revision, UserId};
 use crate::settings::Settings;
@@ -254,12 +255,13 @@ pub struct UsersQuery {
     pub low_threshold: u8,
     /// The time by which sets have expired or not.
     pub now: Timestamp,
-    /// Sets prepared before this moment do not count.
-    pub void_before: Option<Timestamp>,
+    /// The conditions under which a set is in force.
+    pub acceptance: Acceptance,
 }
 
 impl UsersQuery {
-    /// The first hundred users who hold codes at `now`, by key.
+    /// The first hundred users who hold codes at `now`, by key, under the default conditions.
+    /// [`BackupCodes::users`](crate::BackupCodes::users) replaces these by its own.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self {
@@ -271,7 +273,7 @@ impl UsersQuery {
             limit: 100,
             low_threshold: 0,
             now,
-            void_before: None,
+            acceptance: Acceptance::default(),
         }
     }
 
@@ -343,7 +345,7 @@ impl UsersQuery {
         users: impl IntoIterator<Item = (&'a UserId, &'a Summary)>,
     ) -> Vec<UserRow> {
         let wanted = |user: &UserId, summary: &Summary| {
-            let remaining = summary.remaining(self.now, self.void_before);
+            let remaining = summary.remaining(&self.acceptance, self.now);
             let with_set = summary.set.is_some();
             let filtered = match self.filter {
                 UserFilter::Holding => remaining > 0,
@@ -363,7 +365,7 @@ impl UsersQuery {
         let mut rows: Vec<UserRow> = users
             .into_iter()
             .filter(|(user, summary)| wanted(user, summary))
-            .map(|(user, summary)| UserRow::new(user.clone(), summary, self.now, self.void_before))
+            .map(|(user, summary)| UserRow::new(user.clone(), summary, &self.acceptance, self.now))
             .filter(|row| {
                 self.after
                     .as_ref()
@@ -391,8 +393,10 @@ impl UsersQuery {
 /// Lists and figures over all users, for administration. Never on the login path.
 ///
 /// # Contract
-/// The answers equal those of [`UsersQuery::page`] and [`usage`](crate::usage()) over the
-/// summaries of all records. A store with indexes pushes the work down to them.
+/// The answers equal those of [`UsersQuery::page`], [`usage`](crate::usage()) and
+/// [`schemes`](crate::schemes()) over the summaries of all records. A store with indexes pushes the
+/// work down to them: it indexes the scheme of each set as text and asks [`Acceptance::check`] for
+/// each of the few schemes it holds.
 pub trait Directory: Send + Sync {
     /// The store's own error.
     type Error: std::error::Error + Send + Sync + 'static;
@@ -411,6 +415,12 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// The store's own.
     fn usage(&self, query: &UsageQuery) -> impl Future<Output = Result<Usage, Self::Error>> + Send;
+
+    /// The schemes of active sets, in order, each with the number of users whose set has it.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn schemes(&self) -> impl Future<Output = Result<Vec<(Scheme, u64)>, Self::Error>> + Send;
 }
 
 /// Where the settings of the site are kept.
@@ -480,6 +490,9 @@ macro_rules! delegate {
             }
             async fn usage(&self, query: &UsageQuery) -> Result<Usage, D::Error> {
                 (**self).usage(query).await
+            }
+            async fn schemes(&self) -> Result<Vec<(Scheme, u64)>, D::Error> {
+                (**self).schemes().await
             }
         }
 

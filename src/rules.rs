@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use crate::code::Attempt;
+use crate::acceptance::{Acceptance, SKEW, Scheme};
+use crate::code::{Attempt, SetSize};
 use crate::config::{Config, ReissueRule};
 use crate::context::Context;
 use crate::event::{Event, EventKind, EventOutcome, Reason, RevokeReason};
@@ -15,10 +16,10 @@ use crate::format::Format;
 use crate::hash::{Equality, StoredHash, Target, Verified};
 use crate::id::{AttemptId, Revision, SetId, UserId};
 use crate::outcome::{
-    Activation, Burn, Check, Level, Notice, NoticeKind, PendingStatus, Receipt, Redeem, Refusal,
-    Reissue, SlotStatus, Status,
+    Activation, Burn, Check, Effect, Level, Notice, NoticeKind, PendingStatus, Receipt, Redeem,
+    Refusal, Reissue, SlotStatus, Status,
 };
-use crate::record::{CodeSet, OverrideCode, Record, Slot, Throttle};
+use crate::record::{CodeSet, OverrideCode, Record, Slot, StoredSlot, Throttle};
 use crate::timestamp::Timestamp;
 
 /// The circumstances of one transition.
@@ -30,6 +31,8 @@ pub struct Act<'a> {
     pub context: &'a Context,
     /// The application's rules.
     pub config: &'a Config,
+    /// The conditions under which a set is in force.
+    pub acceptance: &'a Acceptance,
     /// A user with this many codes left, or fewer, is low.
     pub low_threshold: u8,
     /// The operation's own id, which is written into the record.
@@ -92,12 +95,32 @@ pub struct Erased;
 /// The hashes of a new set, as they will be stored.
 #[derive(Debug, Clone)]
 pub struct NewSet {
-    /// The set's id, which is in every hash.
-    pub id: SetId,
-    /// The format of its codes.
-    pub format: Format,
-    /// One hash a slot, beginning with slot 1.
-    pub hashes: Vec<StoredHash>,
+    id: SetId,
+    scheme: Scheme,
+    hashes: Vec<StoredHash>,
+}
+
+/// Hashes that do not make a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a set has 1 to 31 hashes of one cost and one key: hash all its codes with one hasher")]
+pub struct NewSetError;
+
+impl NewSet {
+    /// Creates a set from the hashes of its codes, that of code 1 first.
+    ///
+    /// # Errors
+    /// [`NewSetError`] for no hashes, for more than 31, and for hashes that differ in cost or key.
+    pub fn new(id: SetId, format: Format, hashes: Vec<StoredHash>) -> Result<Self, NewSetError> {
+        let scheme = match hashes.first() {
+            Some(first) => Scheme::new(format, first.cost(), first.key().cloned()),
+            None => return Err(NewSetError),
+        };
+        let fits = |hash: &StoredHash| hash.cost() == scheme.cost() && hash.key() == scheme.key();
+        if hashes.len() > usize::from(SetSize::MAX) || !hashes.iter().all(fits) {
+            return Err(NewSetError);
+        }
+        Ok(Self { id, scheme, hashes })
+    }
 }
 
 impl<T> Transition<T> {
@@ -132,7 +155,8 @@ impl Act<'_> {
     }
 
     /// Writes this record with these events; they get their ids here.
-    fn step<T>(&self, outcome: T, mut record: Record, events: Vec<Event>) -> Transition<T> {
+    fn step<T>(&self, outcome: T, mut record: Record, mut events: Vec<Event>) -> Transition<T> {
+        events.extend(self.forget_the_future(&mut record));
         record.settle(self.operation);
         let events = (0..).zip(events).map(|(i, event)| Event {
             id: self.revision.event(i),
@@ -178,27 +202,71 @@ impl Act<'_> {
         }
     }
 
-    /// Why a set does not count now, if it does not.
+    /// Checks whether a set is in force.
     fn standing(&self, set: &CodeSet) -> Result<(), Reason> {
-        standing(set, self.now(), self.config)
+        set.in_force(self.acceptance, self.now())
     }
 
-    fn override_counts(&self, code: &OverrideCode) -> bool {
-        self.now() < code.expires_at && self.config.void_before.is_none_or(|v| code.issued_at >= v)
+    /// Checks whether an override code is unused and in force.
+    fn override_standing(&self, code: &OverrideCode) -> Result<(), Reason> {
+        if self.now() >= code.expires_at {
+            return Err(Reason::Expired);
+        }
+        if self.acceptance.is_void(code.issued_at, self.now()) {
+            return Err(Reason::Void);
+        }
+        if code.used_at.is_some() || !self.is_plausible_override(code) {
+            return Err(Reason::NoOverride);
+        }
+        self.acceptance.check(&code.scheme)
     }
-}
 
-fn standing(set: &CodeSet, now: Timestamp, config: &Config) -> Result<(), Reason> {
-    if set.expires_at.is_some_and(|expiry| now >= expiry) {
-        return Err(Reason::Expired);
+    /// Whether the moments of an override can be those of a clock that was right.
+    fn is_plausible_override(&self, code: &OverrideCode) -> bool {
+        let longest = code
+            .issued_at
+            .saturating_add(self.config.max_override_lifetime);
+        code.issued_at <= self.latest_present() && code.expires_at <= longest
     }
-    if config
-        .void_before
-        .is_some_and(|moment| set.prepared_at < moment)
-    {
-        return Err(Reason::Void);
+
+    /// A moment after this one lies in the future: a clock that was ahead wrote it.
+    fn latest_present(&self) -> Timestamp {
+        self.now().saturating_add(SKEW)
     }
-    Ok(())
+
+    /// The end of the lock, if it is in force. One that is further off than a lock lasts was
+    /// written by a clock that was ahead.
+    fn locked_until(&self, throttle: &Throttle) -> Option<Timestamp> {
+        let latest = self.latest_present().saturating_add(Config::LOCK_FOR);
+        throttle
+            .locked_until
+            .filter(|until| self.now() < *until && *until <= latest)
+    }
+
+    /// Removes what a clock that was ahead has written and what is therefore not in force, so that
+    /// it does not come into force when the clocks get there. The event of a set removed so.
+    fn forget_the_future(&self, record: &mut Record) -> Option<Event> {
+        let latest = self.latest_present();
+        let lock = &mut record.throttle.locked_until;
+        *lock = lock.filter(|until| *until <= latest.saturating_add(Config::LOCK_FOR));
+        let override_code = record.override_code.take();
+        record.override_code = override_code.filter(|code| self.is_plausible_override(code));
+        record.pending = record
+            .pending
+            .take()
+            .filter(|set| set.prepared_at <= latest);
+        let void = |set: &mut CodeSet| {
+            self.acceptance
+                .is_void_as_future(set.prepared_at, self.now())
+        };
+        let set = record.active.take_if(void)?;
+        Some(
+            self.success(EventKind::Revoke)
+                .because(Reason::Void)
+                .of_set(set.id)
+                .leaving(0),
+        )
+    }
 }
 
 /// What an attempt is for.
@@ -219,89 +287,74 @@ impl Purpose {
     }
 }
 
-/// Where in the record an attempt's slot leads.
+/// The part of the record that an attempt's slot leads to.
 enum Place<'r> {
-    /// No evaluation, no verdict.
+    /// Locked or disabled: no evaluation, no verdict.
     Closed(Refusal),
-    /// Nothing that could match and nothing that could be guessed; the work is done all the same.
-    Nothing(Reason),
-    /// A slot of the active set: its index, or none where the set has no such slot.
-    Slot(&'r CodeSet, Option<usize>),
-    /// A slot, or the override, whose stored text is damaged: of this set, where that is known.
-    Damaged(Option<SetId>),
-    /// The override code. `live` is false once it is used.
-    Override { code: &'r OverrideCode, live: bool },
+    /// The attempt is refused whatever it is compared with, and cannot count as wrong. One
+    /// evaluation is done all the same, so that timing does not tell.
+    Uncountable(Option<SetId>, Reason),
+    /// A slot of the active set; `None` for a number that the set never had.
+    Slot(&'r CodeSet, Option<&'r Slot>),
+    /// An unused override code in force.
+    Override(&'r OverrideCode),
 }
 
 impl Place<'_> {
     fn target(&self, attempt: &Attempt) -> Target {
         match self {
-            Self::Slot(set, Some(index)) if set.format == attempt.format() => {
-                Target::Hash(set.id, set.slots[*index].hash.clone())
+            Self::Slot(set, Some(slot)) if set.scheme.format() == attempt.format() => {
+                Target::Hash(set.id, slot.hash.clone())
             }
-            Self::Override { code, .. } if code.format == attempt.format() => {
+            Self::Override(code) if code.scheme.format() == attempt.format() => {
                 Target::Hash(code.id, code.hash.clone())
             }
-            Self::Damaged(set) => Target::Malformed(set.unwrap_or(SetId::from_bytes([0; 16]))),
             _ => Target::Nothing,
         }
     }
 }
 
+/// Decides, before anything is compared, whether an attempt can count as wrong.
+///
+/// It depends on the record, the conditions and the time, never on the tag: there is no record in
+/// which a wrong code is not counted and a right one is accepted.
 fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Place<'r> {
     let now = act.now();
-    let override_code = record
-        .override_code
-        .as_ref()
-        .filter(|code| attempt.slot() == 0 && act.override_counts(code));
-    // An unused override works while the set is locked or disabled.
-    if let Some(code) = override_code {
-        if code.used_at.is_none() {
-            return Place::Override { code, live: true };
-        }
+    let is_override = attempt.slot() == 0;
+    let override_code = record.override_code.as_ref().filter(|_| is_override);
+    let overridden = override_code.map(|code| (code, act.override_standing(code)));
+    // It works while the set is locked or disabled.
+    if let Some((code, Ok(()))) = overridden {
+        return Place::Override(code);
     }
     if record.throttle.disabled_at.is_some() {
         return Place::Closed(Refusal::because(Reason::Disabled));
     }
-    if let Some(until) = record.throttle.locked_until.filter(|until| now < *until) {
+    if let Some(until) = act.locked_until(&record.throttle) {
         let wait = Some(until.saturating_since(now));
         return Place::Closed(Refusal {
             wait,
             ..Refusal::because(Reason::Locked)
         });
     }
-    if let Some(code) = override_code {
-        return Place::Override { code, live: false };
-    }
-    if attempt.slot() == 0 && record.malformed_override.is_some() {
-        return Place::Damaged(None);
-    }
-    // An override past its time was a right code once: no guess, as with an expired set.
-    if let Some(code) = record
-        .override_code
-        .as_ref()
-        .filter(|_| attempt.slot() == 0)
-    {
-        let expired = now >= code.expires_at;
-        return Place::Nothing(if expired {
-            Reason::Expired
-        } else {
-            Reason::Void
-        });
+    match overridden {
+        Some((code, Err(reason))) => return Place::Uncountable(Some(code.id), reason),
+        _ if is_override && record.damaged_override.is_some() => {
+            return Place::Uncountable(None, Reason::Malformed);
+        }
+        _ if is_override => return Place::Uncountable(None, Reason::NoOverride),
+        _ => {}
     }
     let Some(set) = &record.active else {
-        return Place::Nothing(Reason::NoCodes);
+        return Place::Uncountable(None, Reason::NoCodes);
     };
     if let Err(reason) = act.standing(set) {
-        return Place::Nothing(reason);
+        return Place::Uncountable(Some(set.id), reason);
     }
-    match set
-        .slots
-        .iter()
-        .position(|slot| slot.number == attempt.slot())
-    {
-        Some(index) => Place::Slot(set, Some(index)),
-        None if set.is_damaged_at(attempt.slot()) => Place::Damaged(Some(set.id)),
+    match set.slot(attempt.slot()) {
+        Some(slot) => Place::Slot(set, Some(slot)),
+        // A damaged slot no longer says which code it was.
+        None if set.damaged() > 0 => Place::Uncountable(Some(set.id), Reason::Malformed),
         None => Place::Slot(set, None),
     }
 }
@@ -335,62 +388,45 @@ fn judge(
         _ => return Judged::Evaluate(target),
     };
     Judged::Settled(match (place, equality) {
-        (Place::Nothing(reason), Equality::Different | Equality::Unknown(_)) => {
-            Transition::offering(
-                Verdict::Refused(Refusal::because(reason)),
-                act.failure(kind, reason),
-            )
+        (Place::Uncountable(set, reason), _) => refused_uncounted(set, reason, kind, act),
+        // The hasher that compared has other keys or bounds than `act.acceptance`: an error of the
+        // application, which counts against no user.
+        (Place::Slot(CodeSet { id, .. }, _), Equality::Unknown(why))
+        | (Place::Override(OverrideCode { id, .. }), Equality::Unknown(why)) => {
+            refused_uncounted(Some(*id), why.into(), kind, act)
         }
-        // A fault of the store or of the configuration, not of the user: told, not counted. It
-        // changes nothing, so it is not stored either.
-        (place, Equality::Unknown(why)) => {
-            let set = match place {
-                Place::Override { code, .. } => Some(code.id),
-                Place::Slot(set, _) => Some(set.id),
-                Place::Damaged(set) => set,
-                Place::Closed(_) | Place::Nothing(_) => None,
-            };
-            let event = Event {
-                set,
-                ..act.failure(kind, why)
-            };
-            Transition::offering(Verdict::Refused(Refusal::because(why)), event)
-        }
-        (Place::Override { code, live }, Equality::Equal) => {
-            right_override(record, code, live, purpose, act)
-        }
-        (Place::Override { code, live: true }, Equality::Different) => {
-            wrong_override(record, code, kind, act)
-        }
-        (Place::Override { code, live: false }, Equality::Different) => {
-            wrong(record, code.id, kind, act)
-        }
-        (Place::Slot(set, Some(index)), Equality::Equal) => right(record, set, index, purpose, act),
+        (Place::Override(code), Equality::Equal) => right_override(record, code, purpose, act),
+        (Place::Override(code), Equality::Different) => wrong_override(record, code, kind, act),
+        (Place::Slot(set, Some(slot)), Equality::Equal) => right(record, set, slot, purpose, act),
         (Place::Slot(set, _), _) => wrong(record, set.id, kind, act),
-        (Place::Closed(_) | Place::Damaged(_), _) | (Place::Nothing(_), Equality::Equal) => {
-            unreachable_refusal(kind, act)
-        }
+        (Place::Closed(refusal), _) => refused_uncounted(None, refusal.reason, kind, act),
     })
 }
 
-/// Cases that the types allow and `judge` has dealt with before; refused all the same.
-fn unreachable_refusal(kind: EventKind, act: &Act<'_>) -> Transition<Verdict> {
-    let refusal = Refusal::because(Reason::NoCodes);
-    Transition::offering(
-        Verdict::Refused(refusal),
-        act.failure(kind, Reason::NoCodes),
-    )
+/// A refusal that changes nothing and counts against no user: it is offered to the sink, not
+/// stored.
+fn refused_uncounted(
+    set: Option<SetId>,
+    reason: Reason,
+    kind: EventKind,
+    act: &Act<'_>,
+) -> Transition<Verdict> {
+    let event = Event {
+        set,
+        ..act.failure(kind, reason)
+    };
+    Transition::offering(Verdict::Refused(Refusal::because(reason)), event)
 }
 
 fn right(
     record: &Record,
     set: &CodeSet,
-    index: usize,
+    slot: &Slot,
     purpose: Purpose,
     act: &Act<'_>,
 ) -> Transition<Verdict> {
     let kind = purpose.kind();
-    let slot = &set.slots[index];
+    let number = slot.number;
     let spent = match slot {
         Slot {
             used_at: Some(_), ..
@@ -411,10 +447,15 @@ fn right(
     }
     let mut set = set.clone();
     let mut record = record.clone();
-    match purpose {
-        Purpose::Redeem => set.slots[index].used_at = Some(act.now()),
-        Purpose::Burn => set.slots[index].burned_at = Some(act.now()),
-        Purpose::Check => {}
+    if purpose != Purpose::Burn {
+        set.proved_at = Some(act.now());
+    }
+    if let Some(slot) = set.slot_mut(number) {
+        match purpose {
+            Purpose::Redeem => slot.used_at = Some(act.now()),
+            Purpose::Burn => slot.burned_at = Some(act.now()),
+            Purpose::Check => {}
+        }
     }
     let remaining = set.unused();
     let mut events = vec![act.success(kind).of_set(set.id).leaving(remaining)];
@@ -431,16 +472,15 @@ fn right(
     let mut receipt = None;
     if purpose == Purpose::Redeem {
         record.throttle = Throttle::default();
-        record.add_use(act.now(), act.config.keep_uses);
+        record.add_use(act.now());
         receipt = Some(Receipt {
-            slot: slot.number,
+            slot: number,
             remaining,
             level,
             reissue: reissue(level, act.config),
             notice: act.notice(NoticeKind::Used, Some(&set)),
         });
     }
-    let number = slot.number;
     record.active = Some(set);
     act.step(
         Verdict::Right {
@@ -463,22 +503,13 @@ fn reissue(level: Level, config: &Config) -> Reissue {
 fn right_override(
     record: &Record,
     code: &OverrideCode,
-    live: bool,
     purpose: Purpose,
     act: &Act<'_>,
 ) -> Transition<Verdict> {
     let kind = purpose.kind();
     let event = |event: Event| event.of_set(code.id);
-    if !live {
-        let events = vec![event(act.failure(kind, Reason::Used))];
-        return act.step(
-            Verdict::Refused(Refusal::because(Reason::Used)),
-            record.clone(),
-            events,
-        );
-    }
     let mut record = record.clone();
-    let remaining = remaining(&record, act.now(), act.config);
+    let remaining = remaining(&record, act);
     let mut events = vec![event(act.success(kind).because(Reason::Override)).leaving(remaining)];
     let mut receipt = None;
     match purpose {
@@ -493,7 +524,7 @@ fn right_override(
             if record.throttle.disabled_at.is_none() {
                 record.throttle.run = 0;
             }
-            record.add_use(act.now(), act.config.keep_uses);
+            record.add_use(act.now());
             let level = Level::of(remaining, act.low_threshold);
             receipt = Some(Receipt {
                 slot: 0,
@@ -637,7 +668,9 @@ pub fn burn(
                 refusal.reason,
                 Reason::Locked
                     | Reason::Disabled
+                    | Reason::FormatNotAccepted
                     | Reason::UnknownKey
+                    | Reason::KeyMismatch
                     | Reason::CostAboveCeiling
                     | Reason::CostBelowFloor
                     | Reason::Malformed
@@ -651,23 +684,25 @@ pub fn burn(
 }
 
 fn new_code_set(set: NewSet, act: &Act<'_>) -> CodeSet {
-    let slots = (1..).zip(set.hashes).map(|(number, hash)| Slot {
-        number,
-        hash,
-        used_at: None,
-        burned_at: None,
+    let slots = (1..).zip(set.hashes).map(|(number, hash)| {
+        StoredSlot::Intact(Slot {
+            number,
+            hash,
+            used_at: None,
+            burned_at: None,
+        })
     });
     CodeSet {
         id: set.id,
-        format: set.format,
+        scheme: set.scheme,
         prepared_at: act.now(),
         activated_at: None,
         expires_at: act
             .config
             .set_lifetime
             .map(|life| act.now().saturating_add(life)),
+        proved_at: None,
         slots: slots.collect(),
-        malformed: Vec::new(),
     }
 }
 
@@ -681,7 +716,7 @@ pub fn prepare(record: &Record, set: NewSet, act: &Act<'_>) -> Result<Transition
     }
     let mut record = record.clone();
     let set = new_code_set(set, act);
-    let dropped = record.pending.take().map(|old| discarded(&old, act));
+    let dropped = replaced(&record, act);
     let event = act
         .success(EventKind::Prepare)
         .of_set(set.id)
@@ -690,11 +725,16 @@ pub fn prepare(record: &Record, set: NewSet, act: &Act<'_>) -> Result<Transition
     Ok(act.step((), record, dropped.into_iter().chain([event]).collect()))
 }
 
-/// The event of a prepared set that a newer one pushes aside.
-fn discarded(set: &CodeSet, act: &Act<'_>) -> Event {
-    act.success(EventKind::Discard)
-        .because(Reason::Replaced)
-        .of_set(set.id)
+/// The event of a prepared set that a newer one replaces; none for one that could not be activated
+/// any more.
+fn replaced(record: &Record, act: &Act<'_>) -> Option<Event> {
+    let set = record.pending.as_ref()?;
+    pending(record, set.id, act)?;
+    Some(
+        act.success(EventKind::Discard)
+            .because(Reason::Replaced)
+            .of_set(set.id),
+    )
 }
 
 /// Makes a new set the only one at once, without a confirm step.
@@ -738,14 +778,16 @@ fn put_in_force(
         event
     });
     let notice = act.notice(kind, Some(&set));
-    let pushed_aside = record.pending.take().filter(|old| old.id != set.id);
-    events.extend(pushed_aside.map(|old| discarded(&old, act)));
+    if record.pending.as_ref().is_some_and(|old| old.id != set.id) {
+        events.extend(replaced(&record, act));
+    }
+    record.pending = None;
     // Older codes are void, and an override is one.
-    record.malformed_override = None;
+    record.damaged_override = None;
     let overridden = record
         .override_code
         .take()
-        .filter(|code| code.used_at.is_none());
+        .filter(|code| act.override_standing(code).is_ok());
     events.extend(overridden.map(|code| {
         act.success(EventKind::RevokeOverride)
             .because(Reason::Replaced)
@@ -753,7 +795,6 @@ fn put_in_force(
     }));
     record.active = Some(set);
     record.throttle = Throttle::default();
-    record.forget_uses(act.now(), act.config.keep_uses);
     act.step(notice, record, events)
 }
 
@@ -761,7 +802,10 @@ fn put_in_force(
 fn pending<'r>(record: &'r Record, set: SetId, act: &Act<'_>) -> Option<&'r CodeSet> {
     record.pending.as_ref().filter(|pending| {
         let age = act.now().saturating_since(pending.prepared_at);
-        pending.id == set && age < Config::PENDING_LIFETIME && act.standing(pending).is_ok()
+        pending.id == set
+            && pending.prepared_at <= act.latest_present()
+            && age < Config::PENDING_LIFETIME
+            && act.standing(pending).is_ok()
     })
 }
 
@@ -789,56 +833,55 @@ pub fn activate(
             .of_set(set);
         return Judged::Settled(Transition::offering(Activation::NoSuchSet, event));
     };
+    let mut set = pending.clone();
     if let Some((attempt, verified)) = confirmation {
         let slot = pending
-            .slots
-            .iter()
-            .find(|slot| slot.number == attempt.slot() && pending.format == attempt.format());
-        let target = match slot {
-            Some(slot) => Target::Hash(pending.id, slot.hash.clone()),
-            None if pending.is_damaged_at(attempt.slot()) => Target::Malformed(pending.id),
-            None => Target::Nothing,
-        };
-        match verified {
+            .slot(attempt.slot())
+            .filter(|_| pending.scheme.format() == attempt.format());
+        let target = slot.map_or(Target::Nothing, |slot| {
+            Target::Hash(pending.id, slot.hash.clone())
+        });
+        let why = match verified {
             Some(verified) if verified.attempt == attempt.id() && verified.target == target => {
-                let why = match verified.equality {
+                match verified.equality {
                     Equality::Equal => None,
+                    Equality::Different if slot.is_none() && pending.damaged() > 0 => {
+                        Some(Reason::Malformed)
+                    }
                     Equality::Different => Some(Reason::Wrong),
                     Equality::Unknown(why) => Some(why.into()),
-                };
-                if let Some(why) = why {
-                    let event = act.failure(EventKind::Activate, why).of_set(set);
-                    let outcome = Activation::WrongConfirmation;
-                    return Judged::Settled(Transition::offering(outcome, event));
                 }
             }
             _ => return Judged::Evaluate(target),
+        };
+        if let Some(why) = why {
+            let event = act.failure(EventKind::Activate, why).of_set(set.id);
+            let outcome = Activation::WrongConfirmation;
+            return Judged::Settled(Transition::offering(outcome, event));
         }
+        set.proved_at = Some(act.now());
     }
-    let transition = put_in_force(record, pending.clone(), Vec::new(), act);
+    let transition = put_in_force(record, set, Vec::new(), act);
     Judged::Settled(transition.map(Activation::Activated))
 }
 
-/// Drops a prepared set. Nothing happens where there is no such set.
-pub fn discard(record: &Record, set: SetId, act: &Act<'_>) -> Transition<()> {
-    if record
-        .pending
-        .as_ref()
-        .is_none_or(|pending| pending.id != set)
-    {
-        return Transition::unchanged(());
+/// Drops a prepared set. Does nothing where there is none of this id that could be activated.
+pub fn discard(record: &Record, set: SetId, act: &Act<'_>) -> Transition<Effect> {
+    if pending(record, set, act).is_none() {
+        return Transition::unchanged(Effect::Nothing);
     }
     let mut record = record.clone();
     record.pending = None;
     act.step(
-        (),
+        Effect::Done,
         record,
         vec![act.success(EventKind::Discard).of_set(set)],
     )
 }
 
 /// Issues an override code, which works until `expires_at` even while the set is locked or
-/// disabled. An earlier override is void.
+/// disabled. An earlier override is void. An expiry later than the configured longest lifetime
+/// from now is brought forward to it.
 ///
 /// # Errors
 /// [`Erased`] where the user was erased.
@@ -855,11 +898,13 @@ pub fn issue_override(
     }
     let mut record = record.clone();
     let issued_at = act.now();
-    record.malformed_override = None;
+    let longest = issued_at.saturating_add(act.config.max_override_lifetime);
+    let scheme = Scheme::new(format, hash.cost(), hash.key().cloned());
+    record.damaged_override = None;
     let unused = record
         .override_code
         .take()
-        .filter(|old| old.used_at.is_none());
+        .filter(|old| act.override_standing(old).is_ok());
     let replaced = unused.map(|old| {
         act.success(EventKind::RevokeOverride)
             .because(Reason::Replaced)
@@ -867,10 +912,10 @@ pub fn issue_override(
     });
     record.override_code = Some(OverrideCode {
         id,
-        format,
+        scheme,
         hash,
         issued_at,
-        expires_at,
+        expires_at: expires_at.min(longest),
         run: 0,
         used_at: None,
     });
@@ -883,17 +928,22 @@ pub fn issue_override(
     ))
 }
 
-/// Voids an override code. Nothing happens where there is none.
-pub fn revoke_override(record: &Record, act: &Act<'_>) -> Transition<()> {
-    if record.override_code.is_none() && record.malformed_override.is_none() {
-        return Transition::unchanged(());
+/// Voids an override code. Does nothing where none is in force.
+pub fn revoke_override(record: &Record, act: &Act<'_>) -> Transition<Effect> {
+    let code = record.override_code.as_ref();
+    let code = code.filter(|code| act.override_standing(code).is_ok());
+    if code.is_none() && record.damaged_override.is_none() {
+        return Transition::unchanged(Effect::Nothing);
     }
-    let mut record = record.clone();
-    let code = record.override_code.take();
-    record.malformed_override = None;
     let event = act.success(EventKind::RevokeOverride);
-    let event = code.map_or(event.clone(), |code| event.of_set(code.id));
-    act.step((), record, vec![event])
+    let event = match code {
+        Some(code) => event.of_set(code.id),
+        None => event,
+    };
+    let mut record = record.clone();
+    record.override_code = None;
+    record.damaged_override = None;
+    act.step(Effect::Done, record, vec![event])
 }
 
 /// Voids every code of a user: active, prepared and override. Uses stay in the figures. `None`
@@ -903,10 +953,14 @@ pub fn revoke_all(
     reason: RevokeReason,
     act: &Act<'_>,
 ) -> Transition<Option<Notice>> {
+    let prepared = record.pending.as_ref();
+    let prepared = prepared.filter(|set| pending(record, set.id, act).is_some());
+    let override_code = record.override_code.as_ref();
+    let override_code = override_code.filter(|code| act.override_standing(code).is_ok());
     let nothing = record.active.is_none()
-        && record.pending.is_none()
-        && record.override_code.is_none()
-        && record.malformed_override.is_none();
+        && prepared.is_none()
+        && override_code.is_none()
+        && record.damaged_override.is_none();
     if nothing {
         return Transition::unchanged(None);
     }
@@ -919,7 +973,7 @@ pub fn revoke_all(
     };
     record.pending = None;
     record.override_code = None;
-    record.malformed_override = None;
+    record.damaged_override = None;
     record.revoked_at = Some(act.now());
     act.step(
         Some(Notice {
@@ -931,29 +985,32 @@ pub fn revoke_all(
     )
 }
 
-/// Clears the wrong codes counted against a user, and with them lock and disablement.
-pub fn unlock(record: &Record, act: &Act<'_>) -> Transition<()> {
+/// Clears the wrong codes counted against a user, and with them lock and disablement. Does nothing
+/// where none are counted.
+pub fn unlock(record: &Record, act: &Act<'_>) -> Transition<Effect> {
     if record.throttle == Throttle::default() {
-        return Transition::unchanged(());
+        return Transition::unchanged(Effect::Nothing);
     }
     let mut record = record.clone();
     record.throttle = Throttle::default();
-    act.step((), record, vec![act.success(EventKind::Unlock)])
+    let event = act.success(EventKind::Unlock);
+    act.step(Effect::Done, record, vec![event])
 }
 
 /// Removes everything kept about a user and leaves a tombstone, so that a write still under way
-/// cannot bring it back.
-pub fn erase(record: &Record, act: &Act<'_>) -> Transition<()> {
+/// cannot bring it back. Does nothing where the tombstone is there already.
+pub fn erase(record: &Record, act: &Act<'_>) -> Transition<Effect> {
     if record.erased_at.is_some() {
-        return Transition::unchanged(());
+        return Transition::unchanged(Effect::Nothing);
     }
     let record = Record {
         erased_at: Some(act.now()),
-        // Operations still under way look for their ids, which are random and name nobody.
+        // Operations still under way look for their ids, which are random and name no user.
         settled: record.settled.clone(),
         ..Record::new()
     };
-    act.step((), record, vec![act.success(EventKind::Erase)])
+    let event = act.success(EventKind::Erase);
+    act.step(Effect::Done, record, vec![event])
 }
 
 /// What purging makes of a record.
@@ -965,7 +1022,8 @@ pub fn erase(record: &Record, act: &Act<'_>) -> Transition<()> {
 pub enum Purge {
     /// Nothing is old enough.
     Keep,
-    /// Write this smaller record. No events: nothing ended that was still good.
+    /// Write this smaller record. It has an event only for a set that is removed because its
+    /// moment lies in the future.
     Trim(Step),
     /// The tombstone has stood long enough: remove the record, if it is still unchanged.
     Remove,
@@ -981,42 +1039,54 @@ pub fn purge(record: &Record, act: &Act<'_>) -> Purge {
     }
     let mut trimmed = record.clone();
     trimmed.forget_uses(act.now(), act.config.keep_uses);
+    let removed = act.forget_the_future(&mut trimmed);
     trimmed.pending = trimmed
         .pending
         .take()
         .filter(|set| pending(record, set.id, act).is_some());
-    trimmed.override_code = trimmed
-        .override_code
-        .take()
-        .filter(|code| act.override_counts(code));
+    trimmed.override_code = trimmed.override_code.take().filter(|code| {
+        let ended = [Err(Reason::Expired), Err(Reason::Void)];
+        !ended.contains(&act.override_standing(code))
+    });
     if trimmed == *record {
         return Purge::Keep;
     }
-    match act.step((), trimmed, Vec::new()).step {
+    match act.step((), trimmed, removed.into_iter().collect()).step {
         Some(step) => Purge::Trim(step),
         None => Purge::Keep,
     }
 }
 
-/// Codes that would be accepted now, were they typed.
-pub(crate) fn remaining(record: &Record, now: Timestamp, config: &Config) -> u8 {
-    let counts = |set: &&CodeSet| standing(set, now, config).is_ok();
-    record
-        .active
-        .as_ref()
-        .filter(counts)
-        .map_or(0, CodeSet::unused)
+/// Whether the clock of a purge can be believed, given the newest use and the newest activation of
+/// all users: it is ahead of neither by more than uses are kept.
+///
+/// A purge under a clock that is years ahead would forget every use. Without either moment there
+/// is nothing to lose.
+pub(crate) fn is_purge_plausible(
+    now: Timestamp,
+    newest_use: Option<Timestamp>,
+    newest_activation: Option<Timestamp>,
+    config: &Config,
+) -> bool {
+    let newest = newest_use.max(newest_activation);
+    newest.is_none_or(|newest| now.saturating_since(newest) <= config.keep_uses)
+}
+
+/// The number of codes that would be accepted now.
+fn remaining(record: &Record, act: &Act<'_>) -> u8 {
+    let active = record.active.as_ref();
+    let in_force = active.filter(|set| act.standing(set).is_ok());
+    in_force.map_or(0, CodeSet::unused)
 }
 
 /// What a user has, without anything secret.
 #[must_use]
 pub fn status(record: &Record, act: &Act<'_>) -> Status {
-    let now = act.now();
     let active = record.active.as_ref();
-    let remaining = remaining(record, now, act.config);
+    let remaining = remaining(record, act);
     let mut slots: Vec<SlotStatus> = active
         .into_iter()
-        .flat_map(|set| &set.slots)
+        .flat_map(CodeSet::intact)
         .map(|slot| SlotStatus {
             slot: slot.number,
             used_at: slot.used_at,
@@ -1024,23 +1094,25 @@ pub fn status(record: &Record, act: &Act<'_>) -> Status {
         })
         .collect();
     slots.sort_unstable_by_key(|slot| slot.slot);
-    let damaged = active.map_or(0, |set| set.malformed.len())
-        + usize::from(record.malformed_override.is_some());
+    let damaged =
+        active.map_or(0, CodeSet::damaged) + usize::from(record.damaged_override.is_some());
     Status {
         set: active.map(|set| set.id),
         label: active.map(|set| set.id.label()),
         total: active.map_or(0, CodeSet::total),
         remaining,
+        not_in_force: active.and_then(|set| act.standing(set).err()),
         level: active.map(|_| Level::of(remaining, act.low_threshold)),
         slots,
         damaged: u8::try_from(damaged).unwrap_or(u8::MAX),
         prepared_at: active.map(|set| set.prepared_at),
         activated_at: active.and_then(|set| set.activated_at),
         expires_at: active.and_then(|set| set.expires_at),
+        proved_at: active.and_then(|set| set.proved_at),
         last_used_at: record.last_used_at,
         revoked_at: record.revoked_at,
         wrong_in_a_row: record.throttle.run,
-        locked_until: record.throttle.locked_until.filter(|until| now < *until),
+        locked_until: act.locked_until(&record.throttle),
         disabled_at: record.throttle.disabled_at,
         pending: record
             .pending
@@ -1054,7 +1126,7 @@ pub fn status(record: &Record, act: &Act<'_>) -> Status {
         override_until: record
             .override_code
             .as_ref()
-            .filter(|code| code.used_at.is_none() && act.override_counts(code))
+            .filter(|code| act.override_standing(code).is_ok())
             .map(|code| code.expires_at),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use getrandom::SysRng;
 use rand_core::{TryCryptoRng, TryRng};
 
+use crate::acceptance::{Acceptance, Scheme};
 use crate::audit::{AuditSink, Durability, NoAudit};
 use crate::code::{Attempt, Code, NotACode, generate, generate_override};
 use crate::config::Config;
@@ -17,12 +18,12 @@ use crate::event::{Event, EventKind, EventOutcome, Reason, RevokeReason};
 use crate::hash::{HashSalt, StoredHash, Verified};
 use crate::hashing::{Hashing, HashingError, Known};
 use crate::id::{AttemptId, EventId, RandomError, Revision, SetId, Subject, UserId};
-use crate::outcome::{Activation, Burn, Check, Notice, Redeem, Refusal, Status};
+use crate::outcome::{Activation, Burn, Check, Effect, Notice, Redeem, Refusal, Status};
 use crate::policy::{Action, Decision, Denial, Request, RolePolicy};
 use crate::record::{Record, RecordError};
 use crate::repository::{
     CodeRepository, Directory, Expected, Freshness, Put, PutError, PutOutcome, SettingsStore,
-    UserFilter, UsersQuery,
+    UserFilter, UserOrder, UsersQuery,
 };
 use crate::rules::{self, Act, Judged, NewSet, Purge, Transition};
 use crate::settings::Settings;
@@ -52,6 +53,7 @@ pub struct BackupCodes<R, P, A = NoAudit> {
     audit: Arc<A>,
     hashing: Hashing,
     config: Arc<Config>,
+    acceptance: Arc<Acceptance>,
     randomness: Randomness,
 }
 
@@ -63,6 +65,7 @@ impl<R, P, A> Clone for BackupCodes<R, P, A> {
             audit: Arc::clone(&self.audit),
             hashing: self.hashing.clone(),
             config: Arc::clone(&self.config),
+            acceptance: Arc::clone(&self.acceptance),
             randomness: self.randomness.clone(),
         }
     }
@@ -116,6 +119,18 @@ pub enum SaveSettings {
     Saved,
     /// Somebody else saved first. This is what is in force now; nothing of the draft is.
     Overtaken(SettingsDraft),
+}
+
+/// A scheme that active sets have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SchemeUse {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The number of users whose active set has it.
+    pub users: u64,
+    /// Why codes of this scheme are refused here; `None` where they are accepted.
+    pub refused: Option<Reason>,
 }
 
 /// What purging came to.
@@ -215,12 +230,15 @@ impl<R: CodeRepository, P: RolePolicy> BackupCodes<R, P> {
     /// the events it meets ([`NoAudit`]), in [`deliver_pending`](Self::deliver_pending) those of
     /// other processes too.
     pub fn new(repository: R, policy: P, hashing: Hashing) -> Self {
+        let config = Config::default();
+        let acceptance = Acceptance::new(&config, hashing.hasher());
         Self {
             repository: Arc::new(repository),
             policy: Arc::new(policy),
             audit: Arc::new(NoAudit),
             hashing,
-            config: Arc::default(),
+            config: Arc::new(config),
+            acceptance: Arc::new(acceptance),
             randomness: Randomness::new(SysRng),
         }
     }
@@ -235,6 +253,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             policy,
             hashing,
             config,
+            acceptance,
             randomness,
             ..
         } = self;
@@ -244,6 +263,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             audit: Arc::new(audit),
             hashing,
             config,
+            acceptance,
             randomness,
         }
     }
@@ -251,8 +271,10 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     /// The same under other rules of the application.
     #[must_use]
     pub fn with_config(self, config: Config) -> Self {
+        let acceptance = Acceptance::new(&config, self.hashing.hasher());
         Self {
             config: Arc::new(config),
+            acceptance: Arc::new(acceptance),
             ..self
         }
     }
@@ -271,6 +293,12 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The conditions under which a stored set is in force here.
+    #[must_use]
+    pub fn acceptance(&self) -> &Acceptance {
+        &self.acceptance
     }
 
     /// The role policy.
@@ -372,7 +400,8 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         .await
     }
 
-    /// Drops a prepared set. Nothing happens where there is no such set.
+    /// Drops a prepared set. [`Effect::Nothing`] where there is none of this id: it was activated,
+    /// dropped or replaced, or is more than an hour old.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
@@ -381,7 +410,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         subject: &Subject,
         set: SetId,
         context: &Context,
-    ) -> Result<(), Error> {
+    ) -> Result<Effect, Error> {
         let operation = self.operation(subject, context, Action::Prepare, EventKind::Discard)?;
         self.on_record(operation, None, |record, act, _| {
             Ok(Judged::Settled(rules::discard(record, set, act)))
@@ -499,11 +528,15 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         })
     }
 
-    /// Voids an override code. Nothing happens where there is none.
+    /// Voids an override code. [`Effect::Nothing`] where none is in force.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
-    pub async fn revoke_override(&self, subject: &Subject, context: &Context) -> Result<(), Error> {
+    pub async fn revoke_override(
+        &self,
+        subject: &Subject,
+        context: &Context,
+    ) -> Result<Effect, Error> {
         let operation = self.operation(
             subject,
             context,
@@ -534,11 +567,12 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         .await
     }
 
-    /// Clears the wrong codes counted against somebody else.
+    /// Clears the wrong codes counted against another user. [`Effect::Nothing`] where none are
+    /// counted.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
-    pub async fn unlock(&self, subject: &Subject, context: &Context) -> Result<(), Error> {
+    pub async fn unlock(&self, subject: &Subject, context: &Context) -> Result<Effect, Error> {
         let operation = self.operation(subject, context, Action::Unlock, EventKind::Unlock)?;
         self.on_record(operation, None, |record, act, _| {
             Ok(Judged::Settled(rules::unlock(record, act)))
@@ -548,10 +582,11 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
 
     /// Removes everything kept about a user, and leaves a tombstone that
     /// [`purge`](Self::purge) removes after a grace period. Their past uses leave the figures.
+    /// [`Effect::Nothing`] where the tombstone is there already.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
-    pub async fn erase(&self, subject: &Subject, context: &Context) -> Result<(), Error> {
+    pub async fn erase(&self, subject: &Subject, context: &Context) -> Result<Effect, Error> {
         let operation = self.operation(subject, context, Action::Erase, EventKind::Erase)?;
         self.on_record(operation, None, |record, act, _| {
             Ok(Judged::Settled(rules::erase(record, act)))
@@ -637,6 +672,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             user: operation.subject.id(),
             context: operation.context,
             config: &self.config,
+            acceptance: &self.acceptance,
             low_threshold: self.policy.low_threshold(),
             operation: operation.id,
             revision,
@@ -762,7 +798,9 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             expires_at,
             codes,
         };
-        Ok((sheet, NewSet { id, format, hashes }, state))
+        // A hasher computes all hashes at one cost with one key, and a set has 1 to 31 codes.
+        let set = NewSet::new(id, format, hashes).map_err(|_| Error::Hashing)?;
+        Ok((sheet, set, state))
     }
 
     /// The record of a user who is to have new codes: an erased one costs no hash. The rule looks
@@ -961,8 +999,8 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
             .await
     }
 
-    /// One page of users. Threshold, time and `void_before` of the query are set from the policy,
-    /// the context and the configuration.
+    /// One page of users. Threshold, time and conditions of the query are set from the policy, the
+    /// context and the configuration.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
@@ -971,7 +1009,7 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
         let query = UsersQuery {
             low_threshold: self.policy.low_threshold(),
             now: context.now(),
-            void_before: self.config.void_before,
+            acceptance: (*self.acceptance).clone(),
             ..query
         };
         Directory::users(&*self.repository, &query)
@@ -986,21 +1024,79 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     pub async fn usage(&self, windows: Windows, context: &Context) -> Result<Usage, Error> {
         self.may_read_reports(context).await?;
         let threshold = self.policy.low_threshold();
-        let query = UsageQuery::new(windows, threshold, context.now(), &self.config);
+        let acceptance = (*self.acceptance).clone();
+        let query = UsageQuery::new(windows, threshold, context.now(), acceptance);
         Directory::usage(&*self.repository, &query)
             .await
             .map_err(unavailable)
     }
 
-    /// Goes through all records and forgets what is old: uses beyond their time, prepared sets
-    /// never activated, override codes past their end, tombstones past their grace. Run it on a
-    /// schedule, once a day or less.
+    /// The schemes of active sets, each with the number of users whose set has it, and with the
+    /// reason why codes of it are refused here, if they are.
     ///
-    /// A record that somebody changes meanwhile is left for the next time.
+    /// Ask at start, with [`Context::system`]: it shows a key in use that is missing or has other
+    /// bytes before a user meets it. A key that is in no scheme can be retired.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] or a fault.
+    pub async fn schemes(&self, context: &Context) -> Result<Vec<SchemeUse>, Error> {
+        self.may_read_reports(context).await?;
+        let schemes = Directory::schemes(&*self.repository)
+            .await
+            .map_err(unavailable)?;
+        let report = |(scheme, users)| SchemeUse {
+            refused: self.acceptance.check(&scheme).err(),
+            scheme,
+            users,
+        };
+        Ok(schemes.into_iter().map(report).collect())
+    }
+
+    /// Goes through all records and forgets what is old: uses beyond their time, prepared sets
+    /// never activated, override codes past their end, tombstones past their grace. It also
+    /// removes what a clock that was ahead has written and what is therefore not in force. Run it
+    /// on a schedule, once a day or less.
+    ///
+    /// A record that changes meanwhile is left for the next time.
+    ///
+    /// # Errors
+    /// [`Error::ClockAhead`] where the time of the context is later than the newest use and the
+    /// newest activation of all users by more than uses are kept; nothing was removed.
+    /// [`Error::Denied`] or a fault; what was purged before it stays purged.
+    pub async fn purge(&self, context: &Context) -> Result<Purged, Error> {
+        self.ask_about_all(Action::Erase, EventKind::Erase, context)
+            .await?;
+        let newest = async |order| {
+            let query = UsersQuery::new(context.now())
+                .filter(UserFilter::Every)
+                .order(order)
+                .limit(1);
+            let rows = Directory::users(&*self.repository, &query).await;
+            Ok::<_, Error>(rows.map_err(unavailable)?.pop())
+        };
+        let newest_use = newest(UserOrder::LatestUse)
+            .await?
+            .and_then(|row| row.last_used_at);
+        let newest_activation = newest(UserOrder::NewestSet)
+            .await?
+            .and_then(|row| row.activated_at);
+        let now = context.now();
+        if !rules::is_purge_plausible(now, newest_use, newest_activation, &self.config) {
+            return Err(Error::ClockAhead {
+                now,
+                newest_use,
+                newest_activation,
+            });
+        }
+        self.force_purge(context).await
+    }
+
+    /// Purges as [`purge`](Self::purge) does, whatever the newest use and the newest activation say
+    /// about the clock: for a site that was not used for a long time.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault; what was purged before it stays purged.
-    pub async fn purge(&self, context: &Context) -> Result<Purged, Error> {
+    pub async fn force_purge(&self, context: &Context) -> Result<Purged, Error> {
         self.ask_about_all(Action::Erase, EventKind::Erase, context)
             .await?;
         let mut purged = Purged::default();

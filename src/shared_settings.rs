@@ -1,5 +1,6 @@
 //! A copy of the saved settings that every node works from.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -18,22 +19,29 @@ use crate::timestamp::Timestamp;
 /// [`BackupCodes::refresh_settings`]: crate::BackupCodes::refresh_settings
 #[derive(Debug, Clone)]
 pub struct SharedSettings {
-    copy: Arc<RwLock<Option<Copied>>>,
+    copy: Arc<RwLock<Option<Arc<Copied>>>>,
     max_age: Duration,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Copied {
     settings: Settings,
     revision: Option<Revision>,
     read_at: Timestamp,
+    /// Set once `read_at` was seen to lie in the future: the clock was ahead when the copy was
+    /// read, so its age says nothing, not even when the clock reaches that moment.
+    read_in_the_future: AtomicBool,
 }
 
 impl Copied {
-    /// How far its reading is from `now`. A clock set back makes a copy no younger.
-    fn age(&self, now: Timestamp) -> Duration {
-        now.saturating_since(self.read_at)
-            .max(self.read_at.saturating_since(now))
+    fn is_young(&self, now: Timestamp, max_age: Duration) -> bool {
+        // Requests take the time one after another and are decided in any order, so a moment that
+        // is ahead by less than the bound says nothing about the clock.
+        if self.read_at > now.saturating_add(max_age) {
+            self.read_in_the_future.store(true, Ordering::Relaxed);
+        }
+        !self.read_in_the_future.load(Ordering::Relaxed)
+            && now.saturating_since(self.read_at) <= max_age
     }
 }
 
@@ -76,7 +84,7 @@ impl SharedSettings {
     #[must_use]
     pub fn edit(&self) -> Option<SettingsDraft> {
         self.read().map(|copy| SettingsDraft {
-            settings: copy.settings,
+            settings: copy.settings.clone(),
             based_on: copy.revision,
         })
     }
@@ -84,7 +92,7 @@ impl SharedSettings {
     /// The settings in force, as last read.
     #[must_use]
     pub fn current(&self) -> Option<Settings> {
-        self.read().map(|copy| copy.settings)
+        self.read().map(|copy| copy.settings.clone())
     }
 
     pub(crate) fn replace(
@@ -97,11 +105,12 @@ impl SharedSettings {
             settings,
             revision,
             read_at,
+            read_in_the_future: AtomicBool::new(false),
         };
-        *self.copy.write().unwrap_or_else(PoisonError::into_inner) = Some(copied);
+        *self.copy.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(copied));
     }
 
-    fn read(&self) -> Option<Copied> {
+    fn read(&self) -> Option<Arc<Copied>> {
         self.copy
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -112,14 +121,15 @@ impl SharedSettings {
 impl RolePolicy for SharedSettings {
     fn decide(&self, request: Request<'_>) -> Decision {
         match &*self.copy.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(copy) if copy.age(request.now) <= self.max_age => copy.settings.decide(request),
+            Some(copy) if copy.is_young(request.now, self.max_age) => copy.settings.decide(request),
             _ => Decision::Deny(Denial::SettingsUnreadable),
         }
     }
 
     fn low_threshold(&self) -> u8 {
-        self.read()
-            .map_or_else(Settings::default, |copy| copy.settings)
-            .low_threshold()
+        self.read().map_or_else(
+            || Settings::default().low_threshold(),
+            |copy| copy.settings.low_threshold(),
+        )
     }
 }

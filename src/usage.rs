@@ -1,17 +1,20 @@
 //! Usage: who has codes, who is low, how many were used when.
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::acceptance::{Acceptance, Scheme};
+use crate::event::Reason;
 use crate::id::UserId;
 use crate::outcome::Level;
 use crate::record::{CodeSet, QUARTER_MILLIS, Record, Use, quarter_of};
 use crate::timestamp::Timestamp;
 
-/// What a store may index of a record: counts and times, no hashes (ASVS 5.0, 15.3.1).
+/// What a repository may index of a record: counts, times and schemes, no hashes (ASVS 5.0,
+/// 15.3.1).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Summary {
@@ -25,41 +28,93 @@ pub struct Summary {
     pub erased_at: Option<Timestamp>,
 }
 
-/// What a store may index of an active set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a repository may index of an active set.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SetSummary {
-    /// Codes it was issued with.
+    /// How its codes are written and hashed.
+    pub scheme: Scheme,
+    /// The number of codes it was issued with.
     pub total: u8,
-    /// Codes neither used nor burned nor damaged; whether the set still counts is for
-    /// [`Summary::remaining`] to say.
+    /// The number of codes neither used nor burned nor damaged; [`Summary::remaining`] says
+    /// whether the set is in force.
     pub unused: u8,
     /// When it was prepared.
     pub prepared_at: Timestamp,
-    /// When it came into force.
+    /// When it was activated.
     pub activated_at: Timestamp,
-    /// From when on it is refused.
+    /// The moment from which its codes are refused.
     pub expires_at: Option<Timestamp>,
+    /// When one of its codes was last typed and found right, spent or not.
+    pub proved_at: Option<Timestamp>,
 }
 
 impl SetSummary {
-    /// The summary of a set, as a store kept it.
+    /// The summary of a set that does not expire and was not proved, as a repository kept it. Set
+    /// the other fields on the value.
+    ///
+    /// ```
+    /// use backup_codes::{Cost, Format, Scheme, SetSummary, Summary, Timestamp, Use};
+    ///
+    /// let at = Timestamp::from_unix_millis(1_790_000_000_000)?;
+    /// let scheme = Scheme::new(Format::CROCKFORD, Cost::MIB_19, None);
+    /// let mut set = SetSummary::new(scheme, 10, 9, at, at);
+    /// set.proved_at = Some(at);
+    /// let mut summary = Summary::default();
+    /// summary.set = Some(set);
+    /// summary.last_used_at = Some(at);
+    /// summary.uses = vec![Use::new(at, 1)];
+    /// assert_eq!(summary.uses[0].count(), 1);
+    /// # Ok::<(), backup_codes::TimestampError>(())
+    /// ```
     #[must_use]
     pub fn new(
+        scheme: Scheme,
         total: u8,
         unused: u8,
         prepared_at: Timestamp,
         activated_at: Timestamp,
-        expires_at: Option<Timestamp>,
     ) -> Self {
         Self {
+            scheme,
             total,
             unused,
             prepared_at,
             activated_at,
-            expires_at,
+            expires_at: None,
+            proved_at: None,
         }
     }
+}
+
+impl CodeSet {
+    /// Checks whether codes of this set can be accepted at `now`.
+    pub(crate) fn in_force(&self, acceptance: &Acceptance, now: Timestamp) -> Result<(), Reason> {
+        in_force(
+            &self.scheme,
+            self.prepared_at,
+            self.expires_at,
+            acceptance,
+            now,
+        )
+    }
+}
+
+/// The one rule by which a set is in force or not, for records and summaries alike.
+fn in_force(
+    scheme: &Scheme,
+    prepared_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    acceptance: &Acceptance,
+    now: Timestamp,
+) -> Result<(), Reason> {
+    if expires_at.is_some_and(|expiry| now >= expiry) {
+        return Err(Reason::Expired);
+    }
+    if acceptance.is_void(prepared_at, now) {
+        return Err(Reason::Void);
+    }
+    acceptance.check(scheme)
 }
 
 impl Summary {
@@ -67,11 +122,13 @@ impl Summary {
     #[must_use]
     pub fn of(record: &Record) -> Self {
         let set = |set: &CodeSet| SetSummary {
+            scheme: set.scheme.clone(),
             total: set.total(),
             unused: set.unused(),
             prepared_at: set.prepared_at,
             activated_at: set.activated_at.unwrap_or(set.prepared_at),
             expires_at: set.expires_at,
+            proved_at: set.proved_at,
         };
         Self {
             set: record.active.as_ref().map(set),
@@ -81,15 +138,37 @@ impl Summary {
         }
     }
 
-    /// Codes that would be accepted at `now`: none of a set that has expired or is void.
+    /// The number of codes that would be accepted at `now`: none of a set that is not in force.
     #[must_use]
-    pub fn remaining(&self, now: Timestamp, void_before: Option<Timestamp>) -> u8 {
+    pub fn remaining(&self, acceptance: &Acceptance, now: Timestamp) -> u8 {
         let counts = |set: &&SetSummary| {
-            set.expires_at.is_none_or(|expiry| now < expiry)
-                && void_before.is_none_or(|moment| set.prepared_at >= moment)
+            let SetSummary {
+                scheme,
+                prepared_at,
+                expires_at,
+                ..
+            } = set;
+            in_force(scheme, *prepared_at, *expires_at, acceptance, now).is_ok()
         };
         self.set.as_ref().filter(counts).map_or(0, |set| set.unused)
     }
+}
+
+/// The schemes of active sets, in order, each with the number of users whose set has it.
+///
+/// It answers how many users still depend on a key, a format or a cost.
+#[must_use]
+pub fn schemes<S: Borrow<Summary>>(summaries: impl IntoIterator<Item = S>) -> Vec<(Scheme, u64)> {
+    let mut schemes = BTreeMap::new();
+    for summary in summaries {
+        if let Some(set) = &summary.borrow().set {
+            match schemes.get_mut(&set.scheme) {
+                Some(users) => *users += 1,
+                None => drop(schemes.insert(set.scheme.clone(), 1)),
+            }
+        }
+    }
+    schemes.into_iter().collect()
 }
 
 /// One row of the list of users.
@@ -115,13 +194,14 @@ pub struct UserRow {
 impl UserRow {
     /// A row for a user with this summary.
     #[must_use]
-    pub fn new(user: UserId, summary: &Summary, now: Timestamp, void: Option<Timestamp>) -> Self {
+    pub fn new(user: UserId, summary: &Summary, acceptance: &Acceptance, now: Timestamp) -> Self {
+        let set = summary.set.as_ref();
         Self {
             user,
-            remaining: summary.remaining(now, void),
-            total: summary.set.map_or(0, |set| set.total),
-            prepared_at: summary.set.map(|set| set.prepared_at),
-            activated_at: summary.set.map(|set| set.activated_at),
+            remaining: summary.remaining(acceptance, now),
+            total: set.map_or(0, |set| set.total),
+            prepared_at: set.map(|set| set.prepared_at),
+            activated_at: set.map(|set| set.activated_at),
             last_used_at: summary.last_used_at,
         }
     }
@@ -276,19 +356,24 @@ pub struct UsageQuery {
     pub low_threshold: u8,
     /// The time by which sets have expired or not.
     pub now: Timestamp,
-    /// Sets prepared before this moment do not count.
-    pub void_before: Option<Timestamp>,
+    /// The conditions under which a set is in force.
+    pub acceptance: Acceptance,
 }
 
 impl UsageQuery {
     /// A query for these windows at `now`.
     #[must_use]
-    pub fn new(windows: Windows, low_threshold: u8, now: Timestamp, config: &Config) -> Self {
+    pub fn new(
+        windows: Windows,
+        low_threshold: u8,
+        now: Timestamp,
+        acceptance: Acceptance,
+    ) -> Self {
         Self {
             windows,
             low_threshold,
             now,
-            void_before: config.void_before(),
+            acceptance,
         }
     }
 }
@@ -328,7 +413,7 @@ impl Usage {
     pub fn count(&mut self, summary: &Summary, query: &UsageQuery) {
         if summary.set.is_some() {
             self.users_with_codes += 1;
-            let remaining = summary.remaining(query.now, query.void_before);
+            let remaining = summary.remaining(&query.acceptance, query.now);
             match Level::of(remaining, query.low_threshold) {
                 Level::Ok => {}
                 Level::Low => self.users_low += 1,

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use backup_codes::conformance::{self, Harness, block_on};
 use backup_codes::{
-    CodeRepository, Directory, Event, EventId, Expected, Freshness, Loaded, MemoryRepository, Put,
-    PutError, PutOutcome, Revision, Settings, SettingsStore, Summary, Timestamp, Usage, UsageQuery,
-    UserFilter, UserId, UserOrder, UserRow, UsersQuery,
+    Acceptance, CodeRepository, Directory, Event, EventId, Expected, Freshness, Loaded,
+    MemoryRepository, Put, PutError, PutOutcome, Revision, Scheme, Settings, SettingsStore,
+    Summary, Timestamp, Usage, UsageQuery, UserFilter, UserId, UserOrder, UserRow, UsersQuery,
 };
 
 struct Memory;
@@ -378,6 +378,8 @@ enum ListFlaw {
     KeepsTheFirstSummary,
     ListsTheRemoved,
     TakesActivationForPreparation,
+    IgnoresTheScheme,
+    MergesSchemes,
     LosesUses,
     ForgetsSettings,
     OverwritesSettings,
@@ -414,6 +416,19 @@ impl CodeRepository for BrokenList {
     }
 }
 
+impl ListFlaw {
+    fn acceptance(self, right: &Acceptance) -> Acceptance {
+        let void = right.void_before();
+        match self {
+            Self::IgnoresVoidBefore => right.clone().with_void_before(None),
+            Self::VoidsTheMomentItself => right
+                .clone()
+                .with_void_before(void.map(|moment| beside(moment, 1))),
+            _ => Acceptance::default().with_void_before(void),
+        }
+    }
+}
+
 /// A millisecond away.
 fn beside(moment: Timestamp, millis: i64) -> Timestamp {
     Timestamp::from_unix_millis(moment.unix_millis() + millis).unwrap_or(moment)
@@ -429,9 +444,10 @@ impl Directory for BrokenList {
             ListFlaw::RepeatsTheFirstPage => query.after = None,
             ListFlaw::IgnoresExpiry => query.now = Timestamp::MIN,
             ListFlaw::ExpiresTooLate => query.now = beside(query.now, -1),
-            ListFlaw::IgnoresVoidBefore => query.void_before = None,
-            ListFlaw::VoidsTheMomentItself => {
-                query.void_before = query.void_before.map(|moment| beside(moment, 1));
+            ListFlaw::IgnoresVoidBefore
+            | ListFlaw::VoidsTheMomentItself
+            | ListFlaw::IgnoresTheScheme => {
+                query.acceptance = self.0.acceptance(&query.acceptance);
             }
             ListFlaw::IgnoresTheSearch => query.containing.clear(),
             ListFlaw::IgnoresTheNamed => query.among = None,
@@ -469,9 +485,10 @@ impl Directory for BrokenList {
         match self.0 {
             ListFlaw::IgnoresExpiry => query.now = Timestamp::MIN,
             ListFlaw::ExpiresTooLate => query.now = beside(query.now, -1),
-            ListFlaw::IgnoresVoidBefore => query.void_before = None,
-            ListFlaw::VoidsTheMomentItself => {
-                query.void_before = query.void_before.map(|moment| beside(moment, 1));
+            ListFlaw::IgnoresVoidBefore
+            | ListFlaw::VoidsTheMomentItself
+            | ListFlaw::IgnoresTheScheme => {
+                query.acceptance = self.0.acceptance(&query.acceptance);
             }
             ListFlaw::IgnoresTheThreshold => query.low_threshold = 0,
             _ => {}
@@ -481,6 +498,15 @@ impl Directory for BrokenList {
             usage.used_today = 0;
         }
         Ok(usage)
+    }
+    async fn schemes(&self) -> Result<Vec<(Scheme, u64)>, Infallible> {
+        let mut schemes = Directory::schemes(&self.1).await?;
+        if self.0 == ListFlaw::MergesSchemes {
+            let users = schemes.iter().map(|(_, users)| users).sum();
+            schemes.truncate(1);
+            schemes[0].1 = users;
+        }
+        Ok(schemes)
     }
 }
 
@@ -546,7 +572,7 @@ impl Harness for BrokenListHarness {
 #[test]
 fn each_case_about_lists_and_settings_can_fail() {
     type Case = fn(&BrokenListHarness);
-    let cases: [(Case, &[ListFlaw]); 5] = [
+    let cases: [(Case, &[ListFlaw]); 6] = [
         (
             conformance::pages_equal_the_plain_rule,
             &[
@@ -567,6 +593,15 @@ fn each_case_about_lists_and_settings_can_fail() {
                 ListFlaw::KeepsTheFirstSummary,
                 ListFlaw::ListsTheRemoved,
                 ListFlaw::TakesActivationForPreparation,
+                ListFlaw::IgnoresTheScheme,
+            ],
+        ),
+        (
+            conformance::schemes_equal_the_plain_rule,
+            &[
+                ListFlaw::MergesSchemes,
+                ListFlaw::KeepsTheFirstSummary,
+                ListFlaw::ListsTheRemoved,
             ],
         ),
         (
@@ -580,6 +615,7 @@ fn each_case_about_lists_and_settings_can_fail() {
                 ListFlaw::KeepsTheFirstSummary,
                 ListFlaw::ListsTheRemoved,
                 ListFlaw::LosesUses,
+                ListFlaw::IgnoresTheScheme,
             ],
         ),
         (

@@ -7,14 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backup_codes::conformance::{Fault, Faulty};
 use backup_codes::{
-    Activation, BackupCodes, CodeRepository, Config, Confirmation, Context, Cost, Error, Event,
-    EventId, Format, Formats, Freshness, Hasher, Hashing, Keyring, Loaded, MemoryRepository, Put,
-    PutError, PutOutcome, Redeem, Revision, Settings, Sheet, Subject, Timestamp, UserId,
+    Activation, BackupCodes, CodeRepository, Config, Confirmation, Context, Cost, Effect, Error,
+    Event, EventId, Format, Formats, Freshness, Hasher, Hashing, Keyring, Loaded, MemoryRepository,
+    Put, PutError, PutOutcome, Redeem, Revision, Settings, Sheet, Subject, Timestamp, UserId,
 };
 use pollster::block_on;
 
 fn service<R: CodeRepository>(store: R) -> BackupCodes<R, Settings> {
-    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let hasher = Hasher::new(Keyring::without_pepper())
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
     BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config)
 }
@@ -75,7 +77,8 @@ impl CodeRepository for ErasedMeanwhile {
         if self.1.fetch_add(1, Ordering::Relaxed) > 0 {
             return Ok(outcome);
         }
-        block_on(service(self.0.clone()).erase(&alice(), &own())).unwrap();
+        let erased = block_on(service(self.0.clone()).erase(&alice(), &own()));
+        assert_eq!(erased.unwrap(), Effect::Done);
         Ok(PutOutcome::Conflict)
     }
     async fn remove(&self, u: &UserId, at: Revision) -> Result<PutOutcome, PutError<Infallible>> {
@@ -232,7 +235,9 @@ fn after_sixteen_rounds_there_is_no_verdict_and_one_evaluation_was_done() {
     let store = MemoryRepository::new();
     let sheet = issue(&store);
     let rounds = Arc::new(AtomicUsize::new(0));
-    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let hasher = Hasher::new(Keyring::without_pepper())
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST);
     let hashing = Hashing::inline(hasher);
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
     let codes = BackupCodes::new(

@@ -5,7 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use backup_codes::rules::{self, Act};
-use backup_codes::{AttemptId, Config, Context, Record, RecordError, Revision, Timestamp, UserId};
+use backup_codes::{
+    Acceptance, AttemptId, Config, Context, Record, RecordError, Revision, Status, Timestamp,
+    UserId,
+};
 
 fn golden() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -29,12 +32,18 @@ fn golden_records_are_read_and_written_again_to_the_letter() {
     let files = golden();
     assert_eq!(
         files.len(),
-        6,
+        7,
         "a golden file was added or removed: keep every one"
     );
     for (name, json) in files {
         let record = Record::from_json(&json).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(record.to_json(), json, "{name}");
+        let damaged = match name.as_str() {
+            "v1-damaged-slot.json" => 1,
+            "v1-damaged-text.json" => 2,
+            _ => 0,
+        };
+        assert_eq!(status(&record).damaged, damaged, "{name}");
     }
 }
 
@@ -45,22 +54,27 @@ fn a_revoked_record_says_since_when() {
         .iter()
         .find(|(name, _)| name == "v1-revoked.json")
         .unwrap();
-    let user = UserId::new("alice").unwrap();
-    let context = Context::system(Timestamp::MIN);
-    let config = Config::default();
-    let act = Act {
-        user: &user,
-        context: &context,
-        config: &config,
-        low_threshold: 3,
-        operation: AttemptId::from_bytes([1; 16]),
-        revision: Revision::from_bytes([2; 16]),
-    };
-    let status = rules::status(&Record::from_json(json).unwrap(), &act);
+    let status = status(&Record::from_json(json).unwrap());
     let at = |millis| Some(Timestamp::from_unix_millis(millis).unwrap());
     assert_eq!(status.revoked_at, at(1_790_009_000_000));
     assert_eq!(status.last_used_at, at(1_790_001_000_000));
     assert_eq!((status.set, status.total), (None, 0));
+}
+
+fn status(record: &Record) -> Status {
+    let user = UserId::new("alice").unwrap();
+    let context = Context::system(Timestamp::MIN);
+    let (config, acceptance) = (Config::default(), Acceptance::default());
+    let act = Act {
+        user: &user,
+        context: &context,
+        config: &config,
+        acceptance: &acceptance,
+        low_threshold: 3,
+        operation: AttemptId::from_bytes([1; 16]),
+        revision: Revision::from_bytes([2; 16]),
+    };
+    rules::status(record, &act)
 }
 
 #[test]
@@ -86,7 +100,7 @@ fn what_is_no_record_is_an_error_that_repeats_nothing() {
         r#"{"version":0}"#,
         r#"{"version":1,"secret":"$argon2id$v=19$leak"}"#,
         r#"{"version":1,"active":{"id":"zz"}}"#,
-        r#"{"version":1,"throttle":{"run":300}}"#,
+        r#"{"version":1,"throttle":{"wrong_in_a_row":300}}"#,
     ] {
         let error = Record::from_json(json).unwrap_err();
         assert!(

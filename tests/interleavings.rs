@@ -30,9 +30,10 @@ use std::time::Duration;
 use backup_codes::conformance::{Fault, Faulty, block_on};
 use backup_codes::{
     Activation, BackupCodes, Burn, Check, CodeRepository, Config, Confirmation, Context, Cost,
-    Error, Event, EventId, EventKind, EventOutcome, Expected, Format, Formats, Freshness, Hasher,
-    Hashing, Keyring, Loaded, MemoryRepository, Put, PutError, PutOutcome, Reason, Record, Redeem,
-    Revision, RevokeReason, SetId, SetSize, Settings, Sheet, Subject, Summary, Timestamp, UserId,
+    Effect, Error, Event, EventId, EventKind, EventOutcome, Expected, Format, Formats, Freshness,
+    Hasher, Hashing, Keyring, Loaded, MemoryRepository, Put, PutError, PutOutcome, Reason, Record,
+    Redeem, Revision, RevokeReason, SetId, SetSize, Settings, Sheet, Subject, Summary, Timestamp,
+    UserId,
 };
 use serde::Deserialize;
 
@@ -132,7 +133,9 @@ impl CodeRepository for Store {
 type Running<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
 
 fn service<R: CodeRepository>(store: R) -> BackupCodes<R, Settings> {
-    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let hasher = Hasher::new(Keyring::without_pepper())
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default()
         .with_formats(Formats::new(Format::HIGH_ENTROPY))
         .with_set_size(SetSize::new(5).unwrap())
@@ -279,7 +282,8 @@ enum Done {
     NoSuchSet,
     /// Whether there was something to revoke.
     Revoked(bool),
-    Finished,
+    Overridden,
+    Effect(Effect),
     IsErased,
     Failed,
 }
@@ -288,6 +292,7 @@ enum Done {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 struct View {
     active: Option<SetView>,
+    #[serde(rename = "prepared")]
     pending: Option<SetView>,
     #[serde(rename = "override")]
     override_code: Option<OverrideView>,
@@ -302,6 +307,7 @@ struct View {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 struct SetView {
     id: SetId,
+    proved_at: Option<Timestamp>,
     slots: Vec<Slot>,
 }
 
@@ -315,12 +321,14 @@ struct Slot {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 struct OverrideView {
     id: SetId,
+    #[serde(rename = "wrong_in_a_row")]
     run: u8,
     used_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 struct Throttle {
+    #[serde(rename = "wrong_in_a_row")]
     run: u8,
     locked_until: Option<Timestamp>,
     disabled_at: Option<Timestamp>,
@@ -350,6 +358,7 @@ impl SetView {
         });
         Self {
             id,
+            proved_at: None,
             slots: slots.collect(),
         }
     }
@@ -526,24 +535,24 @@ async fn perform<R: CodeRepository>(
         }
         Op::Discard => {
             let discarded = codes.discard(&alice, start.pending, &cx).await;
-            discarded.map(|()| Done::Finished)
+            discarded.map(Done::Effect)
         }
         Op::IssueOverride => {
             let lifetime = Duration::from_secs(600);
             let issued = codes.issue_override(&alice, lifetime, &cx).await;
-            issued.map(|_| Done::Finished)
+            issued.map(|_| Done::Overridden)
         }
         Op::RevokeOverride => {
             let revoked = codes.revoke_override(&alice, &cx).await;
-            revoked.map(|()| Done::Finished)
+            revoked.map(Done::Effect)
         }
-        Op::Unlock => codes.unlock(&alice, &cx).await.map(|()| Done::Finished),
+        Op::Unlock => codes.unlock(&alice, &cx).await.map(Done::Effect),
         Op::Revoke => {
             let reason = RevokeReason::UserRequest;
             let revoked = codes.revoke_all(&alice, reason, &cx).await;
             revoked.map(|notice| Done::Revoked(notice.is_some()))
         }
-        Op::Erase => codes.erase(&alice, &cx).await.map(|()| Done::Finished),
+        Op::Erase => codes.erase(&alice, &cx).await.map(Done::Effect),
     };
     outcome.unwrap_or_else(|error| match error {
         Error::Unavailable(_) | Error::Contended => Done::Failed,
@@ -561,6 +570,15 @@ struct Step {
     told: Done,
     /// The record and the events it writes; none where nothing changes.
     write: Option<(View, Vec<Said>)>,
+}
+
+/// An operation that may find nothing to do has an event where it did something.
+fn effect(said: &[Said]) -> Done {
+    Done::Effect(if said.is_empty() {
+        Effect::Nothing
+    } else {
+        Effect::Done
+    })
 }
 
 fn success(kind: EventKind, reason: Option<Reason>, set: Option<SetId>) -> Said {
@@ -621,7 +639,10 @@ fn sequential(op: Op, start: &Start, before: &View, made: SetId) -> Step {
             let dropped = pending.filter(|old| *old != set);
             said.extend(dropped.map(|old| replaced(EventKind::Discard, old)));
             said.extend(override_replaced);
-            after.active = Some(SetView::new(set));
+            after.active = Some(SetView {
+                proved_at: (op == Op::Confirm).then(now),
+                ..SetView::new(set)
+            });
             after.pending = None;
             after.override_code = None;
             after.throttle = Throttle::default();
@@ -632,7 +653,7 @@ fn sequential(op: Op, start: &Start, before: &View, made: SetId) -> Step {
                 said.push(success(EventKind::Discard, None, pending));
                 after.pending = None;
             }
-            Done::Finished
+            effect(&said)
         }
         Op::IssueOverride => {
             said.extend(override_replaced);
@@ -642,25 +663,27 @@ fn sequential(op: Op, start: &Start, before: &View, made: SetId) -> Step {
                 run: 0,
                 used_at: None,
             });
-            Done::Finished
+            Done::Overridden
         }
         Op::RevokeOverride => {
-            if let Some(code) = after.override_code.take() {
+            if let Some(code) = unused_override {
                 said.push(success(EventKind::RevokeOverride, None, Some(code.id)));
+                after.override_code = None;
             }
-            Done::Finished
+            effect(&said)
         }
         Op::Unlock => {
             if before.throttle != Throttle::default() {
                 said.push(success(EventKind::Unlock, None, None));
                 after.throttle = Throttle::default();
             }
-            Done::Finished
+            effect(&said)
         }
         Op::Revoke => {
-            let (active, pending) = (after.active.take(), after.pending.take());
-            let some = active.is_some() || pending.is_some() || after.override_code.is_some();
+            let some = before.active.is_some() || pending.is_some() || unused_override.is_some();
             if some {
+                let active = after.active.take();
+                after.pending = None;
                 let (reason, set) = (Some(Reason::UserRequest), active.map(|set| set.id));
                 said.push(success(EventKind::Revoke, reason, set));
                 after.override_code = None;
@@ -676,7 +699,7 @@ fn sequential(op: Op, start: &Start, before: &View, made: SetId) -> Step {
                     ..View::default()
                 };
             }
-            Done::Finished
+            effect(&said)
         }
     };
     let write = (!said.is_empty()).then_some((after, said));
@@ -738,12 +761,9 @@ fn attempt(
         _ if throttle.locked_until.is_some_and(|until| now() < until) => {
             return Err(Reason::Locked);
         }
-        Some(code) if right(code) => {
-            said.push(failure(Reason::Used, code.id));
-            return Err(Reason::Used);
-        }
-        Some(code) => code.id,
-        None => match (&mut state.active, typed) {
+        // Nothing can count where no unused override is in force.
+        _ if for_override => return Err(Reason::NoOverride),
+        _ => match (&mut state.active, typed) {
             (None, _) => return Err(Reason::NoCodes),
             (Some(set), Code(number)) if set.id == start.active => {
                 let before = set.unused();
@@ -762,6 +782,9 @@ fn attempt(
                     return Err(reason);
                 }
                 said.push(success(kind, None, Some(set.id)));
+                if end != End::Burn {
+                    set.proved_at = Some(now());
+                }
                 match end {
                     End::Redeem => slot.used_at = Some(now()),
                     End::Check => return Ok(number),

@@ -7,6 +7,9 @@
 //! and subject are the same for all events of a row, and compared with those of the context.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "support/checksum.rs"]
+mod checksum;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -18,12 +21,14 @@ use std::time::Duration;
 
 use backup_codes::{
     Activation, Actor, AuditSink, BackupCodes, Burn, Check, CodeRepository, Config, Confirmation,
-    Context, Cost, Durability, Error, Event, EventActor, EventId, EventKind, Expected, Format,
-    Formats, Freshness, Hasher, Hashing, KeyId, Keyring, MemoryAudit, MemoryRepository, Notice,
-    NoticeKind, OnRoleLoss, Pepper, PoolSize, Put, PutOutcome, Reason, Redeem, Refusal, Revision,
-    RevokeReason, RolePolicy, SaveSettings, SetId, SetSize, Settings, SharedSettings, Sheet,
-    Subject, Summary, Switch, Timestamp, UserId, UsersQuery, Windows, generate, generate_override,
+    Context, Cost, Durability, Effect, Error, Event, EventActor, EventId, EventKind, Expected,
+    Format, Formats, Freshness, Hasher, Hashing, KeyId, Keyring, MemoryAudit, MemoryRepository,
+    Notice, NoticeKind, OnRoleLoss, Pepper, PoolSize, Put, PutOutcome, Reason, Redeem, Refusal,
+    Revision, RevokeReason, RolePolicy, SaveSettings, SetId, SetSize, Settings, SharedSettings,
+    Sheet, Subject, Summary, Switch, Timestamp, UserId, UsersQuery, Windows, generate,
+    generate_override,
 };
+use checksum::sum_again;
 use getrandom::SysRng;
 use pollster::block_on;
 
@@ -80,9 +85,15 @@ fn one_standard_code() -> Config {
 }
 
 fn hasher() -> Hasher {
-    let pepper = Pepper::new([7; 32]).unwrap();
-    let keyring = Keyring::new(KeyId::new("a").unwrap(), pepper);
-    Hasher::new(keyring).with_high_entropy_cost(Cost::LEAST)
+    hasher_of("a", 7)
+}
+
+fn hasher_of(id: &str, byte: u8) -> Hasher {
+    let pepper = Pepper::new([byte; 32]).unwrap();
+    let keyring = Keyring::new(KeyId::new(id).unwrap(), pepper);
+    Hasher::new(keyring)
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST)
 }
 
 fn code(sheet: &Sheet, slot: u8) -> String {
@@ -239,14 +250,25 @@ impl World {
 
     fn erase(&self) {
         let cx = Context::new(at(Duration::ZERO)).by(&alice());
-        block_on(self.codes.erase(&alice(), &cx)).unwrap();
+        let effect = block_on(self.codes.erase(&alice(), &cx));
+        assert_eq!(effect.unwrap(), Effect::Done);
     }
 
-    /// Replaces the stored text, as somebody does who can write to the database.
+    /// Replaces the stored text as damage does: the checksums stay.
     fn tamper(&self, from: &str, to: &str) {
+        self.rewrite(|record| record.replace(from, to));
+    }
+
+    /// Replaces the stored text as an attacker does who can write to the database: the checksums
+    /// are right.
+    fn forge(&self, from: &str, to: &str) {
+        self.rewrite(|record| sum_again(&record.replace(from, to)));
+    }
+
+    fn rewrite(&self, change: impl Fn(&str) -> String) {
         let loaded = block_on(self.store.load(alice().id(), Freshness::Latest));
         let loaded = loaded.unwrap().unwrap();
-        let record = loaded.record.replace(from, to);
+        let record = change(&loaded.record);
         assert_ne!(record, loaded.record, "the tampering changed nothing");
         let (user, summary) = (alice(), Summary::default());
         let (expected, revision) = (
@@ -264,8 +286,21 @@ impl World {
         );
     }
 
-    fn rename_the_key(&self) {
-        self.tamper("\"key\":\"a\"", "\"key\":\"b\"");
+    /// What is there was hashed with another key than this one.
+    fn set_key(&mut self, id: &str, byte: u8) {
+        self.set_hasher(hasher_of(id, byte));
+    }
+
+    fn set_hasher(&mut self, hasher: Hasher) {
+        self.hashing = Hashing::inline(hasher);
+        self.codes = self.under(Arc::clone(self.codes.policy()));
+    }
+
+    /// From here on new codes are costlier than the default conditions accept.
+    fn hash_costly_once(&mut self) {
+        self.set_hasher(hasher().with_high_entropy_cost(Cost::new(65_536, 1).unwrap()));
+        let one = SetSize::new(1).unwrap();
+        self.set_config(config().with_set_size(one));
     }
 
     /// From here on there is a pool with one worker and room for one job, and both are taken.
@@ -340,7 +375,7 @@ impl World {
         let record: serde_json::Value = serde_json::from_str(&loaded.record).unwrap();
         [
             ("active", "set"),
-            ("pending", "pending"),
+            ("prepared", "pending"),
             ("override", "override"),
         ]
         .into_iter()
@@ -501,12 +536,12 @@ const REFUSED: &[Row] = &[
     ("burned", |w| { let typed = code(&w.issue(), 1); Typing::Burn.run(w, &typed); typed },
         "refused burned | 1 | stored {} failure burned of set"),
     ("void", |w| { let sheet = w.issue(); w.void(); code(&sheet, 1) },
-        "refused void | 1 | offered {} failure void"),
+        "refused void | 1 | offered {} failure void of set"),
     ("expired", |w| {
         w.set_config(config().with_set_lifetime(DAY).unwrap());
         w.now = DAY;
         code(&w.issue(), 1)
-    }, "refused expired | 1 | offered {} failure expired"),
+    }, "refused expired | 1 | offered {} failure expired of set"),
     ("damaged slot", |w| { let sheet = w.issue(); w.damage_slot_3(); code(&sheet, 3) },
         "refused malformed | 1 | offered {} failure malformed of set"),
     ("slot without a number", |w| {
@@ -514,17 +549,35 @@ const REFUSED: &[Row] = &[
         w.tamper("\"slot\":3,", "\"slot\":\"x\",");
         code(&sheet, 3)
     }, "refused malformed | 1 | offered {} failure malformed of set"),
-    ("unknown key", |w| { let sheet = w.issue(); w.rename_the_key(); code(&sheet, 1) },
+    ("a slot that is missing while another is damaged", |w| {
+        let _ = w.issue();
+        w.damage_slot_3();
+        nobodys(Format::HIGH_ENTROPY, 31)
+    }, "refused malformed | 1 | offered {} failure malformed of set"),
+    ("of a format not accepted any more", |w| {
+        let _ = w.issue();
+        w.set_config(Config::default());
+        nobodys(Format::CROCKFORD, 1)
+    }, "refused format_not_accepted | 1 | offered {} failure format_not_accepted of set"),
+    ("unknown key", |w| { let sheet = w.issue(); w.set_key("b", 7); code(&sheet, 1) },
         "refused unknown_key | 1 | offered {} failure unknown_key of set"),
-    ("cost over the ceiling", |w| {
+    ("wrong code under an unknown key", |w| { let _ = w.issue(); w.set_key("b", 7); wrong() },
+        "refused unknown_key | 1 | offered {} failure unknown_key of set"),
+    ("other bytes under the id of the key", |w| {
         let sheet = w.issue();
-        w.tamper("m=8,t=1", "m=1048576,t=1");
+        w.set_key("a", 8);
+        code(&sheet, 1)
+    }, "refused key_mismatch | 1 | offered {} failure key_mismatch of set"),
+    ("cost over the ceiling", |w| {
+        w.hash_costly_once();
+        let sheet = w.issue();
+        w.set_hasher(hasher());
         code(&sheet, 1)
     }, "refused cost_above_ceiling | 1 | offered {} failure cost_above_ceiling of set"),
     ("cost under the floor", |w| {
         w.set_config(one_standard_code());
         let sheet = w.issue();
-        w.tamper("m=19456,t=2", "m=8,t=1");
+        w.forge("m=19456,t=2", "m=8,t=1");
         code(&sheet, 1)
     }, "refused cost_below_floor | 1 | offered {} failure cost_below_floor of set"),
     ("the tenth wrong code", |w| { let _ = w.issue(); w.guess(9); wrong() },
@@ -555,12 +608,12 @@ const REFUSED: &[Row] = &[
     }, "refused wrong | 1 | stored {} failure wrong of override; \
         stored revoke_override success too_many_wrong of override"),
     ("used override", |w| { let typed = w.issue_override(); w.redeem(&typed); typed },
-        "refused used | 1 | stored {} failure used of override"),
+        "refused no_override | 1 | offered {} failure no_override of override"),
     ("wrong override where one is used", |w| {
         let typed = w.issue_override();
         w.redeem(&typed);
         wrong_override()
-    }, "refused wrong | 1 | stored {} failure wrong of override"),
+    }, "refused no_override | 1 | offered {} failure no_override of override"),
     ("used override while locked", |w| {
         let _ = w.issue();
         let typed = w.issue_override();
@@ -569,18 +622,21 @@ const REFUSED: &[Row] = &[
         typed
     }, "refused locked | 0 | offered {} failure locked"),
     ("expired override", |w| { w.now = 60 * MINUTE; w.issue_override() },
-        "refused expired | 1 | offered {} failure expired"),
+        "refused expired | 1 | offered {} failure expired of override"),
     ("void override", |w| { let typed = w.issue_override(); w.void(); typed },
-        "refused void | 1 | offered {} failure void"),
+        "refused void | 1 | offered {} failure void of override"),
     ("revoked override", |w| {
         let _ = w.issue();
         let typed = w.issue_override();
         let cx = Context::new(at(Duration::ZERO)).by(&admin());
-        block_on(w.codes.revoke_override(&alice(), &cx)).unwrap();
+        let effect = block_on(w.codes.revoke_override(&alice(), &cx));
+        assert_eq!(effect.unwrap(), Effect::Done);
         typed
-    }, "refused wrong | 1 | stored {} failure wrong of set"),
+    }, "refused no_override | 1 | offered {} failure no_override"),
+    ("override where none was issued", |w| { let _ = w.issue(); wrong_override() },
+        "refused no_override | 1 | offered {} failure no_override"),
     ("override without any codes", |_| wrong_override(),
-        "refused no_codes | 1 | offered {} failure no_codes"),
+        "refused no_override | 1 | offered {} failure no_override"),
     ("damaged override", |w| {
         let typed = w.issue_override();
         w.tamper("$argon2id", "$junk");
@@ -588,7 +644,7 @@ const REFUSED: &[Row] = &[
     }, "refused malformed | 1 | offered {} failure malformed"),
     ("override of an unknown key", |w| {
         let typed = w.issue_override();
-        w.rename_the_key();
+        w.set_key("b", 7);
         typed
     }, "refused unknown_key | 1 | offered {} failure unknown_key of override"),
     ("not the shape of a code", |w| { let _ = w.issue(); "123456".to_owned() },
@@ -614,7 +670,15 @@ const REFUSED: &[Row] = &[
 ];
 
 /// Of these burning tells nothing.
-const UNTOLD: [&str; 6] = ["wrong", "used", "burned", "no_codes", "void", "expired"];
+const UNTOLD: [&str; 7] = [
+    "wrong",
+    "used",
+    "burned",
+    "no_codes",
+    "no_override",
+    "void",
+    "expired",
+];
 
 /// What a typed code comes to that is right, or that only the role policy refuses.
 #[rustfmt::skip]
@@ -718,6 +782,11 @@ const ISSUING: &[Row] = &[
     ("prepare: one is prepared already", |w| { let _ = w.prepare(); prepare(w) },
         "10 codes | 10 | stored discard success replaced of pending; \
          stored prepare success of new pending leaving 10"),
+    ("prepare: one that was prepared is too old", |w| {
+        let _ = w.prepare();
+        w.now = 60 * MINUTE;
+        prepare(w)
+    }, "10 codes | 10 | stored prepare success of new pending leaving 10"),
     ("prepare: erased", |w| { w.erase(); prepare(w) }, "erased | 0 | "),
     ("prepare: switched off", |w| { w.switch_off(); prepare(w) },
         "denied switched_off | 0 | offered prepare failure switched_off"),
@@ -760,6 +829,11 @@ const ISSUING: &[Row] = &[
     ("issue_override: in place of a used one", |w| {
         let typed = w.issue_override();
         w.redeem(&typed);
+        override_by_admin(w)
+    }, "a code, notice OverrideIssued | 1 | stored issue_override success of new override"),
+    ("issue_override: in place of an expired one", |w| {
+        w.issue_override();
+        w.now = 60 * MINUTE;
         override_by_admin(w)
     }, "a code, notice OverrideIssued | 1 | stored issue_override success of new override"),
     ("issue_override: erased", |w| { w.erase(); override_by_admin(w) }, "erased | 0 | "),
@@ -817,6 +891,11 @@ const ACTIVATING: &[Row<Prepared>] = &[
         "no such set | 0 | offered activate failure no_such_set of no set of hers"),
     ("too old", |w| { w.now = 60 * MINUTE; w.prepare() },
         "no such set | 0 | offered activate failure no_such_set of pending"),
+    ("under a key that is not known any more", |w| {
+        let sheet = w.prepare();
+        w.set_key("b", 7);
+        sheet
+    }, "no such set | 0 | offered activate failure no_such_set of pending"),
     ("void", |w| { let sheet = w.prepare(); w.void(); sheet },
         "no such set | 0 | offered activate failure no_such_set of pending"),
     ("erased", |w| { let sheet = w.prepare(); w.erase(); sheet },
@@ -844,12 +923,6 @@ const CONFIRMING: &[Row<Typed>] = &[
         "wrong confirmation | 1 | offered activate failure wrong of pending"),
     ("damaged slot", |w, sheet| { w.damage_slot_3(); code(sheet, 3) },
         "wrong confirmation | 1 | offered activate failure malformed of pending"),
-    ("unknown key", |w, sheet| { w.rename_the_key(); code(sheet, 1) },
-        "wrong confirmation | 1 | offered activate failure unknown_key of pending"),
-    ("cost over the ceiling", |w, sheet| {
-        w.tamper("m=8,t=1", "m=1048576,t=1");
-        code(sheet, 1)
-    }, "wrong confirmation | 1 | offered activate failure cost_above_ceiling of pending"),
     ("not the shape of a code", |_, _| "x".to_owned(),
         "not a code | 0 | offered activate failure not_a_code_shape"),
     ("no room in the pool", |w, sheet| { w.fill_the_pool(); code(sheet, 1) },
@@ -859,8 +932,9 @@ const CONFIRMING: &[Row<Typed>] = &[
 fn revoke_all(w: &mut World, reason: RevokeReason) -> String {
     w.begin();
     let revoked = block_on(w.codes.revoke_all(&alice(), reason, &w.cx()));
-    w.told(revoked, |notice| {
-        format!("done{}", w.notice(notice.as_ref()))
+    w.told(revoked, |notice| match notice {
+        Some(notice) => format!("done{}", w.notice(Some(&notice))),
+        None => "nothing".to_owned(),
     })
 }
 
@@ -870,20 +944,29 @@ fn act<T>(w: &mut World, run: impl Fn(&Codes, &Context) -> Result<T, Error>) -> 
     w.told(run(&w.codes, &w.cx()), |_| "done".to_owned())
 }
 
+/// An operation that may find nothing to do.
+fn try_to(w: &mut World, run: impl Fn(&Codes, &Context) -> Result<Effect, Error>) -> String {
+    w.begin();
+    w.told(run(&w.codes, &w.cx()), |effect| match effect {
+        Effect::Done => "done".to_owned(),
+        Effect::Nothing => "nothing".to_owned(),
+    })
+}
+
 fn revoke_override(w: &mut World) -> String {
-    act(w, |codes, cx| block_on(codes.revoke_override(&alice(), cx)))
+    try_to(w, |codes, cx| block_on(codes.revoke_override(&alice(), cx)))
 }
 
 fn discard(w: &mut World, set: SetId) -> String {
-    act(w, |codes, cx| block_on(codes.discard(&alice(), set, cx)))
+    try_to(w, |codes, cx| block_on(codes.discard(&alice(), set, cx)))
 }
 
 fn unlock(w: &mut World) -> String {
-    act(w, |codes, cx| block_on(codes.unlock(&alice(), cx)))
+    try_to(w, |codes, cx| block_on(codes.unlock(&alice(), cx)))
 }
 
 fn erase(w: &mut World) -> String {
-    act(w, |codes, cx| block_on(codes.erase(&alice(), cx)))
+    try_to(w, |codes, cx| block_on(codes.erase(&alice(), cx)))
 }
 
 fn status(w: &mut World) -> String {
@@ -904,6 +987,10 @@ fn usage(w: &mut World) -> String {
     let day = midnight(from)..midnight(to);
     let windows = Windows::new(day.clone(), day, &[midnight(from), midnight(to)]).unwrap();
     act(w, |codes, cx| block_on(codes.usage(windows.clone(), cx)))
+}
+
+fn schemes(w: &mut World) -> String {
+    act(w, |codes, cx| block_on(codes.schemes(cx)))
 }
 
 fn purge(w: &mut World) -> String {
@@ -949,7 +1036,14 @@ const OTHERS: &[Row] = &[
         let _ = w.prepare();
         revoke_all(w, RevokeReason::UserRequest)
     }, "done, notice Revoked | 0 | stored revoke success user_request leaving 0"),
-    ("revoke_all: nothing", |w| revoke_all(w, RevokeReason::UserRequest), "done | 0 | "),
+    ("revoke_all: nothing", |w| revoke_all(w, RevokeReason::UserRequest), "nothing | 0 | "),
+    ("revoke_all: only what is past its time or used", |w| {
+        let _ = w.prepare();
+        let typed = w.issue_override();
+        w.redeem(&typed);
+        w.now = 60 * MINUTE;
+        revoke_all(w, RevokeReason::UserRequest)
+    }, "nothing | 0 | "),
     ("revoke_all: denied", |w| { w.by(bob()); revoke_all(w, RevokeReason::UserRequest) },
         "denied not_administrator | 0 | offered revoke failure not_administrator"),
     ("revoke_override", |w| { w.issue_override(); revoke_override(w) },
@@ -959,22 +1053,39 @@ const OTHERS: &[Row] = &[
         w.tamper("$argon2id", "$junk");
         revoke_override(w)
     }, "done | 0 | stored revoke_override success"),
-    ("revoke_override: nothing", revoke_override, "done | 0 | "),
+    ("revoke_override: nothing", revoke_override, "nothing | 0 | "),
+    ("revoke_override: used", |w| {
+        let typed = w.issue_override();
+        w.redeem(&typed);
+        revoke_override(w)
+    }, "nothing | 0 | "),
+    ("revoke_override: expired", |w| {
+        w.issue_override();
+        w.now = 60 * MINUTE;
+        revoke_override(w)
+    }, "nothing | 0 | "),
     ("revoke_override: denied", |w| { w.by(bob()); revoke_override(w) },
         "denied not_administrator | 0 | offered revoke_override failure not_administrator"),
     ("discard", |w| { let set = w.prepare().id(); discard(w, set) },
         "done | 0 | stored discard success of pending"),
-    ("discard: nothing", |w| discard(w, SetId::from_bytes([9; 16])), "done | 0 | "),
+    ("discard: nothing", |w| discard(w, SetId::from_bytes([9; 16])), "nothing | 0 | "),
+    ("discard: active already", |w| { let set = w.issue().id(); discard(w, set) },
+        "nothing | 0 | "),
+    ("discard: too old", |w| {
+        let set = w.prepare().id();
+        w.now = 60 * MINUTE;
+        discard(w, set)
+    }, "nothing | 0 | "),
     ("discard: denied", |w| { w.by(bob()); let set = w.prepare().id(); discard(w, set) },
         "denied only_own | 0 | offered discard failure only_own"),
     ("unlock", |w| { let _ = w.issue(); w.guess(1); w.by(admin()); unlock(w) },
         "done | 0 | stored unlock success"),
-    ("unlock: nothing", |w| { w.by(admin()); unlock(w) }, "done | 0 | "),
+    ("unlock: nothing", |w| { w.by(admin()); unlock(w) }, "nothing | 0 | "),
     ("unlock: oneself", unlock, "denied not_oneself | 0 | offered unlock failure not_oneself"),
     ("unlock: denied", |w| { w.by(bob()); unlock(w) },
         "denied not_administrator | 0 | offered unlock failure not_administrator"),
     ("erase", |w| { let _ = w.issue(); erase(w) }, "done | 0 | stored erase success"),
-    ("erase: erased", |w| { w.erase(); erase(w) }, "done | 0 | "),
+    ("erase: erased", |w| { w.erase(); erase(w) }, "nothing | 0 | "),
     ("erase: denied", |w| { w.by(bob()); erase(w) },
         "denied not_administrator | 0 | offered erase failure not_administrator"),
     ("status", |w| { let _ = w.issue(); status(w) }, "done | 0 | "),
@@ -985,6 +1096,9 @@ const OTHERS: &[Row] = &[
         "denied not_administrator | 0 | offered read_reports failure not_administrator for nobody"),
     ("usage", |w| { w.by(admin()); usage(w) }, "done | 0 | "),
     ("usage: denied", usage,
+        "denied not_administrator | 0 | offered read_reports failure not_administrator for nobody"),
+    ("schemes", |w| { w.by(admin()); schemes(w) }, "done | 0 | "),
+    ("schemes: denied", schemes,
         "denied not_administrator | 0 | offered read_reports failure not_administrator for nobody"),
     ("purge", |w| { w.by(admin()); purge(w) }, "done | 0 | "),
     ("purge: denied", purge,

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use backup_codes::rules::{Act, Judged, NewSet, Purge};
 use backup_codes::{
-    Attempt, AttemptId, AuditSink, BackupCodes, CodeRepository, Config, Context, Cost, Denial,
-    Error, Event, EventId, Expected, Format, Formats, Freshness, HashSalt, Hasher, Hashing,
-    JsonLines, KeyId, Keyring, Loaded, Matrix, MemoryAudit, MemoryRepository, Pepper, Put,
+    Acceptance, Attempt, AttemptId, AuditSink, BackupCodes, CodeRepository, Config, Context, Cost,
+    Denial, Effect, Error, Event, EventId, Expected, Format, Formats, Freshness, HashSalt, Hasher,
+    Hashing, JsonLines, KeyId, Keyring, Loaded, Matrix, MemoryAudit, MemoryRepository, Pepper, Put,
     PutError, PutOutcome, Record, Redeem, Revision, RevokeReason, SetId, SetSize, Settings,
     SharedSettings, StoredHash, Subject, Summary, Timestamp, UserId, Wording, generate, hash,
     rules, verify,
@@ -194,7 +194,9 @@ fn keyring() -> Keyring {
 }
 
 fn hasher() -> Hasher {
-    Hasher::new(keyring()).with_high_entropy_cost(Cost::LEAST)
+    Hasher::new(keyring())
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST)
 }
 
 fn config() -> Config {
@@ -275,7 +277,8 @@ fn life(kept: &Kept) -> Vec<String> {
     kept.debug(&SharedSettings::new(hour));
     let revoked = service.revoke_all(&alice, RevokeReason::Compromised, &cx);
     kept.debug(&block_on(revoked));
-    block_on(service.erase(&alice, &cx)).unwrap();
+    let effect = block_on(service.erase(&alice, &cx));
+    assert_eq!(effect.unwrap(), Effect::Done);
     let erased = block_on(service.issue(&alice, &cx)).unwrap_err();
     kept.error(&erased);
     let lines = JsonLines::new(Vec::new());
@@ -309,20 +312,19 @@ fn values(kept: &Kept) -> Vec<String> {
     kept.debug(&keyring());
     kept.debug(&Pepper::new(PEPPER).unwrap());
     let (context, config) = (Context::new(Timestamp::MIN), config());
+    let acceptance = Acceptance::new(&config, &hasher);
+    kept.debug(&acceptance);
     let act = Act {
         user: &user,
         context: &context,
         config: &config,
+        acceptance: &acceptance,
         low_threshold: 3,
         operation: id,
         revision: Revision::from_bytes([3; 16]),
     };
     kept.debug(&act);
-    let new = NewSet {
-        id: set,
-        format: Format::HIGH_ENTROPY,
-        hashes: vec![stored.clone()],
-    };
+    let new = NewSet::new(set, Format::HIGH_ENTROPY, vec![stored.clone()]).unwrap();
     kept.debug(&new);
     let issued = rules::issue(&Record::new(), new, &act).unwrap();
     kept.debug(&issued);

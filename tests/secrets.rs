@@ -60,7 +60,9 @@ fn codes_attempts_and_peppers_are_wiped() {
     SysRng.try_fill_bytes(&mut pepper).unwrap();
     let pepper_needle = disguised(&pepper[8..40]);
     let keyring = Keyring::new(KeyId::new("k").unwrap(), Pepper::new(pepper).unwrap());
-    let hasher = Hasher::new(keyring).with_high_entropy_cost(Cost::LEAST);
+    let hasher = Hasher::new(keyring)
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST);
     let codes = generate(Format::HIGH_ENTROPY, SetSize::new(2).unwrap(), &mut SysRng).unwrap();
     // The groups as they are shown, and the symbols without hyphens.
     let (shown, symbols) = {

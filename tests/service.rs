@@ -1,6 +1,11 @@
 //! The service as its users see it: each test is a promise of the documentation.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "support/checksum.rs"]
+mod checksum;
+
+use checksum::sum_again;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
@@ -13,12 +18,12 @@ use std::time::Duration;
 
 use backup_codes::{
     Activation, Actor, AuditSink, BackupCodes, Burn, Check, CodeRepository, Config, Context, Cost,
-    Delivery, Denial, Durability, Error, Event, EventId, EventKind, EventOutcome, Expected, Format,
-    Formats, Freshness, Hasher, Hashing, JsonLines, KeyId, Keyring, Level, Loaded, MemoryAudit,
-    MemoryRepository, NoticeKind, OnRoleLoss, Pepper, PoolSize, Put, PutError, PutOutcome, Reason,
-    Record, Redeem, Refusal, Reissue, ReissueRule, Revision, RevokeReason, SaveSettings, SetSize,
-    Settings, SettingsDraft, SharedSettings, Sheet, Subject, Summary, Switch, Timestamp,
-    UserFilter, UserId, UserOrder, UsersQuery, Windows, Wording,
+    Delivery, Denial, Durability, Effect, Error, Event, EventId, EventKind, EventOutcome, Expected,
+    Format, Formats, Freshness, Hasher, Hashing, JsonLines, KeyId, Keyring, Level, Loaded,
+    MemoryAudit, MemoryRepository, NoticeKind, OnRoleLoss, Pepper, PoolSize, Put, PutError,
+    PutOutcome, Reason, Record, Redeem, Refusal, Reissue, ReissueRule, Revision, RevokeReason,
+    SaveSettings, SetSize, Settings, SettingsDraft, SharedSettings, Sheet, Subject, Summary,
+    Switch, Timestamp, UserFilter, UserId, UserOrder, UsersQuery, Windows, Wording,
 };
 use pollster::block_on;
 
@@ -54,7 +59,9 @@ fn by_admin(after: Duration) -> Context {
 }
 
 fn cheap(keyring: Keyring) -> Hasher {
-    Hasher::new(keyring).with_high_entropy_cost(Cost::LEAST)
+    Hasher::new(keyring)
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST)
 }
 
 fn config() -> Config {
@@ -328,7 +335,8 @@ fn a_hundred_wrong_codes_in_a_row_disable_the_set_for_good() {
         Reason::Disabled
     );
     // Only an unlock or a new set ends it.
-    block_on(f.codes.unlock(&alice(), &by_admin(years))).unwrap();
+    let effect = block_on(f.codes.unlock(&alice(), &by_admin(years)));
+    assert_eq!(effect.unwrap(), Effect::Done);
     let _ = f.accepted(&code(&sheet, 1), years);
 }
 
@@ -448,7 +456,8 @@ fn only_a_right_code_an_unlock_or_a_new_set_clears_the_run() {
     .unwrap();
     assert_eq!(run(), 0);
     guess();
-    block_on(f.codes.unlock(&alice(), &by_admin(Duration::ZERO))).unwrap();
+    let effect = block_on(f.codes.unlock(&alice(), &by_admin(Duration::ZERO)));
+    assert_eq!(effect.unwrap(), Effect::Done);
     assert_eq!(run(), 0);
 }
 
@@ -529,8 +538,10 @@ fn a_prepared_set_is_dropped_by_hand_or_after_an_hour() {
         block_on(f.codes.activate(&alice(), sheet.id(), &own(after))).unwrap()
     };
     let sheet = prepare();
-    block_on(f.codes.discard(&alice(), sheet.id(), &own(Duration::ZERO))).unwrap();
-    block_on(f.codes.discard(&alice(), sheet.id(), &own(Duration::ZERO))).unwrap();
+    let effect = block_on(f.codes.discard(&alice(), sheet.id(), &own(Duration::ZERO)));
+    assert_eq!(effect.unwrap(), Effect::Done);
+    let effect = block_on(f.codes.discard(&alice(), sheet.id(), &own(Duration::ZERO)));
+    assert_eq!(effect.unwrap(), Effect::Nothing);
     assert_eq!(activate(&sheet, Duration::ZERO), Activation::NoSuchSet);
     let sheet = prepare();
     assert_eq!(activate(&sheet, 60 * MINUTE), Activation::NoSuchSet);
@@ -681,13 +692,11 @@ fn codes_do_not_outlive_the_factor_and_do_not_come_back_with_it() {
         Some(NoticeKind::Revoked)
     );
     assert_eq!(revoke(), None, "twice is fine");
-    for typed in [
-        code(&sheet, 1),
-        code(&pending, 1),
-        over.expose().to_string(),
-    ] {
+    for typed in [code(&sheet, 1), code(&pending, 1)] {
         assert_eq!(f.refused(&typed, Duration::ZERO).reason(), Reason::NoCodes);
     }
+    let refusal = f.refused(&over.expose(), Duration::ZERO);
+    assert_eq!(refusal.reason(), Reason::NoOverride);
     let activated = block_on(
         f.codes
             .activate(&alice(), pending.id(), &own(Duration::ZERO)),
@@ -793,8 +802,10 @@ fn an_override_works_while_the_set_is_locked_or_disabled_and_once() {
         Reason::Disabled
     );
     assert_eq!(f.refused(&over.expose(), MINUTE).reason(), Reason::Disabled);
-    block_on(f.codes.unlock(&alice(), &by_admin(MINUTE))).unwrap();
-    assert_eq!(f.refused(&over.expose(), MINUTE).reason(), Reason::Used);
+    let effect = block_on(f.codes.unlock(&alice(), &by_admin(MINUTE)));
+    assert_eq!(effect.unwrap(), Effect::Done);
+    let refusal = f.refused(&over.expose(), MINUTE);
+    assert_eq!(refusal.reason(), Reason::NoOverride);
     let _ = f.accepted(&code(&sheet, 1), MINUTE);
 }
 
@@ -819,11 +830,12 @@ fn an_override_expires_is_revocable_and_has_a_run_of_its_own() {
         assert_eq!(refusal.reason(), Reason::Expired);
     }
     let over = issue();
-    block_on(f.codes.revoke_override(&alice(), &by_admin(Duration::ZERO))).unwrap();
-    assert_eq!(
-        f.refused(&over.expose(), Duration::ZERO).reason(),
-        Reason::Wrong
-    );
+    let effect = block_on(f.codes.revoke_override(&alice(), &by_admin(Duration::ZERO)));
+    assert_eq!(effect.unwrap(), Effect::Done);
+    for _ in 0..20 {
+        let refusal = f.refused(&over.expose(), Duration::ZERO);
+        assert_eq!(refusal.reason(), Reason::NoOverride);
+    }
     let first = issue();
     let second = issue();
     for left in (0..10).rev() {
@@ -833,12 +845,10 @@ fn an_override_expires_is_revocable_and_has_a_run_of_its_own() {
         );
     }
     // After ten the override is revoked, and the sheet is not touched by it.
-    assert_eq!(
-        f.refused(&second.expose(), Duration::ZERO).reason(),
-        Reason::Wrong
-    );
+    let refusal = f.refused(&second.expose(), Duration::ZERO);
+    assert_eq!(refusal.reason(), Reason::NoOverride);
     let status = block_on(f.codes.status(&alice(), &own(Duration::ZERO))).unwrap();
-    assert_eq!((status.override_until, status.wrong_in_a_row), (None, 2));
+    assert_eq!((status.override_until, status.wrong_in_a_row), (None, 0));
     let _ = f.accepted(&code(&sheet, 1), Duration::ZERO);
 }
 
@@ -927,17 +937,16 @@ fn nobody_acts_for_others_without_the_role_and_nothing_without_an_actor() {
     let bob = subject("bob", "staff");
     let cx = Context::new(at(Duration::ZERO)).by(&bob);
     let denied = |result: Result<(), Error>| matches!(result, Err(Error::Denied(_)));
-    assert!(denied(block_on(f.codes.unlock(&alice(), &cx))));
-    assert!(denied(block_on(f.codes.erase(&alice(), &cx))));
+    assert!(denied(block_on(f.codes.unlock(&alice(), &cx)).map(drop)));
+    assert!(denied(block_on(f.codes.erase(&alice(), &cx)).map(drop)));
     assert!(denied(block_on(f.codes.status(&alice(), &cx)).map(drop)));
     assert!(denied(
         block_on(f.codes.users(UsersQuery::new(cx.now()), &cx)).map(drop)
     ));
     assert!(denied(block_on(f.codes.may_read_reports(&cx))));
     assert!(block_on(f.codes.may_read_reports(&by_admin(Duration::ZERO))).is_ok());
-    assert!(denied(block_on(
-        f.codes.unlock(&admin(), &by_admin(Duration::ZERO))
-    )));
+    let own = block_on(f.codes.unlock(&admin(), &by_admin(Duration::ZERO)));
+    assert!(denied(own.map(drop)));
     for actor in [
         Context::new(at(Duration::ZERO)),
         cx,
@@ -1073,7 +1082,8 @@ fn a_damaged_override_or_a_slot_without_a_number_is_not_counted_against_the_shee
     }
     let status = block_on(f.codes.status(&alice(), &own(Duration::ZERO))).unwrap();
     assert_eq!((status.wrong_in_a_row, status.damaged), (0, 2));
-    block_on(f.codes.revoke_override(&alice(), &by_admin(Duration::ZERO))).unwrap();
+    let effect = block_on(f.codes.revoke_override(&alice(), &by_admin(Duration::ZERO)));
+    assert_eq!(effect.unwrap(), Effect::Done);
     assert_eq!(f.accepted(&code(&sheet, 4), Duration::ZERO).remaining(), 8);
 }
 
@@ -1157,7 +1167,8 @@ fn activating_a_set_voids_an_older_override() {
     )
     .unwrap();
     let _ = f.issue(&alice(), MINUTE);
-    assert_eq!(f.refused(&over.expose(), MINUTE).reason(), Reason::Wrong);
+    let refusal = f.refused(&over.expose(), MINUTE);
+    assert_eq!(refusal.reason(), Reason::NoOverride);
     let revoked = |event: &Event| {
         event.kind == EventKind::RevokeOverride && event.reason == Some(Reason::Replaced)
     };
@@ -1178,11 +1189,8 @@ fn a_damaged_record_does_not_keep_later_ones_from_being_purged() {
     f.tamper(|_| "garbage".to_owned());
     let bob = subject("bob", "staff");
     let _ = f.issue(&bob, Duration::ZERO);
-    block_on(
-        f.codes
-            .erase(&bob, &Context::new(at(Duration::ZERO)).by(&bob)),
-    )
-    .unwrap();
+    let cx = Context::new(at(Duration::ZERO)).by(&bob);
+    assert_eq!(block_on(f.codes.erase(&bob, &cx)).unwrap(), Effect::Done);
     let purged = block_on(f.codes.purge(&by_admin(Duration::from_secs(31 * 86_400)))).unwrap();
     assert_eq!((purged.removed, purged.unreadable), (1, 1));
     assert_eq!(
@@ -1276,7 +1284,7 @@ fn rotating_the_pepper_keeps_printed_codes() {
     assert_eq!(redeem(keyring(key("new", 2)), 2), Some(Reason::UnknownKey));
     assert_eq!(
         redeem(keyring(key("old", 3)), 3),
-        Some(Reason::Wrong),
+        Some(Reason::KeyMismatch),
         "another key, same name"
     );
     assert_eq!(
@@ -1325,14 +1333,15 @@ fn a_hash_moved_to_another_user_slot_or_set_verifies_nothing() {
         f.refused(&code(&bobs, 1), Duration::ZERO).reason(),
         Reason::Wrong
     );
-    // Slots 1 and 2 exchanged, and a set id changed.
+    // Slots 1 and 2 exchanged, and a set id changed, by somebody who knows how to sum.
     let g = fixture();
     let own_sheet = g.issue(&alice(), Duration::ZERO);
     g.tamper(|record| {
-        record
+        let exchanged = record
             .replacen("\"slot\":1,", "\"slot\":99,", 1)
             .replacen("\"slot\":2,", "\"slot\":1,", 1)
-            .replacen("\"slot\":99,", "\"slot\":2,", 1)
+            .replacen("\"slot\":99,", "\"slot\":2,", 1);
+        sum_again(&exchanged)
     });
     for slot in [1, 2] {
         assert_eq!(
@@ -1341,14 +1350,16 @@ fn a_hash_moved_to_another_user_slot_or_set_verifies_nothing() {
         );
     }
     let _ = g.accepted(&code(&own_sheet, 3), Duration::ZERO);
-    g.tamper(|record| record.replacen("\"crockford-26\"", "\"crockford-25\"", 1));
+    g.tamper(|record| sum_again(&record.replacen("\"crockford-26,", "\"crockford-25,", 1)));
     assert_eq!(
         g.refused(&code(&own_sheet, 4), Duration::ZERO).reason(),
-        Reason::Wrong,
+        Reason::FormatNotAccepted,
         "format"
     );
-    g.tamper(|record| record.replacen("\"crockford-25\"", "\"crockford-26\"", 1));
-    g.tamper(|record| record.replace(&own_sheet.id().to_string(), &sheet.id().to_string()));
+    g.tamper(|record| sum_again(&record.replacen("\"crockford-25,", "\"crockford-26,", 1)));
+    g.tamper(|record| {
+        sum_again(&record.replace(&own_sheet.id().to_string(), &sheet.id().to_string()))
+    });
     assert_eq!(
         g.refused(&code(&own_sheet, 4), Duration::ZERO).reason(),
         Reason::Wrong
@@ -1359,13 +1370,13 @@ fn a_hash_moved_to_another_user_slot_or_set_verifies_nothing() {
 fn a_row_that_is_too_costly_or_too_cheap_is_not_evaluated() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    f.tamper(|record| record.replacen("m=8,t=1", "m=47104,t=3", 1));
+    f.tamper(|record| sum_again(&record.replace("m=8,t=1", "m=47104,t=3")));
     assert_eq!(
         f.refused(&code(&sheet, 1), Duration::ZERO).reason(),
         Reason::CostAboveCeiling,
         "passes count too"
     );
-    f.tamper(|record| record.replacen("m=47104,t=3", "m=1048576,t=1", 1));
+    f.tamper(|record| sum_again(&record.replace("m=47104,t=3", "m=1048576,t=1")));
     assert_eq!(
         f.refused(&code(&sheet, 1), Duration::ZERO).reason(),
         Reason::CostAboveCeiling
@@ -1373,10 +1384,17 @@ fn a_row_that_is_too_costly_or_too_cheap_is_not_evaluated() {
     // A standard code whose row claims the cheap cost of the long ones.
     let standard = fixture_with(Config::default(), Settings::default(), inline());
     let sheet = standard.issue(&alice(), Duration::ZERO);
-    standard.tamper(|record| record.replacen("m=19456,t=2,", "m=8,t=1,", 1));
+    let written = standard.load().record;
+    standard.tamper(|record| sum_again(&record.replace("m=19456,t=2", "m=8,t=1")));
     assert_eq!(
         standard.refused(&code(&sheet, 1), Duration::ZERO).reason(),
         Reason::CostBelowFloor
+    );
+    // In one row only: it is not a code of this set.
+    standard.tamper(|_| sum_again(&written.replacen("m=19456,t=2,p", "m=8,t=1,p", 1)));
+    assert_eq!(
+        standard.refused(&code(&sheet, 1), Duration::ZERO).reason(),
+        Reason::Malformed
     );
     let _ = standard.accepted(&code(&sheet, 2), Duration::ZERO);
 }
@@ -1733,7 +1751,8 @@ fn a_months_figure_never_falls() {
         (8, 0),
         "a revocation"
     );
-    block_on(f.codes.erase(&alice(), &own(MINUTE))).unwrap();
+    let effect = block_on(f.codes.erase(&alice(), &own(MINUTE)));
+    assert_eq!(effect.unwrap(), Effect::Done);
     assert_eq!(
         figures().used_this_month,
         0,
@@ -1802,8 +1821,10 @@ fn an_erased_user_leaves_no_personal_data_and_cannot_be_brought_back_by_a_late_w
     let sheet = f.issue(&alice(), Duration::ZERO);
     let _ = f.accepted(&code(&sheet, 1), Duration::ZERO);
     let stale = f.load();
-    block_on(f.codes.erase(&alice(), &own(Duration::ZERO))).unwrap();
-    block_on(f.codes.erase(&alice(), &own(Duration::ZERO))).unwrap();
+    let effect = block_on(f.codes.erase(&alice(), &own(Duration::ZERO)));
+    assert_eq!(effect.unwrap(), Effect::Done);
+    let effect = block_on(f.codes.erase(&alice(), &own(Duration::ZERO)));
+    assert_eq!(effect.unwrap(), Effect::Nothing);
     let tombstone = f.load();
     for gone in ["alice", "phc", "used", "uses", &sheet.id().to_string()] {
         assert!(
@@ -1862,12 +1883,10 @@ fn purging_forgets_old_uses_sets_never_activated_and_overrides_past_their_end() 
             .trimmed,
         0
     );
-    assert_eq!(
-        block_on(f.codes.purge(&by_admin(years))).unwrap().trimmed,
-        1
-    );
+    let forced = block_on(f.codes.force_purge(&by_admin(years)));
+    assert_eq!(forced.unwrap().trimmed, 1);
     let record = f.load().record;
-    for gone in ["uses", "pending", "override"] {
+    for gone in ["uses", "prepared", "override"] {
         assert!(
             !record.contains(&format!("\"{gone}\"")),
             "{gone} in {record}"

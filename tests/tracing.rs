@@ -49,7 +49,7 @@ fn a_hostile_user_id_and_agent_cannot_forge_a_line() {
     let codes = BackupCodes::new(
         MemoryRepository::new(),
         Settings::default(),
-        Hashing::inline(Hasher::new(Keyring::without_pepper())),
+        Hashing::inline(Hasher::new(Keyring::without_pepper()).unwrap()),
     )
     .with_audit(TracingAudit);
     tracing::subscriber::with_default(lines.clone(), || {

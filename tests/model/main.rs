@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use backup_codes::{
     Activation, AuditSink, BackupCodes, Burn, Check, CodeRepository, Config, Confirmation, Context,
-    Cost, Durability, Error, Event, EventActor, Format, Formats, Freshness, Hasher, Hashing,
-    Keyring, Loaded, MemoryRepository, NotACode, Notice, OnRoleLoss, Reason, Record, Redeem,
-    Refusal, ReissueRule, RevokeReason, SaveSettings, SetId, SetSize, Settings, SharedSettings,
-    Status, Subject, Switch, Timestamp, UserId, Windows,
+    Cost, Durability, Effect, Error, Event, EventActor, Format, Formats, Freshness, Hasher,
+    Hashing, Keyring, Loaded, MemoryRepository, NotACode, Notice, OnRoleLoss, Reason, Record,
+    Redeem, Refusal, ReissueRule, RevokeReason, SaveSettings, SetId, SetSize, Settings,
+    SharedSettings, Status, Subject, Switch, Timestamp, UserId, Windows,
 };
 use pollster::block_on;
 use proptest::prelude::*;
@@ -58,13 +58,13 @@ const REACHED: &[(&str, &str)] = &[
         "Redeem",
         "Ok+NotNeeded Ok+Required Low+Suggested Low+Required Exhausted+Required Override \
          Override/locked Override/disabled wrong wrong+Locked wrong+Disabled locked disabled \
-         used burned no_codes expired void Shape Typo no_actor only_own role_not_permitted \
+         used burned no_codes no_override expired void Shape Typo no_actor only_own role_not_permitted \
          settings_unreadable switched_off",
     ),
     (
         "Check",
         "Valid Override Override/locked Override/disabled wrong wrong+Locked wrong+Disabled \
-         locked disabled used burned no_codes expired void Shape Typo no_actor only_own \
+         locked disabled used burned no_codes no_override expired void Shape Typo no_actor only_own \
          role_not_permitted settings_unreadable switched_off",
     ),
     (
@@ -99,6 +99,10 @@ const REACHED: &[(&str, &str)] = &[
     ),
     (
         "Purge",
+        "Nothing Trimmed Removed Both ClockAhead no_actor not_administrator settings_unreadable",
+    ),
+    (
+        "ForcePurge",
         "Nothing Trimmed Removed Both no_actor not_administrator settings_unreadable",
     ),
     (
@@ -150,6 +154,7 @@ enum What {
     Erase,
     ReadStatus,
     Purge,
+    ForcePurge,
     Save(Saved),
 }
 
@@ -238,6 +243,7 @@ fn any_steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(What::Revoke(RevokeReason::Administrative)),
         1 => Just(What::Erase),
         2 => Just(What::Purge),
+        1 => Just(What::ForcePurge),
         1 => Just(What::ReadStatus),
         3 => saved.prop_map(|(on, permitted, loss_stops)| {
             What::Save(Saved { on, permitted, loss_stops })
@@ -380,7 +386,9 @@ const STRANGERS: usize = 0;
 impl World {
     fn new(rules: &Rules) -> Self {
         let (store, heard) = (MemoryRepository::new(), Heard::default());
-        let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+        let hasher = Hasher::new(Keyring::without_pepper())
+            .unwrap()
+            .with_high_entropy_cost(Cost::LEAST);
         let hashing = Hashing::inline(hasher);
         let settings = SharedSettings::new(Duration::from_millis(SETTINGS_AGE.unsigned_abs()));
         let subject =
@@ -501,6 +509,7 @@ impl World {
             What::Erase => Deed::Erase,
             What::ReadStatus => Deed::ReadStatus,
             What::Purge => Deed::Purge,
+            What::ForcePurge => Deed::ForcePurge,
             What::Save(saved) => Deed::Save(*saved),
         };
         (deed, String::new())
@@ -543,10 +552,7 @@ impl World {
                 let outcome = block_on(codes.activate_confirmed(&subject, set, typed, context))?;
                 self.activation(outcome, user)
             }
-            Deed::Discard(paper) => {
-                block_on(codes.discard(&subject, set(paper), context))?;
-                Answer::Done
-            }
+            Deed::Discard(paper) => effect(block_on(codes.discard(&subject, set(paper), context))?),
             Deed::Redeem(_) => match block_on(codes.redeem(&subject, typed, context))? {
                 Redeem::Accepted(receipt) => Answer::Accepted {
                     slot: receipt.slot(),
@@ -579,29 +585,23 @@ impl World {
                 self.papers.push(printed(id, [(0, issued.expose())]));
                 Answer::Owed(self.owed(issued.notice(), user))
             }
-            Deed::RevokeOverride => {
-                block_on(codes.revoke_override(&subject, context))?;
-                Answer::Done
-            }
+            Deed::RevokeOverride => effect(block_on(codes.revoke_override(&subject, context))?),
             Deed::Revoke(reason) => match block_on(codes.revoke_all(&subject, *reason, context))? {
                 Some(notice) => Answer::Owed(self.owed(&notice, user)),
-                None => Answer::Done,
+                None => Answer::Nothing,
             },
-            Deed::Unlock => {
-                block_on(codes.unlock(&subject, context))?;
-                Answer::Done
-            }
-            Deed::Erase => {
-                block_on(codes.erase(&subject, context))?;
-                Answer::Done
-            }
+            Deed::Unlock => effect(block_on(codes.unlock(&subject, context))?),
+            Deed::Erase => effect(block_on(codes.erase(&subject, context))?),
             Deed::ReadStatus => {
                 let seen = block_on(codes.status(&subject, context))?;
                 assert_eq!(self.view(&seen), self.status(user));
                 Answer::Done
             }
-            Deed::Purge => {
-                let purged = block_on(codes.purge(context))?;
+            Deed::Purge | Deed::ForcePurge => {
+                let purged = match deed {
+                    Deed::Purge => block_on(codes.purge(context))?,
+                    _ => block_on(codes.force_purge(context))?,
+                };
                 assert_eq!(purged.unreadable, 0);
                 Answer::Purged {
                     trimmed: purged.trimmed,
@@ -781,6 +781,13 @@ fn settings(saved: Saved) -> Settings {
     settings
 }
 
+fn effect(effect: Effect) -> Answer {
+    match effect {
+        Effect::Done => Answer::Done,
+        Effect::Nothing => Answer::Nothing,
+    }
+}
+
 fn printed<S: std::ops::Deref<Target = String>>(
     id: SetId,
     codes: impl IntoIterator<Item = (u8, S)>,
@@ -890,11 +897,12 @@ fn run(rules: Rules, steps: &[Step], reached: &RefCell<BTreeSet<(String, String)
                     Err(Error::Denied(denial)) => Answer::Denied(denial),
                     Err(Error::Erased(_)) => Answer::Erased,
                     Err(Error::OverrideLifetime { .. }) => Answer::OverrideLifetime,
+                    Err(Error::ClockAhead { .. }) => Answer::ClockAhead,
                     Err(error) => panic!("{error}"),
                 };
                 let (stored, offered) = world.events();
                 for event in stored.iter().chain(&offered) {
-                    let anybody = matches!(deed, Deed::Purge | Deed::Save(_));
+                    let anybody = matches!(deed, Deed::Purge | Deed::ForcePurge | Deed::Save(_));
                     let subject = (!anybody).then(|| world.users[*user].id().clone());
                     assert_eq!((event.at, &event.actor), (at(world.now), &actor));
                     assert_eq!(event.subject, subject);
@@ -910,7 +918,7 @@ fn run(rules: Rules, steps: &[Step], reached: &RefCell<BTreeSet<(String, String)
                 let before = reference.users[*user].status(world.now, &reference.rules);
                 let expected = reference.step(&deed, *who, *user, world.now, new);
                 assert_eq!(seen, expected, "{who:?} {deed:?}");
-                if !matches!(deed, Deed::Purge) {
+                if !matches!(deed, Deed::Purge | Deed::ForcePurge) {
                     assert_eq!(world.stored(1 - user), theirs, "another user was touched");
                     let changed = !stored.is_empty() && !matches!(deed, Deed::Save(_));
                     assert_eq!(

@@ -167,7 +167,9 @@ impl Rules {
                 need(!own, Denial::NotOneself)?;
                 need(administers, Denial::NotAdministrator)
             }
-            Deed::Purge | Deed::Save(_) => need(administers, Denial::NotAdministrator),
+            Deed::Purge | Deed::ForcePurge | Deed::Save(_) => {
+                need(administers, Denial::NotAdministrator)
+            }
         }
     }
 }
@@ -185,7 +187,7 @@ fn kind(deed: &Deed) -> EventKind {
         Deed::RevokeOverride => EventKind::RevokeOverride,
         Deed::Revoke(_) => EventKind::Revoke,
         Deed::Unlock => EventKind::Unlock,
-        Deed::Erase | Deed::Purge => EventKind::Erase,
+        Deed::Erase | Deed::Purge | Deed::ForcePurge => EventKind::Erase,
         Deed::ReadStatus => EventKind::ReadStatus,
         Deed::Save(_) => EventKind::SaveSettings,
     }
@@ -227,7 +229,17 @@ impl Reference {
         }
         let Self { rules, users } = self;
         match deed {
-            Deed::Purge => {
+            // A clock so far ahead of everything that ever happened is not believed.
+            Deed::Purge
+                if users
+                    .iter()
+                    .filter_map(User::newest)
+                    .max()
+                    .is_some_and(|newest| now - newest > KEEP_USES) =>
+            {
+                return unwritten(Answer::ClockAhead, vec![]);
+            }
+            Deed::Purge | Deed::ForcePurge => {
                 let removed = users
                     .iter_mut()
                     .map(|user| usize::from(user.bury(now)))
@@ -250,7 +262,7 @@ impl Reference {
 
 impl User {
     fn step(&mut self, deed: &Deed, now: i64, new: usize, rules: &Rules) -> Outcome {
-        let nothing = || unwritten(Answer::Done, vec![]);
+        let nothing = || unwritten(Answer::Nothing, vec![]);
         let fresh = Sheet {
             paper: new,
             prepared_at: now,
@@ -269,7 +281,8 @@ impl User {
 
             Deed::Prepare => {
                 let old = self.pending.replace(fresh);
-                let dropped = old.map(|old| {
+                let dropped = old.filter(|old| rules.can_be_activated(old, now));
+                let dropped = dropped.map(|old| {
                     yes(EventKind::Discard)
                         .because(Reason::Replaced)
                         .of(old.paper)
@@ -303,7 +316,7 @@ impl User {
                 self.put_in_force(sheet, vec![], now, rules)
             }
             Deed::Discard(paper) => match self.pending.take() {
-                Some(sheet) if sheet.paper == *paper => {
+                Some(sheet) if sheet.paper == *paper && rules.can_be_activated(&sheet, now) => {
                     written(Answer::Done, vec![yes(EventKind::Discard).of(*paper)])
                 }
                 other => {
@@ -349,7 +362,7 @@ impl User {
                 unwritten(Answer::OverrideLifetime, vec![])
             }
             Deed::IssueOverride { minutes } => {
-                let replaced = self.void_override();
+                let replaced = self.void_override(now, rules);
                 self.over = Some(Override {
                     paper: new,
                     issued_at: now,
@@ -365,18 +378,21 @@ impl User {
                     told.collect(),
                 )
             }
-            Deed::RevokeOverride => match self.over.take() {
-                Some(over) => written(
-                    Answer::Done,
-                    vec![yes(EventKind::RevokeOverride).of(over.paper)],
-                ),
+            Deed::RevokeOverride => match self.unused_override(now, rules) {
+                Some(paper) => {
+                    self.over = None;
+                    written(Answer::Done, vec![yes(EventKind::RevokeOverride).of(paper)])
+                }
                 None => nothing(),
             },
 
-            // Sheets and override go, in or out of their time. The throttle stays: revoking is no
-            // way around it.
+            // All that could still be used goes, and an active sheet in any case. The throttle
+            // stays: revoking is no way around it.
             Deed::Revoke(reason) => {
-                if self.active.is_none() && self.pending.is_none() && self.over.is_none() {
+                let pending = self.pending.as_ref();
+                let pending = pending.filter(|sheet| rules.can_be_activated(sheet, now));
+                let over = self.unused_override(now, rules);
+                if self.active.is_none() && pending.is_none() && over.is_none() {
                     return nothing();
                 }
                 let owed = Owed {
@@ -406,7 +422,7 @@ impl User {
                 };
                 written(Answer::Done, vec![yes(EventKind::Erase)])
             }
-            Deed::ReadStatus => nothing(),
+            Deed::ReadStatus => unwritten(Answer::Done, vec![]),
             _ => unreachable!("done before"),
         }
     }
@@ -432,25 +448,38 @@ impl User {
         };
         told.push(activated);
         let dropped = self.pending.take();
+        let dropped = dropped.filter(|old| rules.can_be_activated(old, now));
         told.extend(dropped.map(|old| {
             yes(EventKind::Discard)
                 .because(Reason::Replaced)
                 .of(old.paper)
         }));
-        told.extend(self.void_override());
+        told.extend(self.void_override(now, rules));
         self.clear_run();
-        self.forget_uses(now);
         written(Answer::Owed(rules.notice(notice, self, now)), told)
     }
 
-    /// Takes an override away for a newer code; told unless it was used up.
-    fn void_override(&mut self) -> Option<Told> {
-        let unused = self.over.take().filter(|over| !over.used)?;
+    /// The paper of an override that would be accepted.
+    fn unused_override(&self, now: i64, rules: &Rules) -> Option<usize> {
+        let over = self.over.as_ref()?;
+        (!over.used && rules.counts(over, now)).then_some(over.paper)
+    }
+
+    /// Takes an override away for a newer code; told where it could still be used.
+    fn void_override(&mut self, now: i64, rules: &Rules) -> Option<Told> {
+        let unused = self.unused_override(now, rules);
+        self.over = None;
         Some(
             yes(EventKind::RevokeOverride)
                 .because(Reason::Replaced)
-                .of(unused.paper),
+                .of(unused?),
         )
+    }
+
+    /// The latest use or activation that is known.
+    fn newest(&self) -> Option<i64> {
+        let activated = self.active.as_ref().map(|sheet| sheet.activated_at);
+        self.last_used_at.max(activated)
     }
 
     fn clear_run(&mut self) {
@@ -478,23 +507,25 @@ impl User {
         if now < self.locked_until {
             return refused(kind, Reason::Locked, Some(self.locked_until - now));
         }
-        // A used override in its time is a spent code; past its time there is nothing to guess.
+        // Where no override can be used there is nothing to guess, and nothing counts.
         if let Some(over) = over {
-            return if now >= over.until {
-                refused(kind, Reason::Expired, None)
+            let reason = if now >= over.until {
+                Reason::Expired
             } else if !rules.counts(&over, now) {
-                refused(kind, Reason::Void, None)
-            } else if over.paper == code.paper {
-                spent(kind, Reason::Used, code.paper)
+                Reason::Void
             } else {
-                self.wrong(over.paper, kind, now, rules)
+                Reason::NoOverride
             };
+            return refused_of(kind, reason, over.paper);
+        }
+        if code.slot == 0 {
+            return refused(kind, Reason::NoOverride, None);
         }
         let Some(sheet) = self.active.clone() else {
             return refused(kind, Reason::NoCodes, None);
         };
         if let Err(reason) = rules.standing(&sheet, now) {
-            return refused(kind, reason, None);
+            return refused_of(kind, reason, sheet.paper);
         }
         if sheet.paper != code.paper {
             self.wrong(sheet.paper, kind, now, rules)
@@ -647,7 +678,6 @@ impl User {
     fn count_use(&mut self, now: i64) {
         self.uses.push(now);
         self.last_used_at = Some(now);
-        self.forget_uses(now);
     }
 
     fn forget_uses(&mut self, now: i64) {
@@ -726,6 +756,11 @@ impl User {
 
 pub(crate) fn quarter(at: i64) -> i64 {
     at / (15 * MINUTE)
+}
+
+/// A refusal that counts nothing, of a paper that cannot be used.
+fn refused_of(kind: EventKind, reason: Reason, paper: usize) -> Outcome {
+    unwritten(refusal(reason, None), vec![no(kind, reason).of(paper)])
 }
 
 fn spent(kind: EventKind, reason: Reason, paper: usize) -> Outcome {

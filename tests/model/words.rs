@@ -44,6 +44,7 @@ pub(crate) enum Deed {
     Erase,
     ReadStatus,
     Purge,
+    ForcePurge,
     Save(Saved),
 }
 
@@ -57,6 +58,7 @@ pub(crate) struct Code {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     Done,
+    Nothing,
     Owed(Owed),
     Accepted {
         slot: u8,
@@ -79,6 +81,7 @@ pub(crate) enum Answer {
     Denied(Denial),
     Erased,
     OverrideLifetime,
+    ClockAhead,
     Purged {
         trimmed: usize,
         removed: usize,

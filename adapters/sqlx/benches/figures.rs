@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use backup_codes::{
-    BackupCodes, Config, Context, Cost, Directory, Format, Formats, HashSalt, Hasher, Hashing,
-    Keyring, Matrix, PoolSize, Redeem, SetId, SetSize, Settings, Subject, Timestamp, UsageQuery,
-    UserFilter, UserId, UserOrder, UserRow, UsersQuery, Windows, generate, hash,
+    Acceptance, BackupCodes, Config, Context, Cost, Directory, Format, Formats, HashSalt, Hasher,
+    Hashing, Keyring, Matrix, PoolSize, Redeem, SetId, SetSize, Settings, Subject, Timestamp,
+    UsageQuery, UserFilter, UserId, UserOrder, UserRow, UsersQuery, Windows, generate, hash,
 };
 use backup_codes_sqlx::SqliteStore;
 use sqlx::SqlitePool;
@@ -144,13 +144,13 @@ impl<'a> Sheets<'a> {
 fn redeem_over_floor(runtime: &Runtime, folder: &Path, pairs: usize, statements: &AtomicU64) {
     let store = runtime.block_on(open(&folder.join("floor.db")));
     let hashing = Hashing::pool_with(
-        Hasher::new(Keyring::without_pepper()),
+        Hasher::new(Keyring::without_pepper()).unwrap(),
         PoolSize::new(2, 64).unwrap(),
     );
     let codes = BackupCodes::new(store, Settings::default(), hashing.unwrap());
     let mut sheets = Sheets::new(&codes, runtime, subject("alice"));
 
-    let hasher = Hasher::new(Keyring::without_pepper());
+    let hasher = Hasher::new(Keyring::without_pepper()).unwrap();
     let mut matrix = Matrix::new();
     let mut rng = getrandom::SysRng;
     let code = generate(Format::default(), SetSize::new(1).unwrap(), &mut rng).unwrap();
@@ -178,7 +178,9 @@ fn redeem_over_floor(runtime: &Runtime, folder: &Path, pairs: usize, statements:
 
 /// Codes at the least cost, so that the store is what is measured.
 fn cheap(store: SqliteStore) -> Codes {
-    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let hasher = Hasher::new(Keyring::without_pepper())
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
     BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config)
 }
@@ -215,8 +217,8 @@ fn usage(runtime: &Runtime, store: &SqliteStore, runs: usize, name: &str) {
     let days: Vec<Timestamp> = (-1..30).rev().map(day).collect();
     let windows = Windows::new(day(0)..day(-1), day(20)..day(-1), &days).unwrap();
     for (query_name, void) in [("", None), ("_void_before", Some(day(200)))] {
-        let mut query = UsageQuery::new(windows.clone(), 3, now(), &Config::default());
-        query.void_before = void;
+        let acceptance = Acceptance::default().with_void_before(void);
+        let query = UsageQuery::new(windows.clone(), 3, now(), acceptance);
         let times = (0..runs).map(|_| {
             settled(|| {
                 let usage = runtime.block_on(Directory::usage(store, &query)).unwrap();
@@ -324,7 +326,7 @@ fn pages(runtime: &Runtime, store: &SqliteStore, runs: usize, name: &str) {
 fn every_user(runtime: &Runtime, store: &SqliteStore) -> u64 {
     let day = |n: i64| Timestamp::from_unix_millis(n * 86_400_000).unwrap();
     let windows = Windows::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
-    let query = UsageQuery::new(windows, 0, now(), &Config::default());
+    let query = UsageQuery::new(windows, 0, now(), Acceptance::default());
     let usage = runtime.block_on(Directory::usage(store, &query)).unwrap();
     usage.users_with_codes
 }

@@ -1,19 +1,23 @@
 -- Tables of backup-codes, schema version 1. `backup_codes_` is the default prefix.
 --
--- Times are milliseconds since 1970-01-01 UTC. Where there is nothing to say, a number stands for
--- it, so that every index holds every row: -1 in `unused`, `prepared_at` and `activated_at` for no
--- active set, -1 in `last_used_at` for never, 9223372036854775807 in `expires_at` for never.
+-- Times are milliseconds since 1970-01-01 UTC. Where a value is missing, a number stands for it, so
+-- that every index holds every row: -1 in `unused`, `prepared_at` and `activated_at`, and an empty
+-- text in `scheme`, for no active set; -1 in `last_used_at` and `proved_at` for never;
+-- 9223372036854775807 in `expires_at` for never.
 
 CREATE TABLE backup_codes_records (
     user_key BLOB NOT NULL,
     revision BLOB NOT NULL,
     record TEXT NOT NULL,
+    -- How the codes of the active set are written and hashed: format, cost, key.
+    scheme TEXT NOT NULL,
     total INTEGER NOT NULL,
     unused INTEGER NOT NULL,
     prepared_at INTEGER NOT NULL,
     activated_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     last_used_at INTEGER NOT NULL,
+    proved_at INTEGER NOT NULL,
     -- [[start of a quarter hour, codes used in it], ...]
     uses TEXT NOT NULL,
     -- The events of a write, on their way into the events table: the triggers below empty it.
@@ -23,17 +27,21 @@ CREATE TABLE backup_codes_records (
 CREATE UNIQUE INDEX backup_codes_records_key ON backup_codes_records (user_key);
 -- Each order of a page, with all that its filters look at.
 CREATE INDEX backup_codes_records_by_user
-    ON backup_codes_records (user_key, unused, expires_at, prepared_at);
+    ON backup_codes_records (user_key, unused, expires_at, prepared_at, scheme);
 CREATE INDEX backup_codes_records_by_left
-    ON backup_codes_records (unused, user_key, expires_at, prepared_at);
+    ON backup_codes_records (unused, user_key, expires_at, prepared_at, scheme);
 CREATE INDEX backup_codes_records_by_set
-    ON backup_codes_records (activated_at DESC, user_key, unused, expires_at, prepared_at);
+    ON backup_codes_records (activated_at DESC, user_key, unused, expires_at, prepared_at, scheme);
 CREATE INDEX backup_codes_records_by_use
-    ON backup_codes_records (last_used_at DESC, user_key, unused, expires_at, prepared_at);
+    ON backup_codes_records (last_used_at DESC, user_key, unused, expires_at, prepared_at, scheme);
 -- Sets that may have expired, for the figures.
 CREATE INDEX backup_codes_records_expiring
-    ON backup_codes_records (expires_at, unused, prepared_at)
+    ON backup_codes_records (expires_at, unused, prepared_at, scheme)
     WHERE expires_at < 9223372036854775807;
+-- Active sets by scheme: which schemes there are, and the sets of one that is not accepted.
+CREATE INDEX backup_codes_records_by_scheme
+    ON backup_codes_records (scheme, unused)
+    WHERE unused >= 0;
 
 -- Codes used by all users together, by quarter hour.
 CREATE TABLE backup_codes_uses (
@@ -66,14 +74,16 @@ CREATE TABLE backup_codes_settings (
 ) STRICT;
 
 -- One statement writes a record; these triggers make its events and its share of the figures part
--- of that statement. `step` is [[id, at, kind, user, delivered, body], ...], bytes in hex.
+-- of that statement. `step` is [[id, at, kind, user, delivered, body], ...], bytes in hex. A row
+-- without `step` is a copy out of another database: its uses are in the copied table of uses
+-- already. Copy all tables, or none.
 
 CREATE TRIGGER backup_codes_records_inserted AFTER INSERT ON backup_codes_records BEGIN
     INSERT INTO backup_codes_events (id, at, kind, user_key, delivered, body)
         SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4, value ->> 5
         FROM json_each(NEW.step) ORDER BY key;
     INSERT INTO backup_codes_uses (quarter, count)
-        SELECT value ->> 0, value ->> 1 FROM json_each(NEW.uses) WHERE true
+        SELECT value ->> 0, value ->> 1 FROM json_each(NEW.uses) WHERE NEW.step IS NOT NULL
         ON CONFLICT (quarter) DO UPDATE SET count = count + excluded.count;
     UPDATE backup_codes_records SET step = NULL WHERE rowid = NEW.rowid;
 END;
@@ -85,10 +95,10 @@ CREATE TRIGGER backup_codes_records_updated AFTER UPDATE OF revision ON backup_c
     INSERT INTO backup_codes_uses (quarter, count)
         SELECT quarter, sum(count) FROM (
             SELECT value ->> 0 AS quarter, value ->> 1 AS count
-            FROM json_each(NEW.uses) WHERE NEW.uses <> OLD.uses
+            FROM json_each(NEW.uses) WHERE NEW.uses <> OLD.uses AND NEW.step IS NOT NULL
             UNION ALL
             SELECT value ->> 0, -(value ->> 1)
-            FROM json_each(OLD.uses) WHERE NEW.uses <> OLD.uses
+            FROM json_each(OLD.uses) WHERE NEW.uses <> OLD.uses AND NEW.step IS NOT NULL
         ) GROUP BY quarter HAVING sum(count) <> 0
         ON CONFLICT (quarter) DO UPDATE SET count = count + excluded.count;
     UPDATE backup_codes_records SET step = NULL WHERE rowid = NEW.rowid;

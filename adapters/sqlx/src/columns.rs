@@ -1,6 +1,6 @@
 //! What the core hands over, as columns; the same for every database.
 
-use backup_codes::{Event, SetSummary, Summary, Timestamp, UserId};
+use backup_codes::{Event, Scheme, SetSummary, Summary, Timestamp, UserId};
 use serde_json::json;
 
 use crate::error::Error;
@@ -12,18 +12,21 @@ pub(crate) const NONE: i64 = -1;
 
 /// A summary as columns.
 pub(crate) struct SummaryColumns {
+    pub(crate) scheme: String,
     pub(crate) total: i64,
     pub(crate) unused: i64,
     pub(crate) prepared_at: i64,
     pub(crate) activated_at: i64,
     pub(crate) expires_at: i64,
     pub(crate) last_used_at: i64,
+    pub(crate) proved_at: i64,
 }
 
 impl From<&Summary> for SummaryColumns {
     fn from(summary: &Summary) -> Self {
         let set = summary.set.as_ref();
         Self {
+            scheme: set.map_or_else(String::new, |set| set.scheme.to_string()),
             total: set.map_or(0, |set| i64::from(set.total)),
             unused: set.map_or(NONE, |set| i64::from(set.unused)),
             prepared_at: set.map_or(NONE, |set| set.prepared_at.unix_millis()),
@@ -32,6 +35,9 @@ impl From<&Summary> for SummaryColumns {
                 .and_then(|set| set.expires_at)
                 .map_or(NEVER, Timestamp::unix_millis),
             last_used_at: summary.last_used_at.map_or(NONE, Timestamp::unix_millis),
+            proved_at: set
+                .and_then(|set| set.proved_at)
+                .map_or(NONE, Timestamp::unix_millis),
         }
     }
 }
@@ -49,17 +55,26 @@ impl SummaryColumns {
             let count = |number: i64, column| {
                 u8::try_from(number).map_err(|_| Error::corrupt("records", column))
             };
-            summary.set = Some(SetSummary::new(
+            let mut set = SetSummary::new(
+                scheme(&self.scheme)?,
                 count(self.total, "total")?,
                 count(self.unused, "unused")?,
                 time(self.prepared_at, "prepared_at")?,
                 time(self.activated_at, "activated_at")?,
-                known(self.expires_at, NEVER, "expires_at")?,
-            ));
+            );
+            set.expires_at = known(self.expires_at, NEVER, "expires_at")?;
+            set.proved_at = known(self.proved_at, NONE, "proved_at")?;
+            summary.set = Some(set);
         }
         summary.last_used_at = known(self.last_used_at, NONE, "last_used_at")?;
         Ok(summary)
     }
+}
+
+/// A scheme out of its column.
+pub(crate) fn scheme(text: &str) -> Result<Scheme, Error> {
+    text.parse()
+        .map_err(|_| Error::corrupt("records", "scheme"))
 }
 
 /// The uses of a summary as JSON: starts of quarter hours, with the codes used in each.

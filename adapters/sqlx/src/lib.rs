@@ -20,7 +20,7 @@
 //! let store = SqliteStore::open(pool).await?.without_forwarding();
 //!
 //! // In an application: `Hashing::pool(keyring)`, with a pepper.
-//! let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper()));
+//! let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper()).unwrap());
 //! let codes = BackupCodes::new(store.clone(), Settings::default(), hashing);
 //! let alice = Subject::new(UserId::new("42")?, ["staff"]);
 //! let cx = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?).by(&alice);

@@ -5,15 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use backup_codes::{
-    AuditSink, CodeRepository, Directory, Durability, Event, EventId, Expected, Freshness, Loaded,
-    Put, PutError, PutOutcome, Revision, Settings, SettingsStore, Summary, Timestamp, Usage,
-    UsageQuery, UserFilter, UserId, UserOrder, UserRow, UsersQuery,
+    Acceptance, AuditSink, CodeRepository, Directory, Durability, Event, EventId, Expected,
+    Freshness, Loaded, Put, PutError, PutOutcome, Revision, Scheme, Settings, SettingsStore,
+    Summary, Timestamp, Usage, UsageQuery, UserFilter, UserId, UserOrder, UserRow, UsersQuery,
 };
 use sqlx::sqlite::{SqliteExecutor, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
 
 use crate::audit_log::{AuditPage, AuditPosition, AuditQuery};
-use crate::columns::{NEVER, NONE, SummaryColumns, keys, step, uses};
+use crate::columns::{NEVER, NONE, SummaryColumns, keys, scheme, step, uses};
 use crate::error::Error;
 use crate::prefix::Prefix;
 use crate::sqlite_error::of_write;
@@ -77,6 +77,8 @@ struct Statements {
     create_settings: Arc<str>,
     replace_settings: Arc<str>,
     usage: Arc<str>,
+    schemes: Arc<str>,
+    count_schemes: Arc<str>,
     among: Arc<str>,
 }
 
@@ -97,6 +99,8 @@ impl Statements {
             create_settings: text(sql::CREATE_SETTINGS),
             replace_settings: text(sql::REPLACE_SETTINGS),
             usage: text(sql::USAGE),
+            schemes: text(sql::SCHEMES),
+            count_schemes: text(sql::COUNT_SCHEMES),
             among: text(sql::AMONG),
             prefix,
         }
@@ -369,10 +373,29 @@ impl SqliteStore {
         step(events, self.delivered).map_err(encode)
     }
 
+    /// The schemes of active sets that are not accepted, as a JSON array.
+    ///
+    /// The statement that follows may meet a scheme that came into use in between; it then counts
+    /// as accepted, being the one that new sets get.
+    async fn refused_schemes(&self, acceptance: &Acceptance) -> Result<String, Error> {
+        let found: Vec<String> = sqlx::query_scalar(safe(&self.sql.schemes))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::of_sqlite)?;
+        let mut refused = Vec::new();
+        for text in found {
+            if acceptance.check(&scheme(&text)?).is_err() {
+                refused.push(text);
+            }
+        }
+        Ok(serde_json::Value::from(refused).to_string())
+    }
+
     /// The rows of one page query, in its order.
     async fn rows(
         &self,
         query: &UsersQuery,
+        refused: &str,
         order: [&str; 3],
         filter: &str,
         after: (i64, &[u8]),
@@ -387,9 +410,12 @@ impl SqliteStore {
             .sql
             .prefix
             .apply(&sql::users(order, filter, containing));
+        let (first, last) = prepared_within(&query.acceptance, query.now);
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(query.now.unix_millis())
-            .bind(query.void_before.map_or(NONE, Timestamp::unix_millis))
+            .bind(first)
+            .bind(last)
+            .bind(refused)
             .bind(i64::from(query.low_threshold))
             .bind(after.0)
             .bind(after.1)
@@ -400,7 +426,7 @@ impl SqliteStore {
             .map_err(Error::of_sqlite)?;
         let row = |row| {
             let (user, summary) = user_summary(row)?;
-            Ok(UserRow::new(user, &summary, query.now, query.void_before))
+            Ok(UserRow::new(user, &summary, &query.acceptance, query.now))
         };
         rows.iter().map(row).collect()
     }
@@ -421,13 +447,18 @@ impl SqliteStore {
     }
 
     /// Users with no code left come first, by key; then the others by how many they have.
-    async fn fewest_left(&self, query: &UsersQuery, limit: usize) -> Result<Vec<UserRow>, Error> {
+    async fn fewest_left(
+        &self,
+        query: &UsersQuery,
+        refused: &str,
+        limit: usize,
+    ) -> Result<Vec<UserRow>, Error> {
         let (without, with) = match query.filter {
             UserFilter::Holding => (None, sql::HOLDING.to_owned()),
             UserFilter::WithSet => (Some(sql::EXHAUSTED), sql::HOLDING.to_owned()),
             UserFilter::Low => (
                 Some(sql::EXHAUSTED),
-                format!("{} AND unused <= ?3", sql::HOLDING),
+                format!("{} AND unused <= ?5", sql::HOLDING),
             ),
             UserFilter::Exhausted => (Some(sql::EXHAUSTED), "false".to_owned()),
             UserFilter::Every => (Some(sql::NOT_HOLDING), sql::HOLDING.to_owned()),
@@ -439,7 +470,7 @@ impl SqliteStore {
         {
             let user = after.map_or(&[][..], |row| row.user.as_bytes());
             rows = self
-                .rows(query, sql::BY_USER, without, (0, user), limit)
+                .rows(query, refused, sql::BY_USER, without, (0, user), limit)
                 .await?;
         }
         if rows.len() < limit {
@@ -449,7 +480,7 @@ impl SqliteStore {
             };
             let missing = limit - rows.len();
             rows.extend(
-                self.rows(query, sql::BY_LEFT, &with, place, missing)
+                self.rows(query, refused, sql::BY_LEFT, &with, place, missing)
                     .await?,
             );
         }
@@ -494,14 +525,28 @@ fn user_summary(row: &SqliteRow) -> Result<(UserId, Summary), Error> {
     let key: &[u8] = row.try_get("user_key").map_err(Error::of_sqlite)?;
     let user = UserId::new(key).map_err(|_| Error::corrupt("records", "user_key"))?;
     let columns = SummaryColumns {
+        scheme: row.try_get("scheme").map_err(Error::of_sqlite)?,
         total: row.try_get("total").map_err(Error::of_sqlite)?,
         unused: row.try_get("unused").map_err(Error::of_sqlite)?,
         prepared_at: row.try_get("prepared_at").map_err(Error::of_sqlite)?,
         activated_at: row.try_get("activated_at").map_err(Error::of_sqlite)?,
         expires_at: row.try_get("expires_at").map_err(Error::of_sqlite)?,
         last_used_at: row.try_get("last_used_at").map_err(Error::of_sqlite)?,
+        proved_at: row.try_get("proved_at").map_err(Error::of_sqlite)?,
     };
     Ok((user, columns.summary()?))
+}
+
+/// The first and the last moment of preparation that is not void; all numbers where none is void,
+/// so that a damaged one is met and named.
+fn prepared_within(acceptance: &Acceptance, now: Timestamp) -> (i64, i64) {
+    match acceptance.void_before() {
+        None => (NONE, NEVER),
+        Some(_) => {
+            let (first, last) = acceptance.prepared_within(now);
+            (first.unix_millis(), last.unix_millis())
+        }
+    }
 }
 
 /// One conditional write: it met the expected state, or changed nothing.
@@ -525,11 +570,12 @@ impl CodeRepository for SqliteStore {
         let Some(row) = row else {
             return Ok(None);
         };
-        let record = row
-            .try_get("record")
+        // A damaged text need not be UTF-8. The core reads what is left of it.
+        let record: &[u8] = row
+            .try_get_unchecked("record")
             .map_err(|_| Error::corrupt("records", "record"))?;
         Ok(Some(Loaded {
-            record,
+            record: String::from_utf8_lossy(record).into_owned(),
             revision: revision(&row, "records")?,
         }))
     }
@@ -545,12 +591,14 @@ impl CodeRepository for SqliteStore {
             .bind(put.user.as_bytes())
             .bind(put.revision.to_bytes().to_vec())
             .bind(put.record)
+            .bind(columns.scheme)
             .bind(columns.total)
             .bind(columns.unused)
             .bind(columns.prepared_at)
             .bind(columns.activated_at)
             .bind(columns.expires_at)
             .bind(columns.last_used_at)
+            .bind(columns.proved_at)
             .bind(uses(put.summary))
             .bind(step);
         let query = match put.expected {
@@ -639,12 +687,13 @@ impl Directory for SqliteStore {
             UserFilter::Exhausted => sql::EXHAUSTED,
             UserFilter::Every => sql::EVERY,
         };
+        let refused = self.refused_schemes(&query.acceptance).await?;
         let limit = usize::from(query.limit.clamp(1, 1000));
         let latest = |at: Option<Timestamp>| at.map_or(NONE, Timestamp::unix_millis);
         let after = query.after.as_ref();
         let user = after.map_or(&[][..], |row| row.user.as_bytes());
         let (order, number) = match query.order {
-            UserOrder::FewestLeft => return self.fewest_left(query, limit).await,
+            UserOrder::FewestLeft => return self.fewest_left(query, &refused, limit).await,
             UserOrder::User => (sql::BY_USER, 0),
             UserOrder::NewestSet => (
                 sql::BY_SET,
@@ -655,7 +704,8 @@ impl Directory for SqliteStore {
                 after.map_or(NEVER, |row| latest(row.last_used_at)),
             ),
         };
-        self.rows(query, order, filter, (number, user), limit).await
+        self.rows(query, &refused, order, filter, (number, user), limit)
+            .await
     }
 
     async fn usage(&self, query: &UsageQuery) -> Result<Usage, Error> {
@@ -666,9 +716,13 @@ impl Directory for SqliteStore {
         };
         let first = all().map(|window| window.start).min();
         let last = all().map(|window| window.end).max();
+        let refused = self.refused_schemes(&query.acceptance).await?;
+        let (prepared_first, prepared_last) = prepared_within(&query.acceptance, query.now);
         let row = sqlx::query(safe(&self.sql.usage))
             .bind(query.now.unix_millis())
-            .bind(query.void_before.map_or(NONE, Timestamp::unix_millis))
+            .bind(prepared_first)
+            .bind(prepared_last)
+            .bind(refused)
             .bind(i64::from(query.low_threshold))
             .bind(first.map_or(0, Timestamp::unix_millis))
             .bind(last.map_or(0, Timestamp::unix_millis))
@@ -681,10 +735,10 @@ impl Directory for SqliteStore {
         };
         let mut usage = Usage::none(query);
         usage.users_with_codes = number(0)?;
-        usage.users_low = number(1)? + number(3)? + number(5)?;
-        usage.users_exhausted = number(2)? + number(4)? + number(6)?;
+        usage.users_low = number(1)? + number(3)? + number(5)? + number(7)?;
+        usage.users_exhausted = number(2)? + number(4)? + number(6)? + number(8)?;
         let corrupt = || Error::corrupt("uses", "count");
-        let uses: &str = row.try_get(7).map_err(Error::of_sqlite)?;
+        let uses: &str = row.try_get(9).map_err(Error::of_sqlite)?;
         let uses: Vec<(i64, u64)> = serde_json::from_str(uses).map_err(|_| corrupt())?;
         for (quarter, codes) in uses {
             let quarter =
@@ -692,6 +746,21 @@ impl Directory for SqliteStore {
             usage.count_uses(quarter, codes, query);
         }
         Ok(usage)
+    }
+
+    async fn schemes(&self) -> Result<Vec<(Scheme, u64)>, Error> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(safe(&self.sql.count_schemes))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::of_sqlite)?;
+        let count = |users| u64::try_from(users).map_err(|_| Error::corrupt("records", "scheme"));
+        let mut schemes = rows
+            .into_iter()
+            .map(|(text, users)| Ok((scheme(&text)?, count(users)?)))
+            .collect::<Result<Vec<_>, Error>>()?;
+        // In the order of schemes, not of their texts.
+        schemes.sort_unstable();
+        Ok(schemes)
     }
 }
 

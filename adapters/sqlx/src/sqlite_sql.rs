@@ -40,20 +40,20 @@ pub fn schema_names() -> impl Iterator<Item = &'static str> {
 /// A record: 1 user.
 pub const LOAD: &str = "SELECT record, revision FROM backup_codes_records WHERE user_key = ?1";
 
-/// A first record: 1 user, 2 revision, 3 record, 4 to 9 summary, 10 uses, 11 events.
+/// A first record: 1 user, 2 revision, 3 record, 4 to 11 summary, 12 uses, 13 events.
 pub const CREATE: &str = "\
 INSERT INTO backup_codes_records (
-    user_key, revision, record, total, unused, prepared_at, activated_at, expires_at,
-    last_used_at, uses, step
-) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+    user_key, revision, record, scheme, total, unused, prepared_at, activated_at, expires_at,
+    last_used_at, proved_at, uses, step
+) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 ON CONFLICT (user_key) DO NOTHING";
 
-/// A later record: as [`CREATE`], and 12 the revision it replaces.
+/// A later record: as [`CREATE`], and 14 the revision it replaces.
 pub const REPLACE: &str = "\
 UPDATE backup_codes_records SET
-    revision = ?2, record = ?3, total = ?4, unused = ?5, prepared_at = ?6, activated_at = ?7,
-    expires_at = ?8, last_used_at = ?9, uses = ?10, step = ?11
-WHERE user_key = ?1 AND revision = ?12";
+    revision = ?2, record = ?3, scheme = ?4, total = ?5, unused = ?6, prepared_at = ?7,
+    activated_at = ?8, expires_at = ?9, last_used_at = ?10, proved_at = ?11, uses = ?12, step = ?13
+WHERE user_key = ?1 AND revision = ?14";
 
 /// Removes a record: 1 user, 2 the revision it has.
 pub const REMOVE: &str = "DELETE FROM backup_codes_records WHERE user_key = ?1 AND revision = ?2";
@@ -100,86 +100,121 @@ pub const REPLACE_SETTINGS: &str = "\
 UPDATE backup_codes_settings SET revision = ?1, settings = ?2, step = ?3
 WHERE one = 1 AND revision = ?4";
 
-/// The figures: 1 now, 2 `void_before` or -1, 3 low threshold, 4 and 5 the days looked at.
+/// The schemes that active sets have, by walking from one to the next on an index.
+pub const SCHEMES: &str = "\
+WITH RECURSIVE found (scheme) AS (
+    SELECT min(scheme) FROM backup_codes_records INDEXED BY backup_codes_records_by_scheme
+        WHERE unused >= 0
+    UNION ALL
+    SELECT (SELECT min(records.scheme)
+        FROM backup_codes_records AS records INDEXED BY backup_codes_records_by_scheme
+        WHERE records.unused >= 0 AND records.scheme > found.scheme)
+    FROM found WHERE found.scheme IS NOT NULL
+)
+SELECT scheme FROM found WHERE scheme IS NOT NULL";
+
+/// The schemes that active sets have, with the number of users of each.
+pub const COUNT_SCHEMES: &str = "\
+SELECT scheme, count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_scheme
+WHERE unused >= 0 GROUP BY scheme";
+
+/// The figures: 1 now, 2 and 3 first and last moment of preparation that is not void, 4 the schemes
+/// that are not accepted, a JSON array, 5 low threshold, 6 and 7 the days looked at.
 ///
 /// Users with a set, low ones, and those without a code left, by the count in their row; then two
-/// corrections each for sets that have expired and for void ones; then the uses.
+/// corrections each for sets of a scheme that is not accepted, for sets that have expired, and for
+/// void ones; then the uses.
 pub const USAGE: &str = "\
 SELECT
     (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_left
         WHERE unused >= 0),
     (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_left
-        WHERE unused BETWEEN 0 AND ?3),
+        WHERE unused BETWEEN 0 AND ?5),
     (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_left
         WHERE unused = 0),
+    (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_scheme
+        WHERE scheme IN (SELECT value FROM json_each(?4)) AND unused >= 0 AND unused > ?5),
+    (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_scheme
+        WHERE scheme IN (SELECT value FROM json_each(?4)) AND unused >= 0 AND unused > 0),
     (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_expiring
         WHERE expires_at <= ?1 AND expires_at < 9223372036854775807
-            AND unused > ?3 AND prepared_at >= ?2),
+            AND unused > ?5 AND prepared_at BETWEEN ?2 AND ?3
+            AND scheme NOT IN (SELECT value FROM json_each(?4))),
     (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_expiring
         WHERE expires_at <= ?1 AND expires_at < 9223372036854775807
-            AND unused > 0 AND prepared_at >= ?2),
+            AND unused > 0 AND prepared_at BETWEEN ?2 AND ?3
+            AND scheme NOT IN (SELECT value FROM json_each(?4))),
     (CASE WHEN ?2 < 0 THEN 0 ELSE
         (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_left
-            WHERE unused > ?3 AND prepared_at < ?2) END),
+            WHERE unused > ?5 AND prepared_at NOT BETWEEN ?2 AND ?3
+                AND scheme NOT IN (SELECT value FROM json_each(?4))) END),
     (CASE WHEN ?2 < 0 THEN 0 ELSE
         (SELECT count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_left
-            WHERE unused > 0 AND prepared_at < ?2) END),
+            WHERE unused > 0 AND prepared_at NOT BETWEEN ?2 AND ?3
+                AND scheme NOT IN (SELECT value FROM json_each(?4))) END),
     (SELECT json_group_array(json_array(quarter, count)) FROM (
         SELECT quarter, count FROM backup_codes_uses
-        WHERE quarter >= ?4 AND quarter < ?5 ORDER BY quarter))";
+        WHERE quarter >= ?6 AND quarter < ?7 ORDER BY quarter))";
 
 /// Columns of a page of users, up to the index's name. Parameters of the whole page, which
-/// [`users`] puts together: 1 now, 2 `void_before` or -1, 3 low threshold, 4 and 5 number and user
-/// of the row before, 6 bytes to search for, 7 how many.
+/// [`users`] puts together: 1 now, 2 and 3 first and last moment of preparation that is not void,
+/// 4 the schemes that are not accepted, a JSON array, 5 low threshold, 6 and 7 number and user of
+/// the row before, 8 bytes to search for, 9 how many.
 pub const USERS: &str = "\
-SELECT user_key, total, unused, prepared_at, activated_at, expires_at, last_used_at
+SELECT user_key, scheme, total, unused, prepared_at, activated_at, expires_at, last_used_at,
+    proved_at
 FROM backup_codes_records INDEXED BY backup_codes_records_";
 
 /// Users with a code that would be accepted.
-pub const HOLDING: &str = "unused > 0 AND expires_at > ?1 AND prepared_at >= ?2";
+pub const HOLDING: &str = "unused > 0 AND expires_at > ?1 AND prepared_at BETWEEN ?2 AND ?3 \
+    AND scheme NOT IN (SELECT value FROM json_each(?4))";
 /// Users with an activated set.
 pub const WITH_SET: &str = "unused >= 0";
 /// Of these, users at the low threshold or below it.
-pub const LOW: &str = "unused >= 0 AND (unused <= ?3 OR expires_at <= ?1 OR prepared_at < ?2)";
+pub const LOW: &str = "unused >= 0 AND (unused <= ?5 OR expires_at <= ?1 \
+    OR prepared_at NOT BETWEEN ?2 AND ?3 OR scheme IN (SELECT value FROM json_each(?4)))";
 /// Of these, users with no code left.
-pub const EXHAUSTED: &str = "unused >= 0 AND (unused = 0 OR expires_at <= ?1 OR prepared_at < ?2)";
+pub const EXHAUSTED: &str = "unused >= 0 AND (unused = 0 OR expires_at <= ?1 \
+    OR prepared_at NOT BETWEEN ?2 AND ?3 OR scheme IN (SELECT value FROM json_each(?4)))";
 /// All users without a code that would be accepted.
-pub const NOT_HOLDING: &str = "(unused <= 0 OR expires_at <= ?1 OR prepared_at < ?2)";
+pub const NOT_HOLDING: &str = "(unused <= 0 OR expires_at <= ?1 \
+    OR prepared_at NOT BETWEEN ?2 AND ?3 OR scheme IN (SELECT value FROM json_each(?4)))";
 /// Every record.
 pub const EVERY: &str = "true";
 /// Users whose key contains these bytes.
-pub const CONTAINING: &str = " AND instr(user_key, ?6) > 0";
+pub const CONTAINING: &str = " AND instr(user_key, ?8) > 0";
 
 /// By user: index, place after the row before, order.
-pub const BY_USER: [&str; 3] = ["by_user", "user_key > ?5", "user_key"];
+pub const BY_USER: [&str; 3] = ["by_user", "user_key > ?7", "user_key"];
 /// Fewest codes left first, among users who hold codes.
 pub const BY_LEFT: [&str; 3] = [
     "by_left",
-    "unused >= ?4 AND (unused > ?4 OR user_key > ?5)",
+    "unused >= ?6 AND (unused > ?6 OR user_key > ?7)",
     "unused, user_key",
 ];
 /// Latest set first.
 pub const BY_SET: [&str; 3] = [
     "by_set",
-    "activated_at <= ?4 AND (activated_at < ?4 OR user_key > ?5)",
+    "activated_at <= ?6 AND (activated_at < ?6 OR user_key > ?7)",
     "activated_at DESC, user_key",
 ];
 /// Latest use first.
 pub const BY_USE: [&str; 3] = [
     "by_use",
-    "last_used_at <= ?4 AND (last_used_at < ?4 OR user_key > ?5)",
+    "last_used_at <= ?6 AND (last_used_at < ?6 OR user_key > ?7)",
     "last_used_at DESC, user_key",
 ];
 
 /// A page of users out of the pieces above.
 #[must_use]
 pub fn users([index, place, order]: [&str; 3], filter: &str, containing: &str) -> String {
-    format!("{USERS}{index}\nWHERE {place} AND {filter}{containing}\nORDER BY {order} LIMIT ?7")
+    format!("{USERS}{index}\nWHERE {place} AND {filter}{containing}\nORDER BY {order} LIMIT ?9")
 }
 
 /// The users among these, for a page that is made of them all: 1 their keys, a JSON array of hex.
 pub const AMONG: &str = "\
-SELECT user_key, total, unused, prepared_at, activated_at, expires_at, last_used_at
+SELECT user_key, scheme, total, unused, prepared_at, activated_at, expires_at, last_used_at,
+    proved_at
 FROM backup_codes_records INDEXED BY backup_codes_records_key
 WHERE user_key IN (SELECT unhex(value) FROM json_each(?1))";
 

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use backup_codes::{
-    AuditSink as _, BackupCodes, CodeRepository as _, Config, Context, Cost, Event, EventKind,
-    EventOutcome, Expected, Format, Formats, Freshness, Hasher, Hashing, Keyring, Put, PutOutcome,
-    Reason, Redeem, Revision, Settings, SettingsStore as _, Subject, Summary, Timestamp, UserId,
+    AuditSink as _, BackupCodes, CodeRepository as _, Config, Context, Cost, Effect, Event,
+    EventKind, EventOutcome, Expected, Format, Formats, Freshness, Hasher, Hashing, Keyring, Put,
+    PutOutcome, Reason, Redeem, Revision, Settings, SettingsStore as _, Subject, Summary,
+    Timestamp, UserId,
 };
 use backup_codes_sqlx::{AuditQuery, SqliteStore};
 use getrandom::SysRng;
@@ -47,7 +48,9 @@ async fn fresh() -> (TempDir, SqliteStore) {
 }
 
 fn service(store: SqliteStore) -> BackupCodes<SqliteStore, Settings> {
-    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let hasher = Hasher::new(Keyring::without_pepper())
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
     BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config)
 }
@@ -280,7 +283,8 @@ async fn purging_removes_tombstones_and_leaves_the_others_and_the_log() {
         codes.issue(&subject, &cx).await.map(drop).unwrap();
     }
     let alice = Subject::new(user("alice"), ["staff"]);
-    codes.erase(&alice, &Context::system(at(1))).await.unwrap();
+    let effect = codes.erase(&alice, &Context::system(at(1))).await;
+    assert_eq!(effect.unwrap(), Effect::Done);
     let erased = AuditQuery::new().kind(EventKind::Erase);
     let logged = store.audit_page(&erased).await.unwrap().events;
     assert_eq!(logged.len(), 1);

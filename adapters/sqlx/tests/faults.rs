@@ -10,10 +10,10 @@ use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
 use backup_codes::{
-    BackupCodes, CodeRepository as _, Config, Context, Cost, Directory as _, Event, Expected,
-    Format, Formats, Freshness, Hasher, Hashing, Keyring, Put, PutError, PutOutcome, Record,
-    Redeem, Revision, Settings, SettingsStore as _, Sheet, Subject, Summary, Timestamp, UsageQuery,
-    UserId, UsersQuery, Windows,
+    Acceptance, BackupCodes, CodeRepository as _, Config, Context, Cost, Directory as _, Event,
+    Expected, Format, Formats, Freshness, Hasher, Hashing, Keyring, Put, PutError, PutOutcome,
+    Reason, Record, Redeem, Revision, Settings, SettingsStore as _, Sheet, Subject, Summary,
+    Timestamp, UsageQuery, UserFilter, UserId, UsersQuery, Windows,
 };
 use backup_codes_sqlx::{AuditQuery, Error, SqliteStore};
 use getrandom::SysRng;
@@ -42,7 +42,9 @@ fn own(user: &Subject) -> Context {
 }
 
 fn service(store: SqliteStore) -> BackupCodes<SqliteStore, Settings> {
-    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let hasher = Hasher::new(Keyring::without_pepper())
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
     BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config)
 }
@@ -315,7 +317,7 @@ async fn missing_tables_are_told_by_every_call() {
     let (alice, revision) = (subject("alice"), Revision::random(&mut SysRng).unwrap());
     let (summary, settings) = (Summary::default(), Settings::default());
     let windows = Windows::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
-    let usage = UsageQuery::new(windows, 3, now(), &Config::default());
+    let usage = UsageQuery::new(windows, 3, now(), Acceptance::default());
     let put = Put::new(alice.id(), Expected::Absent, revision, "{}", &summary, &[]);
     let not_applied = |error| match error {
         PutError::NotApplied(error) => error,
@@ -381,24 +383,42 @@ fn corrupt(error: &Error, table: &str, column: &str) {
 
 #[tokio::test]
 async fn a_damaged_record_is_its_users_alone() {
-    for (damage, column) in [
-        (
-            "UPDATE backup_codes_records SET record = CAST(x'ff' AS TEXT) WHERE user_key = CAST('alice' AS BLOB)",
-            "record",
-        ),
-        (
-            "UPDATE backup_codes_records SET revision = x'00' WHERE user_key = CAST('alice' AS BLOB)",
-            "revision",
-        ),
+    for (damage, is_record) in [
+        ("record = CAST(x'ff' AS TEXT)", true),
+        ("revision = x'00'", false),
     ] {
         let site = Site::new().await;
-        site.sql(damage).await;
+        let alice = "WHERE user_key = CAST('alice' AS BLOB)";
+        site.sql(&format!("UPDATE backup_codes_records SET {damage} {alice}"))
+            .await;
         let before = site.dump().await;
         let error = site.redeem(site.store(), "alice", 1).await.unwrap_err();
-        corrupt(source(&error), "records", column);
+        if is_record {
+            assert!(matches!(error, backup_codes::Error::Record(_)), "{error:?}");
+        } else {
+            corrupt(source(&error), "records", "revision");
+        }
         assert_eq!(site.dump().await, before);
         site.redeems("bob", 2).await;
     }
+}
+
+#[tokio::test]
+async fn a_byte_that_is_no_text_costs_its_slot_alone() {
+    let site = Site::new().await;
+    site.sql(
+        "UPDATE backup_codes_records SET record = CAST(
+            substr(CAST(record AS BLOB), 1, instr(record, '\"slot\":1,') + 20) || x'ff'
+            || substr(CAST(record AS BLOB), instr(record, '\"slot\":1,') + 22) AS TEXT)
+         WHERE user_key = CAST('alice' AS BLOB)",
+    )
+    .await;
+    let refused = site.redeem(site.store(), "alice", 1).await.unwrap();
+    assert!(
+        matches!(&refused, Redeem::Refused(refusal) if refusal.reason() == Reason::Malformed),
+        "{refused:?}"
+    );
+    site.redeems("alice", 2).await;
 }
 
 #[tokio::test]
@@ -409,6 +429,11 @@ async fn damaged_columns_are_named_by_the_lists_and_figures() {
             "user_key",
         ),
         ("UPDATE backup_codes_records SET total = 256", "total"),
+        ("UPDATE backup_codes_records SET scheme = 'x'", "scheme"),
+        (
+            "UPDATE backup_codes_records SET proved_at = 9223372036854775807",
+            "proved_at",
+        ),
         ("UPDATE backup_codes_records SET unused = 256", "unused"),
         (
             "UPDATE backup_codes_records SET prepared_at = 9223372036854775807",
@@ -431,7 +456,7 @@ async fn damaged_columns_are_named_by_the_lists_and_figures() {
         site.sql(damage).await;
         let error = site
             .store()
-            .users(&UsersQuery::new(now()))
+            .users(&UsersQuery::new(now()).filter(UserFilter::Every))
             .await
             .unwrap_err();
         corrupt(&error, "records", column);
@@ -440,7 +465,7 @@ async fn damaged_columns_are_named_by_the_lists_and_figures() {
     let site = Site::new().await;
     site.sql("UPDATE backup_codes_uses SET count = -1").await;
     let windows = Windows::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
-    let query = UsageQuery::new(windows, 3, now(), &Config::default());
+    let query = UsageQuery::new(windows, 3, now(), Acceptance::default());
     corrupt(
         &site.store().usage(&query).await.unwrap_err(),
         "uses",

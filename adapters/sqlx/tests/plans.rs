@@ -25,6 +25,8 @@ fn statements() -> Vec<(String, String)> {
         ("LOAD_SETTINGS", sql::LOAD_SETTINGS),
         ("REPLACE_SETTINGS", sql::REPLACE_SETTINGS),
         ("USAGE", sql::USAGE),
+        ("SCHEMES", sql::SCHEMES),
+        ("COUNT_SCHEMES", sql::COUNT_SCHEMES),
         ("AMONG", sql::AMONG),
     ]
     .map(|(name, text)| (name.to_owned(), text.to_owned()))
@@ -58,7 +60,7 @@ fn statements() -> Vec<(String, String)> {
     }
     // The second walk of those with the fewest codes left.
     for (name, filter) in [
-        ("LOW", format!("{} AND unused <= ?3", sql::HOLDING)),
+        ("LOW", format!("{} AND unused <= ?5", sql::HOLDING)),
         ("EXHAUSTED", "false".to_owned()),
     ] {
         all.push((

@@ -14,7 +14,6 @@ use backup_codes::{
 };
 use backup_codes_sqlx::{SqliteAudit, SqliteStore};
 use jiff::tz::TimeZone;
-use sha2::{Digest as _, Sha256};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tokio::time::interval;
@@ -143,12 +142,11 @@ impl App {
             .await
             .map_err(while_doing("opening the database"))?;
 
-        // Named by its own hash: with another key file codes are refused, and none is counted wrong.
-        let digest = Sha256::digest(&pepper);
-        let name = digest[..4].iter().map(|byte| format!("{byte:02x}"));
-        let id = KeyId::new(name.collect::<String>()).map_err(while_doing("naming the pepper"))?;
+        // One key for good: with another key file codes are refused, and none is counted wrong.
+        let id = KeyId::new("key-file").map_err(while_doing("naming the pepper"))?;
         let pepper = Pepper::new(pepper).map_err(while_doing("taking the pepper"))?;
         let hasher = Hasher::new(Keyring::new(id, pepper))
+            .map_err(while_doing("computing the check value of the key"))?
             .with_cost(options.code_cost)
             .map_err(while_doing("setting the cost of codes"))?;
         let hashing = Hashing::pool_with(hasher, options.code_pool)
@@ -186,6 +184,9 @@ impl App {
             .await
             .map_err(while_doing("reading the settings"))?;
         app.seed().await?;
+        app.warn_of_refused_sets()
+            .await
+            .map_err(while_doing("looking for sets that are refused"))?;
         let _ = app
             .codes
             .deliver_pending()
@@ -210,6 +211,18 @@ impl App {
                 .save_settings(draft, &Context::system(self.now()))
                 .await
                 .map_err(while_doing("saving the first settings"))?;
+        }
+        Ok(())
+    }
+
+    /// Tells whoever runs the program of sets that no code is accepted of, before a user meets one.
+    async fn warn_of_refused_sets(&self) -> Result<(), backup_codes::Error> {
+        for kind in self.codes.schemes(&Context::system(self.now())).await? {
+            if let Some(reason) = kind.refused {
+                let (users, scheme) = (kind.users, kind.scheme.to_string());
+                let reason = reason.as_str();
+                tracing::warn!(users, %scheme, reason, "codes of these users are refused");
+            }
         }
         Ok(())
     }

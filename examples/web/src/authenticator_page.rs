@@ -7,7 +7,7 @@ use askama::Template;
 use axum::Form;
 use axum::extract::State;
 use axum::response::Response;
-use backup_codes::RevokeReason;
+use backup_codes::{Effect, RevokeReason};
 use rand_core::TryRng as _;
 use totp_rs::{Builder, Secret, Totp};
 
@@ -116,13 +116,16 @@ pub(crate) fn begin_try(app: &App, user: &User) -> Result<(), Duration> {
     app.authenticator_tries.begin(&user.id, app.now())
 }
 
-/// Forgets wrong codes of a user's app.
-pub(crate) async fn unlock(app: &App, user: &User, by: &User) -> Result<(), PageError> {
-    app.authenticator_tries.clear(&user.id);
-    app.users.clear_totp_tries(&user.id).await?;
+/// Forgets wrong codes of a user's app, if any are counted.
+pub(crate) async fn unlock(app: &App, user: &User, by: &User) -> Result<Effect, PageError> {
+    let recent = app.authenticator_tries.clear(&user.id);
+    let in_a_row = app.users.clear_totp_tries(&user.id).await?;
+    if [recent, in_a_row] == [Effect::Nothing; 2] {
+        return Ok(Effect::Nothing);
+    }
     let (user, by) = (user.id.escape_debug(), by.id.escape_debug());
     tracing::info!(%user, %by, "tries of the authenticator app cleared");
-    Ok(())
+    Ok(Effect::Done)
 }
 
 /// Whether this is a code of the app with this secret, not used before.
@@ -149,7 +152,7 @@ pub(crate) async fn accepts(
         None => false,
     };
     if right {
-        app.authenticator_tries.clear(&user.id);
+        let _ = app.authenticator_tries.clear(&user.id);
     } else {
         tracing::warn!(user = %user.id.escape_debug(), "wrong code of an authenticator app");
     }

@@ -8,7 +8,8 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use backup_codes::{
-    Action, Activation, Check, Decision, Denial, RevokeReason, SetId, Status, Wording,
+    Action, Activation, Check, Decision, Denial, Effect, Reason, RevokeReason, SetId, Status,
+    Wording,
 };
 use serde::Deserialize;
 
@@ -38,6 +39,8 @@ pub(crate) struct CodesView {
     pub(crate) last_used: Option<Moment>,
     pub(crate) override_until: Option<Moment>,
     pub(crate) slots: Vec<Slot>,
+    /// Why none of the codes is accepted, if that is so.
+    pub(crate) not_in_force: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -66,8 +69,19 @@ impl CodesView {
                     void: slot.burned_at.is_some(),
                 })
                 .collect(),
+            not_in_force: status.not_in_force.map(why_not_in_force),
             status,
         }
+    }
+}
+
+/// What users are told of a sheet whose codes are refused.
+fn why_not_in_force(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Expired => "the sheet has expired. Make a new one.",
+        Reason::Void => "the sheet is older than the last restored backup. Make a new one.",
+        Reason::FormatNotAccepted => "codes of this kind are no longer in use. Make a new sheet.",
+        _ => "they cannot be checked at the moment. Tell an administrator, or make a new sheet.",
     }
 }
 
@@ -257,11 +271,23 @@ pub(crate) async fn discard(
     Form(form): Form<SetForm>,
 ) -> Result<Response, PageError> {
     let set = set_id(&form.set)?;
-    app.codes
+    let effect = app
+        .codes
         .discard(&visitor.subject, set, &visitor.context)
         .await?;
-    let text = format!("Sheet {} is dropped. Throw it away.", set.label());
-    done(&visitor, text, PAGE).await
+    let label = set.label();
+    if effect == Effect::Done {
+        let text = format!("Sheet {label} is dropped. Throw it away.");
+        return done(&visitor, text, PAGE).await;
+    }
+    // Another tab may have activated it meanwhile: then it must not be thrown away.
+    let status = app.codes.status(&visitor.subject, &visitor.context).await?;
+    let text = if status.set == Some(set) {
+        format!("Sheet {label} was not dropped: it is active. Keep it.")
+    } else {
+        format!("Sheet {label} was dropped or replaced before, or is too old. Throw it away.")
+    };
+    not_done(&visitor, text, PAGE).await
 }
 
 /// Voids every code. A borrowed session must not take a second factor away: it takes the password.

@@ -91,7 +91,7 @@ impl PasswordTries {
     fn end(&self, name: &str, place: Place, right: Option<bool>) {
         for (tries, key, after_right) in self.counted(name, place) {
             match (right, after_right) {
-                (Some(true), AfterRight::Forget) => tries.clear(&key),
+                (Some(true), AfterRight::Forget) => drop(tries.clear(&key)),
                 (Some(true), AfterRight::TakeBack) | (None, _) => tries.take_back(&key),
                 (Some(true), AfterRight::Keep) | (Some(false), _) => {}
             }

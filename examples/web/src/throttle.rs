@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomS
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use backup_codes::Timestamp;
+use backup_codes::{Effect, Timestamp};
 
 /// Tries are counted over this time.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -68,8 +68,11 @@ impl Throttle {
     }
 
     /// Clears the tries after a right one.
-    pub(crate) fn clear(&self, key: &str) {
-        self.with(key, |bucket| bucket.tries = 0);
+    pub(crate) fn clear(&self, key: &str) -> Effect {
+        match self.with(key, |bucket| std::mem::take(&mut bucket.tries)) {
+            0 => Effect::Nothing,
+            _ => Effect::Done,
+        }
     }
 
     /// Takes back a try that came to no verdict.
@@ -110,7 +113,8 @@ mod tests {
             throttle.begin("alice", start.saturating_add(WINDOW)),
             Ok(())
         );
-        throttle.clear("alice");
+        assert_eq!(throttle.clear("alice"), Effect::Done);
+        assert_eq!(throttle.clear("alice"), Effect::Nothing);
         for _ in 0..3 {
             assert_eq!(
                 throttle.begin("alice", start.saturating_add(WINDOW)),

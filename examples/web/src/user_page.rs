@@ -9,7 +9,7 @@ use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use backup_codes::{RevokeReason, Subject};
+use backup_codes::{Effect, RevokeReason, Subject};
 use serde::Deserialize;
 
 use crate::app::App;
@@ -132,9 +132,13 @@ pub(crate) async fn unlock(
     Path(id): Path<String>,
 ) -> Result<Response, PageError> {
     let (user, subject) = target(&app, &visitor, &id).await?;
-    app.codes.unlock(&subject, &visitor.context).await?;
-    authenticator_page::unlock(&app, &user, &visitor.user).await?;
-    let text = format!("Wrong codes counted against {} are cleared.", user.name);
+    let codes = app.codes.unlock(&subject, &visitor.context).await?;
+    let authenticator = authenticator_page::unlock(&app, &user, &visitor.user).await?;
+    let text = if [codes, authenticator].contains(&Effect::Done) {
+        format!("Wrong codes counted against {} are cleared.", user.name)
+    } else {
+        format!("No wrong codes were counted against {}.", user.name)
+    };
     done(&visitor, text, &page_of(&user)).await
 }
 
@@ -166,8 +170,13 @@ pub(crate) async fn revoke_override(
     Path(id): Path<String>,
 ) -> Result<Response, PageError> {
     let (user, subject) = somebody_else(&app, &visitor, &id).await?;
-    app.codes
+    let text = match app
+        .codes
         .revoke_override(&subject, &visitor.context)
-        .await?;
-    done(&visitor, "The override code is void.", &page_of(&user)).await
+        .await?
+    {
+        Effect::Done => "The override code is void.",
+        Effect::Nothing => "There was no override code to revoke: it was used, or has expired.",
+    };
+    done(&visitor, text, &page_of(&user)).await
 }

@@ -1,7 +1,7 @@
 //! The application's own users. Their login name is their key in the records of backup codes: it
 //! never changes here. Where names change, take the number of the row.
 
-use backup_codes::{Subject, Timestamp, UserId};
+use backup_codes::{Effect, Subject, Timestamp, UserId};
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
 use crate::passwords::{PasswordError, Passwords};
@@ -249,10 +249,14 @@ impl Users {
         .await
     }
 
-    /// Forgets the tries of the authenticator app.
-    pub(crate) async fn clear_totp_tries(&self, id: &str) -> Result<(), sqlx::Error> {
-        let query = sqlx::query("UPDATE web_users SET totp_tries = 0 WHERE id = ?1");
-        self.changed(query.bind(id)).await.map(drop)
+    /// Forgets the tries of the authenticator app, if there are any.
+    pub(crate) async fn clear_totp_tries(&self, id: &str) -> Result<Effect, sqlx::Error> {
+        let query =
+            sqlx::query("UPDATE web_users SET totp_tries = 0 WHERE id = ?1 AND totp_tries <> 0");
+        Ok(match self.changed(query.bind(id)).await? {
+            true => Effect::Done,
+            false => Effect::Nothing,
+        })
     }
 
     /// Marks a step of the authenticator app as used, and forgets wrong tries. `false` where it, or a later one, was used

@@ -79,7 +79,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let formats = Formats::new(Format::HIGH_ENTROPY)
         .accepting(Format::CROCKFORD)?
         .accepting(Format::DIGITS)?;
-    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let hasher = Hasher::new(Keyring::without_pepper()).unwrap().with_high_entropy_cost(Cost::LEAST);
     let (user, set, mut matrix) = (
         UserId::new("alice")?,
         SetId::random(&mut rng)?,

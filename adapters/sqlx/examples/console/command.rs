@@ -43,7 +43,8 @@ revoke : [NAME] : void all codes of an account; your own without NAME
 users : [with | holding | low | exhausted | every] : who has codes, and how many are left
 usage : [DAYS] : figures of today, this month, and the last days (7)
 audit : [user NAME] [kind KIND] [from TIME] [until TIME] [limit NUMBER] : the newest events (50)
-purge :: forget what is old: daily work, which a schedule does elsewhere
+schemes :: formats, costs and keys of active sheets, and which are refused here
+purge : [force] : forget what is old: daily work, which a schedule does elsewhere
 help : [COMMAND] : all commands, or one
 quit :: end";
 

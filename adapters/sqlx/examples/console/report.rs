@@ -23,6 +23,10 @@ impl Session {
             row!["left", status.remaining],
             row!["of", status.total],
             row!["used or burned", spent.join(" ")],
+            row![
+                "refused",
+                maybe(status.not_in_force.map(|reason| reason.as_str()))
+            ],
             row!["in force since", maybe(status.activated_at)],
             row!["last used", maybe(status.last_used_at)],
             row!["revoked", maybe(status.revoked_at)],
@@ -84,6 +88,16 @@ impl Session {
         let by_day = labels.iter().zip(usage.used_by_day);
         rows.extend(by_day.map(|(day, used)| row![format!("codes used on {day}"), used]));
         Ok(vec![Answer::Table(&["figure", "count"], rows)])
+    }
+
+    pub(crate) async fn schemes(&self, actor: &Actor) -> Said {
+        let schemes = self.codes.schemes(&actor.context).await?;
+        let rows = schemes.into_iter().map(|kind| {
+            let refused = maybe(kind.refused.map(|reason| reason.as_str()));
+            row![kind.scheme, kind.users, refused]
+        });
+        let head = &["format, cost and key", "users", "refused"];
+        Ok(vec![Answer::Table(head, rows.collect())])
     }
 
     pub(crate) async fn audit(&self, filters: &[&str], command: Command, actor: &Actor) -> Said {

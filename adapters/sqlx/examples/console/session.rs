@@ -1,8 +1,8 @@
 //! A session: who is acting, and what each command does.
 
 use backup_codes::{
-    Action, BackupCodes, Context, Decision, Error, Request, RolePolicy, SharedSettings, Sheet,
-    Subject, Timestamp,
+    Action, BackupCodes, Context, Decision, Effect, Error, Request, RolePolicy, SharedSettings,
+    Sheet, Subject, Timestamp,
 };
 use backup_codes_sqlx::{SqliteAudit, SqliteStore};
 use jiff::tz::TimeZone;
@@ -77,7 +77,8 @@ impl Session {
                 self.may_manage(&actor)?;
                 // In this order: stopped in between, the account is there to be removed again.
                 let user = self.accounts.named(name).await?;
-                self.codes.erase(&user, cx).await?;
+                // Nothing was kept about an account that never had codes.
+                let _ = self.codes.erase(&user, cx).await?;
                 self.accounts.remove(name).await?;
                 say("removed, with all that was kept about its codes")
             }
@@ -113,13 +114,17 @@ impl Session {
             }
             ("revoke-override", [name]) => {
                 let user = self.accounts.named(name).await?;
-                self.codes.revoke_override(&user, cx).await?;
-                say("no override code works any more")
+                match self.codes.revoke_override(&user, cx).await? {
+                    Effect::Done => say("the override code is void"),
+                    Effect::Nothing => say("there was no override code in force"),
+                }
             }
             ("unlock", [name]) => {
                 let user = self.accounts.named(name).await?;
-                self.codes.unlock(&user, cx).await?;
-                say("the wrong codes are forgotten")
+                match self.codes.unlock(&user, cx).await? {
+                    Effect::Done => say("the wrong codes are forgotten"),
+                    Effect::Nothing => say("no wrong codes were counted"),
+                }
             }
             ("revoke", []) => self.revoke(None, &actor).await,
             ("revoke", [name]) => self.revoke(Some(name), &actor).await,
@@ -132,9 +137,13 @@ impl Session {
             ("users", [filter]) => self.users(filter, command, &actor).await,
             ("usage", []) => self.usage("7", command, &actor).await,
             ("usage", [days]) => self.usage(days, command, &actor).await,
+            ("schemes", []) => self.schemes(&actor).await,
             ("audit", filters) => self.audit(filters, command, &actor).await,
-            ("purge", []) => {
-                let purged = self.codes.purge(cx).await?;
+            ("purge", [] | ["force"]) => {
+                let purged = match arguments {
+                    [] => self.codes.purge(cx).await?,
+                    _ => self.codes.force_purge(cx).await?,
+                };
                 say(format!(
                     "trimmed {}, removed {}",
                     purged.trimmed, purged.removed

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use backup_codes::{Activation, SetId, Sheet, Subject, Wording};
+use backup_codes::{Activation, Effect, SetId, Sheet, Subject, Wording};
 
 use crate::code::mail;
 use crate::failure::Failure;
@@ -55,9 +55,14 @@ impl Session {
     pub(crate) async fn discard(&mut self, actor: &Actor) -> Said {
         let me = actor.own()?;
         let set = self.pending(me, actor).await?;
-        self.codes.discard(me, set, &actor.context).await?;
-        self.sheet = None;
-        say("the prepared sheet is dropped")
+        match self.codes.discard(me, set, &actor.context).await? {
+            Effect::Done => {
+                self.sheet = None;
+                say("the prepared sheet is dropped")
+            }
+            // Another console was faster.
+            Effect::Nothing => Err(nothing_prepared()),
+        }
     }
 
     /// The set that waits to be activated. It is in the store, so a restart loses none.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use backup_codes::{
     BackupCodes, CodeRepository, Context, Event, Expected, Hasher, Hashing, Keyring,
-    MemoryRepository, Put, PutOutcome, Record, Revision, Settings, Subject, Summary, Timestamp,
-    UserId,
+    MemoryRepository, Put, PutOutcome, Record, Redeem, Revision, Settings, Subject, Summary,
+    Timestamp, UserId,
 };
 use backup_codes_sqlx::SqliteStore;
 use serde_json::{Value, json};
@@ -17,9 +17,10 @@ const QUARTER: i64 = 900_000;
 
 /// Draws users, the same for the same number of them.
 pub(crate) struct Population {
-    /// The record of a real issue, whose times are replaced. Its hashes are another user's, so
-    /// these users' codes are redeemed by nobody.
-    template: Value,
+    /// The records of a real set, by how many of its codes are used. The times of the set are
+    /// replaced, those of its slots stay, as a checksum covers them. The hashes are another
+    /// user's, so no code of these users can be redeemed.
+    templates: Vec<Value>,
     now: Timestamp,
     users: u64,
     state: u64,
@@ -29,18 +30,30 @@ impl Population {
     /// So many users, as they stand at `now`.
     pub(crate) async fn new(users: u64, now: Timestamp) -> Result<Self, Failure> {
         let store = MemoryRepository::new();
-        let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper()));
+        let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper())?);
         let codes = BackupCodes::new(store.clone(), Settings::default(), hashing);
         let somebody = Subject::new(UserId::new("template")?, ["staff"]);
-        let _ = codes
-            .issue(&somebody, &Context::new(now).by(&somebody))
-            .await?;
-        let loaded = store
-            .load(somebody.id(), backup_codes::Freshness::Latest)
-            .await?
-            .ok_or("the record just issued")?;
+        let cx = Context::new(now).by(&somebody);
+        let issued = codes.issue(&somebody, &cx).await?;
+        let mut templates = Vec::new();
+        let sheet = issued.sheet.expose();
+        let mut unused = sheet.codes().map(|(_, code)| code);
+        loop {
+            let loaded = store
+                .load(somebody.id(), backup_codes::Freshness::Latest)
+                .await?
+                .ok_or("the record just issued")?;
+            templates.push(serde_json::from_str(&loaded.record)?);
+            let Some(code) = unused.next() else {
+                break;
+            };
+            let Redeem::Accepted(_) = codes.redeem(&somebody, &code, &cx).await? else {
+                return Err("a code just issued was not accepted".into());
+            };
+        }
+        drop(unused);
         Ok(Self {
-            template: serde_json::from_str(&loaded.record)?,
+            templates,
             now,
             users,
             state: users,
@@ -90,16 +103,13 @@ impl Population {
         let now = self.now.unix_millis();
         let activated = now - 1 - self.below(400 * DAY.unsigned_abs());
         let uses = self.uses(activated);
-        let mut record = self.template.clone();
+        let mut record = self.templates[uses.len()].clone();
         let set = &mut record["active"];
         set["prepared_at"] = json!(activated - 60_000);
         set["activated_at"] = json!(activated);
         // One sheet in ten expires, in time or long ago.
         if self.below(10) == 0 {
             set["expires_at"] = json!(activated + 300 * DAY);
-        }
-        for (slot, at) in uses.iter().enumerate() {
-            set["slots"][slot]["used_at"] = json!(at);
         }
         let mut quarters: Vec<(i64, u64)> = Vec::new();
         for at in &uses {
@@ -111,6 +121,7 @@ impl Population {
         if let Some(last) = uses.last() {
             record["uses"] = json!(quarters);
             record["last_used_at"] = json!(last);
+            record["active"]["proved_at"] = json!(last);
         }
         Ok((Record::from_json(&record.to_string())?, uses))
     }
@@ -120,7 +131,8 @@ impl Population {
         let user = self.user(number)?;
         let (record, uses) = self.record()?;
         let summary = Summary::of(&record);
-        let activated = summary.set.map_or(self.now, |set| set.activated_at);
+        let activated = summary.set.as_ref();
+        let activated = activated.map_or(self.now, |set| set.activated_at);
         let mut event = |at: i64, kind: &str, remaining: usize| {
             let id = format!("{:016x}{:016x}", self.next(), self.next());
             let event = json!({

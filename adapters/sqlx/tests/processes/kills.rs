@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use backup_codes::{
-    Activation, AuditSink as _, BackupCodes, Check, CodeRepository, Config, Directory as _, Event,
-    EventId, EventKind, EventOutcome, Freshness, Loaded, Put, PutError, PutOutcome, Redeem,
+    Acceptance, Activation, AuditSink as _, BackupCodes, Check, CodeRepository, Directory as _,
+    Event, EventId, EventKind, EventOutcome, Freshness, Loaded, Put, PutError, PutOutcome, Redeem,
     Revision, Settings, Sheet, Subject, Timestamp, UsageQuery, UserId, Windows,
 };
 use backup_codes_sqlx::{AuditQuery, Error, SqliteStore};
@@ -339,7 +339,7 @@ impl Said {
         }
         let moment = |millis| Timestamp::from_unix_millis(START + millis).unwrap();
         let windows = Windows::new(moment(0)..moment(DAY), moment(0)..moment(DAY), &[]).unwrap();
-        let query = UsageQuery::new(windows, 0, moment(now), &Config::default());
+        let query = UsageQuery::new(windows, 0, moment(now), Acceptance::default());
         let figures = store.usage(&query).await.unwrap();
         let logged: usize = self.logged.values().map(BTreeSet::len).sum();
         if figures.used_today != u64::try_from(logged).unwrap() {

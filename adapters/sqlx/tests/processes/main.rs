@@ -154,7 +154,9 @@ async fn pool(options: SqliteConnectOptions) -> SqlitePool {
 
 /// Sets of so many codes, at the least cost.
 fn service<R: CodeRepository>(store: R, codes: u8) -> BackupCodes<R, Settings> {
-    let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+    let hasher = Hasher::new(Keyring::without_pepper())
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default()
         .with_formats(Formats::new(Format::HIGH_ENTROPY))
         .with_set_size(SetSize::new(codes).unwrap());

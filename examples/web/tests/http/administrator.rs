@@ -514,11 +514,11 @@ async fn what_is_due_is_done_without_anybody_asking() {
     let others = BackupCodes::new(
         store.clone(),
         Settings::default(),
-        Hashing::inline(Hasher::new(Keyring::without_pepper())),
+        Hashing::inline(Hasher::new(Keyring::without_pepper()).unwrap()),
     );
     let subject = Subject::new(UserId::new("bob").unwrap(), ["editor"]);
     let system = Context::system(site.now());
-    others.erase(&subject, &system).await.unwrap();
+    let _ = others.erase(&subject, &system).await.unwrap();
     let (mut settings, revision) = store.load_settings().await.unwrap().unwrap();
     settings.permit_all_roles();
     let (expected, next) = (Expected::At(revision), Revision::from_bytes([9; 16]));

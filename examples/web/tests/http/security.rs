@@ -555,10 +555,10 @@ async fn what_the_store_refuses_or_cannot_do_is_a_page_that_says_what_to_do() {
     let others = BackupCodes::new(
         store,
         Settings::default(),
-        Hashing::inline(Hasher::new(Keyring::without_pepper())),
+        Hashing::inline(Hasher::new(Keyring::without_pepper()).unwrap()),
     );
     let subject = Subject::new(UserId::new("alice").unwrap(), ["staff"]);
-    others
+    let _ = others
         .erase(&subject, &Context::system(site.now()))
         .await
         .unwrap();
@@ -686,6 +686,16 @@ async fn with_another_key_file_codes_are_refused_and_none_is_counted_wrong() {
         let page = phone.submit("/login/code", &[("code", code)]).await;
         assert_eq!(page.text("message"), "This code was not accepted.");
     }
+    // Nor does an administrator read that there are ten.
+    let mut carol = site.signed_in("carol").await;
+    let page = carol.get("/settings/backup-codes/users/alice").await;
+    assert_eq!(page.text("left"), "0");
+    assert_eq!(page.text("wrong-in-a-row"), "0");
+    assert!(
+        page.says("None of these codes is accepted"),
+        "{}",
+        page.body
+    );
     fs::write(&key, right).unwrap();
     let site = Site::start(site.folder, |_| {}).await;
     let mut phone = site.browser();

@@ -147,7 +147,9 @@ impl People {
         let pool = site.database().await;
         let store = SqliteStore::open(pool.clone()).await.unwrap();
         // At 112 bits and more cheap hashing is allowed.
-        let hasher = Hasher::new(Keyring::without_pepper()).with_high_entropy_cost(Cost::LEAST);
+        let hasher = Hasher::new(Keyring::without_pepper())
+            .unwrap()
+            .with_high_entropy_cost(Cost::LEAST);
         let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
         let codes = BackupCodes::new(
             store.without_forwarding(),

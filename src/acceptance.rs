@@ -1,0 +1,270 @@
+//! What a stored set must satisfy to be in force: an accepted format, a known key, a cost within
+//! bounds, and a moment of preparation that counts.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::event::Reason;
+use crate::format::{Format, Formats};
+use crate::hash::{Cost, CostBounds, Hasher, KnownKeys};
+use crate::keyring::StoredKey;
+use crate::timestamp::Timestamp;
+
+/// How far the clocks of two machines may differ before a stored moment counts as one of a wrong
+/// clock.
+pub(crate) const SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// How the codes of a set are written and hashed: format, cost and key.
+///
+/// All codes of a set share one scheme. It holds no secret, and a repository may index it: its
+/// text is the format's id, the cost, and the key where there is one.
+///
+/// ```
+/// use backup_codes::{Cost, Format, Scheme};
+///
+/// let scheme = Scheme::new(Format::CROCKFORD, Cost::MIB_19, Some("2026:9f86d081".parse()?));
+/// assert_eq!(scheme.to_string(), "crockford-14,m=19456,t=2,key=2026:9f86d081");
+/// assert_eq!(scheme.to_string().parse(), Ok(scheme));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scheme {
+    format: Format,
+    cost: Cost,
+    key: Option<StoredKey>,
+}
+
+/// A text is not a scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the scheme of a set: it was written by a newer version or altered")]
+pub struct SchemeError;
+
+impl Scheme {
+    /// Creates a scheme from its parts.
+    #[must_use]
+    pub const fn new(format: Format, cost: Cost, key: Option<StoredKey>) -> Self {
+        Self { format, cost, key }
+    }
+
+    /// The format of the codes.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The cost of one evaluation.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// The key of the hashes; `None` without a pepper.
+    #[must_use]
+    pub fn key(&self) -> Option<&StoredKey> {
+        self.key.as_ref()
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (memory, passes) = (self.cost.memory_kib(), self.cost.passes());
+        write!(f, "{},m={memory},t={passes}", self.format)?;
+        match &self.key {
+            Some(key) => write!(f, ",key={key}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Scheme {
+    type Err = SchemeError;
+
+    fn from_str(text: &str) -> Result<Self, SchemeError> {
+        let mut parts = text.split(',');
+        let mut part = |name: &str| parts.next().and_then(|part| part.strip_prefix(name));
+        let format = part("").and_then(|id| id.parse().ok());
+        let number = |part: Option<&str>| part.and_then(|digits| digits.parse().ok());
+        let (memory, passes) = (number(part("m=")), number(part("t=")));
+        let key = part("key=").map(str::parse).transpose();
+        let scheme = Self {
+            format: format.ok_or(SchemeError)?,
+            cost: Cost::new(memory.ok_or(SchemeError)?, passes.ok_or(SchemeError)?)
+                .map_err(|_| SchemeError)?,
+            key: key.map_err(|_| SchemeError)?,
+        };
+        // `m=019456` and a part too many read the same; a scheme has one spelling.
+        if scheme.to_string() == text {
+            Ok(scheme)
+        } else {
+            Err(SchemeError)
+        }
+    }
+}
+
+/// The conditions under which a stored set is in force: accepted formats, known keys, bounds of
+/// cost, and the moment before which sets are void.
+///
+/// It comes from the configuration and the keyring, holds no secret, and travels with every query
+/// over users, so that lists and figures count the codes that would be accepted.
+///
+/// ```
+/// use backup_codes::{Acceptance, Config, Cost, Format, Hasher, Keyring, Reason, Scheme};
+///
+/// let hasher = Hasher::new(Keyring::without_pepper())?;
+/// let acceptance = Acceptance::new(&Config::default(), &hasher);
+/// let digits = Scheme::new(Format::DIGITS, Cost::MIB_19, None);
+/// assert_eq!(acceptance.check(&digits), Err(Reason::FormatNotAccepted));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acceptance {
+    formats: Formats,
+    keys: KnownKeys,
+    bounds: CostBounds,
+    void_before: Option<Timestamp>,
+}
+
+impl Acceptance {
+    /// The conditions of a configuration and a hasher.
+    #[must_use]
+    pub fn new(config: &Config, hasher: &Hasher) -> Self {
+        Self {
+            formats: config.formats.clone(),
+            keys: hasher.known_keys().clone(),
+            bounds: hasher.bounds(),
+            void_before: config.void_before,
+        }
+    }
+
+    /// Sets the moment before which sets are void; `None` for no such moment.
+    #[must_use]
+    pub fn with_void_before(mut self, moment: Option<Timestamp>) -> Self {
+        self.void_before = moment;
+        self
+    }
+
+    /// The moment before which sets are void.
+    #[must_use]
+    pub fn void_before(&self) -> Option<Timestamp> {
+        self.void_before
+    }
+
+    /// Checks whether codes of a scheme can be accepted at all.
+    ///
+    /// A repository with indexes asks this for each scheme it holds, of which there are few.
+    ///
+    /// # Errors
+    /// [`Reason::FormatNotAccepted`], [`Reason::UnknownKey`], [`Reason::KeyMismatch`],
+    /// [`Reason::CostAboveCeiling`] or [`Reason::CostBelowFloor`].
+    pub fn check(&self, scheme: &Scheme) -> Result<(), Reason> {
+        if !self.formats.accept(scheme.format) {
+            return Err(Reason::FormatNotAccepted);
+        }
+        self.keys.check(scheme.key())?;
+        self.bounds.check(scheme.cost, scheme.format)?;
+        Ok(())
+    }
+
+    /// The first and the last moment of preparation, both included, whose sets are not void at
+    /// `now`.
+    ///
+    /// Without `void_before` that is all of time. With it, a moment more than five minutes ahead
+    /// of `now` is void too: a machine whose clock was wrong wrote it, and it says nothing about
+    /// whether the set is older than the restored backup.
+    #[must_use]
+    pub fn prepared_within(&self, now: Timestamp) -> (Timestamp, Timestamp) {
+        match self.void_before {
+            None => (Timestamp::MIN, Timestamp::MAX),
+            Some(moment) => (moment, now.saturating_add(SKEW)),
+        }
+    }
+
+    /// Whether a set or override of this moment is void at `now`.
+    pub(crate) fn is_void(&self, moment: Timestamp, now: Timestamp) -> bool {
+        let (first, last) = self.prepared_within(now);
+        moment < first || moment > last
+    }
+
+    /// Whether a set of this moment is void because it lies in the future, and `now` can be
+    /// trusted to say so: a clock from before `void_before` is wrong itself.
+    pub(crate) fn is_void_as_future(&self, moment: Timestamp, now: Timestamp) -> bool {
+        let latest = now.saturating_add(SKEW);
+        self.void_before.is_some_and(|void| latest >= void) && moment > latest
+    }
+}
+
+impl Default for Acceptance {
+    /// The conditions of the default configuration and of a keyring without a pepper.
+    fn default() -> Self {
+        Self {
+            formats: Formats::default(),
+            keys: KnownKeys::unpeppered(),
+            bounds: CostBounds::default(),
+            void_before: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheme_has_one_spelling() {
+        for text in [
+            "crockford-14,m=19456,t=2",
+            "digits-21,m=47104,t=1,key=a:00000000",
+        ] {
+            assert_eq!(text.parse::<Scheme>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "crockford-14",
+            "crockford-14,m=19456",
+            "crockford-14,t=2,m=19456",
+            "crockford-14,m=019456,t=2",
+            "crockford-14,m=19456,t=2,",
+            "crockford-14,m=19456,t=2,key=",
+            "crockford-14,m=19456,t=2,key=a",
+            "crockford-14,m=19456,t=2,key=a:00000000,x",
+            "crockford-14,m=19456,t=17",
+            "hex-14,m=19456,t=2",
+        ] {
+            assert_eq!(text.parse::<Scheme>(), Err(SchemeError), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_default_is_that_of_the_default_configuration_without_a_pepper() {
+        let hasher = Hasher::new(crate::Keyring::without_pepper()).unwrap();
+        let acceptance = Acceptance::new(&Config::default(), &hasher);
+        assert_eq!(acceptance, Acceptance::default());
+    }
+
+    #[test]
+    fn a_future_set_is_void_only_where_sets_can_be_void() {
+        let at = |minute: i64| Timestamp::from_unix_millis(minute * 60_000).unwrap();
+        let acceptance = Acceptance::default();
+        assert!(!acceptance.is_void(at(1000), at(0)));
+        let acceptance = acceptance.with_void_before(Some(at(100)));
+        for (moment, now, void, as_future) in [
+            (99, 200, true, false),
+            (100, 200, false, false),
+            (205, 200, false, false),
+            (206, 200, true, true),
+            // This clock is wrong: it refuses, but nothing is removed by it.
+            (206, 94, true, false),
+            (206, 95, true, true),
+        ] {
+            assert_eq!(
+                acceptance.is_void(at(moment), at(now)),
+                void,
+                "{moment} {now}"
+            );
+            let future = acceptance.is_void_as_future(at(moment), at(now));
+            assert_eq!(future, as_future, "{moment} {now}");
+        }
+    }
+}
