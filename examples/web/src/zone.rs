@@ -1,5 +1,6 @@
 //! Moments as people of the site's time zone read them.
 
+use std::iter;
 use std::ops::Range;
 
 use backup_codes::{Timestamp, Windows, WindowsError};
@@ -54,9 +55,20 @@ impl Zone {
         }
     }
 
-    /// The day of a moment, such as `3 Nov`.
-    pub(crate) fn day(&self, at: Timestamp) -> String {
-        self.format(at, "%-d %b")
+    /// The names of the days of these windows, such as `3 Nov`. They are counted back from today: a
+    /// day that the zone skipped begins where the next one does.
+    pub(crate) fn days(&self, windows: &Windows) -> Vec<String> {
+        let today = windows.today().start.unix_millis();
+        let Ok(today) = jiff::Timestamp::from_millisecond(today) else {
+            return Vec::new();
+        };
+        let today = today.to_zoned_datetime(self.0.clone()).date();
+        let mut names: Vec<_> = iter::successors(Some(today), |date| date.yesterday().ok())
+            .map(|date| date.strftime("%-d %b").to_string())
+            .take(windows.days().count())
+            .collect();
+        names.reverse();
+        names
     }
 
     /// Today, this month and the last thirty days.
@@ -143,12 +155,39 @@ mod tests {
     }
 
     #[test]
+    fn each_day_has_its_own_name_even_one_that_was_skipped() {
+        for (name, now, last) in [
+            (
+                "Pacific/Apia",
+                "2012-01-02T12:00Z",
+                ["30 Dec", "31 Dec", "1 Jan", "2 Jan", "3 Jan"],
+            ),
+            // Half past eleven in the evening of the 6th, a second time.
+            (
+                "America/St_Johns",
+                "2010-11-07T03:00Z",
+                ["3 Nov", "4 Nov", "5 Nov", "6 Nov", "7 Nov"],
+            ),
+            (
+                "Pacific/Honolulu",
+                "1970-01-01T00:00Z",
+                ["27 Dec", "28 Dec", "29 Dec", "30 Dec", "31 Dec"],
+            ),
+        ] {
+            let zone = zone(name);
+            let windows = zone.windows(at(now)).unwrap();
+            let names = zone.days(&windows);
+            assert_eq!(names.len(), 30, "{name}");
+            assert_eq!(names[25..], last, "{name}");
+        }
+    }
+
+    #[test]
     fn moments_are_told_in_the_zone_and_kept_in_utc() {
         let noon = at("2026-11-24T12:00Z");
         let told = zone("America/St_Johns").moment(noon);
         assert_eq!(told.text, "24 Nov 2026, 08:30");
         assert_eq!(told.iso, "2026-11-24T12:00:00.000Z");
-        assert_eq!(zone("Pacific/Kiritimati").day(noon), "25 Nov");
         assert_eq!(
             zone("Asia/Kathmandu").second(noon).text,
             "2026-11-24 17:45:00"

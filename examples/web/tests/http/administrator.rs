@@ -445,6 +445,34 @@ async fn days_and_times_are_those_of_the_sites_zone() {
 }
 
 #[tokio::test]
+async fn a_day_that_the_zone_skipped_is_an_empty_day_of_the_chart() {
+    let apia = TimeZone::get("Pacific/Apia").unwrap();
+    let site = Site::with(|options| options.zone = apia).await;
+    // Noon of 31 December 2011 there; the day before was the 29th.
+    site.set_clock(1_325_282_400_000);
+    site.wait(Duration::ZERO).await;
+    let sheet = site.signed_in("alice").await.active_sheet("alice").await;
+    let mut phone = site.browser();
+    phone.password("alice").await;
+    phone
+        .submit("/login/code", &[("code", &sheet.codes[0])])
+        .await;
+    let page = site.signed_in("carol").await.get(SETTINGS).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+    assert_eq!(page.text("used-today"), "1");
+    for (day, count) in [("29 Dec", 0), ("30 Dec", 0), ("31 Dec", 1)] {
+        let bar = format!("<title>{day}: {count}</title>");
+        assert_eq!(page.body.matches(&bar).count(), 1, "{day}");
+    }
+    let carol = &mut site.signed_in("carol").await;
+    for (day, events) in [("2011-12-30", false), ("2011-12-31", true)] {
+        let page = carol.get(&format!("/audit?event=redeem&day={day}")).await;
+        assert_eq!(page.status, StatusCode::OK, "{day}");
+        assert_ne!(page.says("No events."), events, "{day}");
+    }
+}
+
+#[tokio::test]
 async fn an_override_code_works_until_it_expires_or_is_revoked() {
     let site = Site::new().await;
     site.signed_in("alice").await.active_sheet("alice").await;
