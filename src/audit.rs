@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::json;
 
 use crate::event::{Event, EventActor, EventKind, EventOutcome};
+use crate::id::is_forging;
 
 /// Whether a sink keeps what it has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +189,7 @@ impl<W: Write + Send> AuditSink for JsonLines<W> {
     async fn record(&self, events: &[Event]) -> Result<(), io::Error> {
         let mut lines = String::new();
         for event in events {
-            lines.push_str(&ecs(event).to_string());
+            lines.push_str(&line(event));
             lines.push('\n');
         }
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,8 +209,25 @@ impl<W: Write + Send> AuditSink for JsonLines<W> {
     }
 }
 
-/// An event under the field names of ECS 8. JSON escapes control characters, so a line stays one
-/// line whatever is in it.
+/// An event as one line of JSON. JSON itself escapes the control characters of ASCII; the others
+/// that could forge a line are escaped here, so that a reader gets each value as it was.
+fn line(event: &Event) -> String {
+    let json = ecs(event).to_string();
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_forging(c) {
+            // All of them stand inside strings: compact JSON has none between.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                line.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+/// An event under the field names of ECS 8.
 fn ecs(event: &Event) -> serde_json::Value {
     let outcome = match event.outcome {
         EventOutcome::Success => "success",
@@ -308,7 +326,7 @@ impl AuditSink for TracingAudit {
     async fn record(&self, events: &[Event]) -> Result<(), Infallible> {
         for event in events {
             // One field, already escaped: a subscriber that prints texts raw cannot be tricked.
-            let line = ecs(event).to_string();
+            let line = line(event);
             match event.outcome {
                 EventOutcome::Success => {
                     tracing::info!(target: "backup_codes::audit", event = %line);
@@ -399,6 +417,31 @@ mod tests {
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["user_agent.original"], HOSTILE);
         assert_eq!(read["trace.id"], HOSTILE);
+    }
+
+    #[test]
+    fn a_line_of_a_tampered_event_has_each_value_and_no_forging_character() {
+        let all: String = ('\0'..=char::MAX).filter(|c| is_forging(*c)).collect();
+        let event = serde_json::json!({
+            "id": EventId::from_bytes([1; 16]),
+            "at": 0,
+            "kind": "redeem",
+            "outcome": "failure",
+            "actor": { "user": "a\u{202e}\u{e0041}b" },
+            "subject": "\u{85}\u{200f}c",
+            "user_agent": all,
+            "correlation": all,
+        });
+        // As a store reads it, which asks for no context.
+        let event: Event = serde_json::from_value(event).unwrap();
+        let text = line(&event);
+        assert!(!text.contains(is_forging), "{text:?}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["user_agent.original"], all);
+        assert_eq!(read["trace.id"], all);
+        assert_eq!(read["user.id"], r"a\u{202e}\u{e0041}b");
+        assert_eq!(read["user.target.id"], r"\u{85}\u{200f}c");
+        assert!(!format!("{event:?}").contains(is_forging));
     }
 
     /// The words are those of the OWASP Logging Vocabulary Cheat Sheet that fit this crate.

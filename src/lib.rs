@@ -119,6 +119,7 @@ pub use hash::{
 pub use hashing::{Hashing, PoolError, PoolSize};
 pub use id::{
     AttemptId, EventId, IdError, RandomError, Revision, Role, SetId, Subject, UserId, UserIdError,
+    is_forging,
 };
 pub use keyring::{KeyId, Keyring, KeyringError, Pepper};
 pub use memory::MemoryRepository;

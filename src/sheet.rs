@@ -105,8 +105,9 @@ impl fmt::Debug for Sheet {
     }
 }
 
-/// The words around the codes in an exported sheet; translate them at will. Control characters in
-/// them become spaces, so a hostile account name adds no line.
+/// The words around the codes in an exported sheet; translate them at will. The characters of
+/// [`is_forging`](crate::is_forging) in them become spaces, so a hostile account name adds no line
+/// and reorders none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wording {
     /// The first line.
@@ -227,5 +228,24 @@ impl Override {
     /// The message owed to the user it is for.
     pub fn notice(&self) -> &crate::outcome::Notice {
         &self.notice
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_around_the_codes_forges_a_line() {
+        let all: String = ('\0'..=char::MAX).filter(|c| is_forging(*c)).collect();
+        let wording = Wording {
+            title: all.clone(),
+            facts: vec![all.clone()],
+            advice: vec![all.clone()],
+        };
+        let sheet = Sheet::new(SetId::from_bytes([1; 16]), Timestamp::MIN, None, Vec::new());
+        let text = sheet.expose().text(&wording);
+        let spaces = " ".repeat(all.chars().count());
+        assert_eq!(*text, format!("{spaces}\n{spaces}\n\n\n{spaces}\n"));
     }
 }
