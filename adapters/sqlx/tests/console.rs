@@ -163,6 +163,7 @@ fn a_whole_life_through_a_pipe() {
     assert_eq!(rows(&users, &[(0, "alice"), (1, "7"), (2, "10")]), 1);
     let usage = console.say("usage 2");
     assert!(usage.contains(&"users with codes\t1".to_owned()));
+    assert_eq!(usage.last().unwrap(), "days and months are those of UTC");
     let used_on = usage
         .iter()
         .filter_map(|row| row.strip_prefix("codes used on "));

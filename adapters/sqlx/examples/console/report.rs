@@ -71,10 +71,10 @@ impl Session {
         let windows = Windows::in_zone(actor.context.now(), &self.zone, days)?;
         // Counted back from today: a day that the zone skipped begins where the next one does.
         let today = Timestamp::from_millisecond(windows.today().start.unix_millis())?;
-        let today = today.to_zoned_datetime(self.zone.clone()).date();
+        let today = today.to_zoned_datetime(self.zone.clone());
         let labels: Vec<Date> = (0..i64::from(days))
             .rev()
-            .map(|back| today.checked_sub(back.days()))
+            .map(|back| today.date().checked_sub(back.days()))
             .collect::<Result<_, _>>()?;
         let usage = self.codes.usage(windows, &actor.context).await?;
         let mut rows = vec![
@@ -86,7 +86,13 @@ impl Session {
         ];
         let by_day = labels.iter().zip(usage.used_by_day);
         rows.extend(by_day.map(|(day, used)| row![format!("codes used on {day}"), used]));
-        Ok(vec![Answer::Table(&["figure", "count"], rows)])
+        let zone = self.zone.iana_name().map_or_else(
+            // A rule that the machine was given without a name.
+            || format!("UTC{}", today.offset()),
+            str::to_owned,
+        );
+        let zone = Answer::Text(format!("days and months are those of {zone}"));
+        Ok(vec![Answer::Table(&["figure", "count"], rows), zone])
     }
 
     pub(crate) async fn audit(&self, filters: &[&str], command: Command, actor: &Actor) -> Said {
