@@ -119,13 +119,15 @@ pub struct Wording {
 }
 
 impl Wording {
-    /// English, for an account on a site, with the sheet's label and its date in UTC.
+    /// English, for an account on a site, with the sheet's label and its date. Times are in UTC,
+    /// and say so; where the page around the sheet shows another zone, put its times into
+    /// [`facts`](Self::facts).
     #[must_use]
     pub fn english(sheet: &Sheet, site: &str, account: &str) -> Self {
         let mut facts = vec![
             format!("Account: {account}"),
             format!("Sheet:   {}", sheet.label()),
-            format!("Made on: {}", sheet.prepared_at.date()),
+            format!("Made on: {} UTC", sheet.prepared_at.date()),
         ];
         facts.extend(
             sheet
