@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use backup_codes::{
     BackupCodes, Context, Expected, Hasher, Hashing, Keyring, OnRoleLoss, PermittedRoles,
-    PutOutcome, Revision, Role, Settings, SettingsStore as _, Subject, UserId,
+    PutOutcome, Revision, Role, Settings, SettingsStore as _, Subject, UserId, is_forging,
 };
 use backup_codes_sqlx::SqliteStore;
 use jiff::tz::TimeZone;
@@ -324,6 +324,40 @@ async fn events_that_cannot_be_read_are_not_passed_over_in_silence() {
         "{}",
         jsonl.body
     );
+}
+
+#[tokio::test]
+async fn events_of_a_tampered_database_forge_no_line() {
+    let site = Site::new().await;
+    let mut bob = site.signed_in("bob").await;
+    bob.active_sheet("bob").await;
+    site.sql(
+        "UPDATE backup_codes_events SET body = json_set(
+            body,
+            '$.user_agent', 'x' || char(10, 127, 133, 1564, 8207, 8232, 8238, 65279, 917569) || 'y',
+            '$.actor', json_object('user', 'x' || char(10, 133, 8207, 8238, 917569) || 'y')
+         ) WHERE kind = 'prepare'",
+    )
+    .await;
+    let mut carol = site.signed_in("carol").await;
+    let forging = |c: char| is_forging(c) && !"\r\n".contains(c);
+    let actor = r"x\n\u{85}\u{200f}\u{202e}\u{e0041}y";
+    let page = carol.get("/audit?event=prepare").await;
+    assert!(page.says(&format!("<td>{actor}</td>")), "{}", page.body);
+    assert!(!page.body.contains(forging));
+    let csv = carol.get("/audit.csv?event=prepare").await;
+    assert!(!csv.body.contains(forging), "{:?}", csv.body);
+    assert_eq!(csv.body.matches('\n').count(), 2);
+    assert!(csv.says(&format!("\"x{}y\"", "\u{fffd}".repeat(9))));
+    let jsonl = carol.get("/audit.jsonl?event=prepare").await;
+    assert!(!jsonl.body.contains(forging), "{:?}", jsonl.body);
+    assert_eq!(jsonl.body.lines().count(), 1);
+    let event: serde_json::Value = serde_json::from_str(&jsonl.body).unwrap();
+    assert_eq!(
+        event["user_agent.original"],
+        "x\n\u{7f}\u{85}\u{61c}\u{200f}\u{2028}\u{202e}\u{feff}\u{e0041}y"
+    );
+    assert_eq!(event["user.id"], actor);
 }
 
 #[tokio::test]
