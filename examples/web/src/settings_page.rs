@@ -422,7 +422,7 @@ fn figures(app: &App, usage: Usage, windows: &Windows) -> Figures {
         bars: bars.collect(),
         most,
         total: usage.used_by_day.iter().sum(),
-        zone: app.zone.name().to_owned(),
+        zone: app.zone.name(),
         usage,
     }
 }

@@ -433,6 +433,14 @@ async fn days_and_times_are_those_of_the_sites_zone() {
     let site = Site::with(|options| options.zone = india).await;
     let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
     let sheet = site.signed_in("alice").await.active_sheet("alice").await;
+    // The sheet and its export say the same.
+    let made = "24 Nov 2026, 15:30 UTC+05:30";
+    assert!(sheet.page.says(&format!(">{made}</time>")));
+    let exported = sheet.page.between("id=\"sheet-text\" value=\"", "\"");
+    assert!(
+        exported.contains(&format!("\nMade on: {made}\n")),
+        "{exported}"
+    );
     let log_in = async |code: &str| {
         let mut phone = site.browser();
         phone.password("alice").await;
@@ -447,7 +455,9 @@ async fn days_and_times_are_those_of_the_sites_zone() {
     };
     let page = log_in(&sheet.codes[0]).await;
     let used = page.between("<span class=\"number\">1.</span>", "</li>");
-    assert!(used.contains("<time datetime=\"2026-11-24T10:00:00.000Z\">24 Nov 2026, 15:30</time>"));
+    assert!(used.contains(
+        "<time datetime=\"2026-11-24T10:00:00.000Z\">24 Nov 2026, 15:30 UTC+05:30</time>"
+    ));
     // 23:59 there.
     site.wait(minutes(8 * 60 + 29)).await;
     log_in(&sheet.codes[1]).await;
@@ -469,7 +479,9 @@ async fn days_and_times_are_those_of_the_sites_zone() {
     assert_eq!(uses(&mut carol, "2026-11-24").await, 2);
     assert_eq!(uses(&mut carol, "2026-11-25").await, 1);
     let page = carol.get("/audit?event=redeem").await;
-    assert!(page.says(">2026-11-25 00:00:00</time>") && page.says("times of Asia/Kolkata"));
+    assert!(
+        page.says(">2026-11-25 00:00:00 UTC+05:30</time>") && page.says("times of Asia/Kolkata")
+    );
 
     // December there is still November in UTC.
     site.wait(minutes(6 * 24 * 60 - 1)).await;
@@ -539,7 +551,7 @@ async fn an_override_code_works_until_it_expires_or_is_revoked() {
             .get(&user)
             .await
             .text("override-waits")
-            .contains("24 Nov 2026, 11:00")
+            .contains("24 Nov 2026, 11:00 UTC")
     );
     assert!(log_in(&replaced).await.says("This code was not accepted."));
     site.wait(Duration::from_secs(60 * 60)).await;
