@@ -67,8 +67,8 @@ impl UserId {
     }
 }
 
-/// Whether a character in a text from outside could end the line it stands in, change the
-/// order in which the text around it is shown, or hide in it.
+/// Returns `true` for characters that make a text from outside unsafe to show: those that could end
+/// the line it stands in, change the order in which the text around it is shown, or hide in it.
 ///
 /// These are, by the properties of Unicode 16.0, the control characters, line separators and
 /// paragraph separators (`General_Category` Cc, Zl, Zp) and the format characters (Cf), which
