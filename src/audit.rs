@@ -1,14 +1,18 @@
 //! Audit sinks: where events go once they are stored.
 
 use std::convert::Infallible;
-use std::fs::File;
+#[cfg(unix)]
+use std::fs::Metadata;
+use std::fs::{File, OpenOptions};
 use std::future::Future;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
 use crate::event::{Event, EventActor, EventKind, EventOutcome};
+use crate::id::is_forging;
 
 /// Whether a sink keeps what it has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,11 +132,15 @@ impl AuditSink for MemoryAudit {
 /// Writing blocks the calling thread; put a channel between where that matters. A write that fails
 /// half way, or a crash, can leave part of a line: what follows begins on a line of its own, so
 /// readers skip blank lines and those that are not JSON. The events of such a line come again.
+///
+/// [`JsonLines::open`] is the one for a log file: it is durable, and follows log rotation.
 #[derive(Debug)]
 pub struct JsonLines<W> {
     output: Mutex<Output<W>>,
     durability: Durability,
     sync: fn(&mut W) -> io::Result<()>,
+    /// Where the writer is a file that may be renamed.
+    place: Option<Place<W>>,
 }
 
 #[derive(Debug)]
@@ -140,6 +148,16 @@ struct Output<W> {
     writer: W,
     /// Whether the writer may stand in the middle of a line.
     torn: bool,
+}
+
+/// A path, and the file that it is to name.
+#[derive(Debug)]
+struct Place<W> {
+    path: PathBuf,
+    /// Opens the path again where it names another file than the writer, or none.
+    follow: fn(&Path, &mut Output<W>) -> io::Result<()>,
+    /// Whether the path still names the writer.
+    is_there: fn(&Path, &W) -> bool,
 }
 
 impl<W: Write + Send> JsonLines<W> {
@@ -152,6 +170,7 @@ impl<W: Write + Send> JsonLines<W> {
             }),
             durability: Durability::Lossy,
             sync: W::flush,
+            place: None,
         }
     }
 
@@ -165,11 +184,65 @@ impl<W: Write + Send> JsonLines<W> {
 }
 
 impl JsonLines<File> {
+    /// Lines to the file at this path, which is made if it is not there, synchronised to the disk
+    /// before they are acknowledged; durable.
+    ///
+    /// # Log rotation
+    /// When the file was renamed or removed, the next lines go to a new file at the path: one that
+    /// the rotation has made already, or one made here, with the permissions of the file before.
+    /// Lines that meet a rotation half way are written to the new file once more, so none is lost
+    /// and the renamed file may be compressed at once. The application is not signalled:
+    ///
+    /// ```text
+    /// /var/log/example/audit.jsonl {
+    ///     weekly
+    ///     rotate 60
+    ///     create
+    ///     compress
+    /// }
+    /// ```
+    ///
+    /// Do not use `copytruncate`. It copies the file and then empties it: a line written between
+    /// the two is lost although it was acknowledged, and nothing can notice that.
+    ///
+    /// On Unix a new file is recognised by its device and inode, and its folder is synchronised
+    /// too. On other systems the path is opened again for each call; a line that meets a rotation
+    /// half way is then in the renamed file alone.
+    ///
+    /// # Errors
+    /// When the file can be neither opened nor made. While running, `record` returns such an error,
+    /// and the events stay in the repository.
+    ///
+    /// ```no_run
+    /// use backup_codes::JsonLines;
+    ///
+    /// let log = JsonLines::open("/var/log/example/audit.jsonl")?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        // The working folder may change meanwhile.
+        let path = std::path::absolute(path)?;
+        let writer = open_to_append(&path, None)?;
+        let torn = writer.metadata()?.len() > 0;
+        Ok(Self {
+            output: Mutex::new(Output { writer, torn }),
+            place: Some(Place {
+                path,
+                follow,
+                is_there: |path, file| is_at(path, file) != Some(false),
+            }),
+            durability: Durability::Durable,
+            sync: |file| file.sync_data(),
+        })
+    }
+
     /// Lines to a file opened for appending, synchronised to the disk before they are
     /// acknowledged; durable.
+    ///
+    /// It keeps to this file: after a rotation it goes on writing to the renamed one. Where logs
+    /// are rotated, use [`JsonLines::open`].
     #[must_use]
     pub fn file(file: File) -> Self {
-        let sync = |file: &mut File| file.sync_data();
         Self {
             // The process before may have ended in the middle of a line.
             output: Mutex::new(Output {
@@ -177,10 +250,59 @@ impl JsonLines<File> {
                 torn: true,
             }),
             durability: Durability::Durable,
-            sync,
+            sync: |file| file.sync_data(),
+            place: None,
         }
     }
 }
+
+/// Opens a file for appending, or makes it with the permissions of another, and sees to it that its
+/// name survives a crash: it may be new, whoever made it.
+fn open_to_append(path: &Path, like: Option<&File>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    if let Some(like) = like {
+        use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+        options.mode(like.metadata()?.mode() & 0o777);
+    }
+    #[cfg(not(unix))]
+    let _ = like;
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(file)
+}
+
+fn follow(path: &Path, output: &mut Output<File>) -> io::Result<()> {
+    if is_at(path, &output.writer) == Some(true) {
+        return Ok(());
+    }
+    let writer = open_to_append(path, Some(&output.writer))?;
+    let torn = writer.metadata()?.len() > 0;
+    *output = Output { writer, torn };
+    Ok(())
+}
+
+/// Whether the path names this file, where the system can tell.
+#[cfg(unix)]
+fn is_at(path: &Path, file: &File) -> Option<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let identity = |found: Metadata| (found.dev(), found.ino());
+    let there = path.metadata().map(identity).ok();
+    // An open file keeps its inode, so no other file can have the same.
+    Some(there.is_some() && there == file.metadata().map(identity).ok())
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &Path, _: &File) -> Option<bool> {
+    None
+}
+
+/// How often lines are written that meet a rotation each time.
+const ROTATIONS_MET: usize = 3;
 
 impl<W: Write + Send> AuditSink for JsonLines<W> {
     type Error = io::Error;
@@ -188,19 +310,24 @@ impl<W: Write + Send> AuditSink for JsonLines<W> {
     async fn record(&self, events: &[Event]) -> Result<(), io::Error> {
         let mut lines = String::new();
         for event in events {
-            lines.push_str(&ecs(event).to_string());
+            lines.push_str(&line(event));
             lines.push('\n');
         }
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        let Output { writer, torn } = &mut *output;
-        if *torn {
-            lines.insert(0, '\n');
+        let Some(place) = &self.place else {
+            return output.append(&lines, self.sync);
+        };
+        for _ in 0..ROTATIONS_MET {
+            (place.follow)(&place.path, &mut output)?;
+            output.append(&lines, self.sync)?;
+            // A rename from here on takes the lines along.
+            if (place.is_there)(&place.path, &output.writer) {
+                return Ok(());
+            }
         }
-        *torn = true;
-        writer.write_all(lines.as_bytes())?;
-        (self.sync)(writer)?;
-        *torn = false;
-        Ok(())
+        Err(io::Error::other(
+            "the log file was renamed at each write: rotate it less often",
+        ))
     }
 
     fn durability(&self) -> Durability {
@@ -208,8 +335,36 @@ impl<W: Write + Send> AuditSink for JsonLines<W> {
     }
 }
 
-/// An event under the field names of ECS 8. JSON escapes control characters, so a line stays one
-/// line whatever is in it.
+impl<W: Write> Output<W> {
+    fn append(&mut self, lines: &str, sync: fn(&mut W) -> io::Result<()>) -> io::Result<()> {
+        let end = if self.torn { "\n" } else { "" };
+        self.torn = true;
+        self.writer.write_all(format!("{end}{lines}").as_bytes())?;
+        sync(&mut self.writer)?;
+        self.torn = false;
+        Ok(())
+    }
+}
+
+/// An event as one line of JSON. JSON itself escapes the control characters of ASCII; the others
+/// that could forge a line are escaped here, so that a reader gets each value as it was.
+fn line(event: &Event) -> String {
+    let json = ecs(event).to_string();
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_forging(c) {
+            // All of them stand inside strings: compact JSON has none between.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                line.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+/// An event under the field names of ECS 8.
 fn ecs(event: &Event) -> serde_json::Value {
     let outcome = match event.outcome {
         EventOutcome::Success => "success",
@@ -308,7 +463,7 @@ impl AuditSink for TracingAudit {
     async fn record(&self, events: &[Event]) -> Result<(), Infallible> {
         for event in events {
             // One field, already escaped: a subscriber that prints texts raw cannot be tricked.
-            let line = ecs(event).to_string();
+            let line = line(event);
             match event.outcome {
                 EventOutcome::Success => {
                     tracing::info!(target: "backup_codes::audit", event = %line);
@@ -399,6 +554,83 @@ mod tests {
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["user_agent.original"], HOSTILE);
         assert_eq!(read["trace.id"], HOSTILE);
+    }
+
+    #[test]
+    fn a_line_of_a_tampered_event_has_each_value_and_no_forging_character() {
+        let all: String = ('\0'..=char::MAX).filter(|c| is_forging(*c)).collect();
+        let event = serde_json::json!({
+            "id": EventId::from_bytes([1; 16]),
+            "at": 0,
+            "kind": "redeem",
+            "outcome": "failure",
+            "actor": { "user": "a\u{202e}\u{e0041}b" },
+            "subject": "\u{85}\u{200f}c",
+            "user_agent": all,
+            "correlation": all,
+        });
+        // As a store reads it, which asks for no context.
+        let event: Event = serde_json::from_value(event).unwrap();
+        let text = line(&event);
+        assert!(!text.contains(is_forging), "{text:?}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["user_agent.original"], all);
+        assert_eq!(read["trace.id"], all);
+        assert_eq!(read["user.id"], r"a\u{202e}\u{e0041}b");
+        assert_eq!(read["user.target.id"], r"\u{85}\u{200f}c");
+        assert!(!format!("{event:?}").contains(is_forging));
+    }
+
+    /// A log whose file is renamed while it is written to, so many times.
+    #[derive(Debug, Default)]
+    struct Rotating {
+        files: Vec<Vec<u8>>,
+        renamed: usize,
+    }
+
+    impl Write for Rotating {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.files.last_mut().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn rotating(renamed: usize) -> JsonLines<Rotating> {
+        JsonLines {
+            place: Some(Place {
+                path: PathBuf::new(),
+                follow: |_, output| {
+                    output.writer.files.push(Vec::new());
+                    output.torn = false;
+                    Ok(())
+                },
+                is_there: |_, writer| writer.files.len() > writer.renamed,
+            }),
+            ..JsonLines::new(Rotating {
+                files: Vec::new(),
+                renamed,
+            })
+        }
+    }
+
+    #[test]
+    fn lines_that_meet_a_rotation_are_written_to_the_new_file_too() {
+        let id = EventId::from_bytes([1; 16]);
+        let cx = Context::system(Timestamp::MIN);
+        let event = Event::new(id, EventKind::Redeem, EventOutcome::Success, None, &cx);
+        for (renamed, written) in [(0, 1), (1, 2), (2, 3)] {
+            let lines = rotating(renamed);
+            pollster::block_on(lines.record(std::slice::from_ref(&event))).unwrap();
+            let files = lines.into_inner().files;
+            assert_eq!(
+                files,
+                vec![format!("{}\n", line(&event)).into_bytes(); written]
+            );
+        }
+        let lines = rotating(usize::MAX);
+        assert!(pollster::block_on(lines.record(&[event])).is_err());
     }
 
     /// The words are those of the OWASP Logging Vocabulary Cheat Sheet that fit this crate.

@@ -8,8 +8,8 @@ use crate::timestamp::Timestamp;
 
 /// The circumstances of one operation, as the application knows them.
 ///
-/// What is optional here ends up in the audit log only. Texts are capped in length, and control
-/// characters in them replaced, when they are taken in.
+/// What is optional here ends up in the audit log only. Texts are capped in length, and the
+/// characters of [`is_forging`](crate::is_forging) in them replaced, when they are taken in.
 ///
 /// ```
 /// use backup_codes::{Context, Subject, Timestamp, UserId};
@@ -115,8 +115,8 @@ impl Context {
     }
 }
 
-/// A text of at most `max` bytes whose control characters, line and paragraph separators and
-/// direction marks are replaced: no sink can be made to write a forged line (ASVS 5.0, 16.4.1).
+/// A text of at most `max` bytes whose forging characters are replaced: no sink can be made to write
+/// a forged line (ASVS 5.0, 16.4.1).
 fn one_line(text: &str, max: usize) -> String {
     let mut line = String::new();
     for c in text.chars() {
@@ -142,5 +142,17 @@ mod tests {
             cx.correlation(),
             Some("a\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}d")
         );
+    }
+
+    #[test]
+    fn texts_hold_no_forging_character() {
+        for c in ('\0'..=char::MAX).filter(|c| is_forging(*c)) {
+            let text = format!("a{c}b");
+            let cx = Context::new(Timestamp::MIN)
+                .with_user_agent(&text)
+                .with_correlation(&text);
+            assert_eq!(cx.user_agent(), Some("a\u{fffd}b"), "{c:?}");
+            assert_eq!(cx.correlation(), Some("a\u{fffd}b"), "{c:?}");
+        }
     }
 }

@@ -67,25 +67,66 @@ impl UserId {
     }
 }
 
-/// Characters by which a text could end the line it stands in, or turn around what follows it:
-/// control characters, line and paragraph separators, direction marks.
-pub(crate) fn is_forging(c: char) -> bool {
+/// Returns `true` for characters that make a text from outside unsafe to show: those that could end
+/// the line it stands in, change the order in which the text around it is shown, or hide in it.
+///
+/// These are, by the properties of Unicode 16.0, the control characters, line separators and
+/// paragraph separators (`General_Category` Cc, Zl, Zp) and the format characters (Cf), which
+/// include every `Bidi_Control`. Two kinds of format characters are left out, because names are
+/// spelt with them: `Join_Control` (U+200C, U+200D) and `Prepended_Concatenation_Mark`.
+///
+/// This crate escapes or replaces such characters wherever it gives a text out for people or for a
+/// log: the `Display` of [`UserId`] and [`Role`], [`Context`](crate::Context), sheets, the lines of
+/// [`JsonLines`](crate::JsonLines). Use it for what your own pages and logs show raw.
+///
+/// ```
+/// use backup_codes::is_forging;
+///
+/// let agent = "curl/8\u{202e}\r\nforged";
+/// let shown: String = agent.chars().map(|c| if is_forging(c) { '?' } else { c }).collect();
+/// assert_eq!(shown, "curl/8???forged");
+/// ```
+#[must_use]
+pub fn is_forging(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{2064}'
+                | '\u{2066}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{13430}'..='\u{1343f}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0001}'
+                | '\u{e0020}'..='\u{e007f}'
+        )
+}
+
+/// Writes a text with forging characters and backslashes escaped, so that two texts never look the
+/// same for a character that is escaped.
+fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    for c in text.chars() {
+        if is_forging(c) || c == '\\' {
+            write!(f, "{}", c.escape_default())?;
+        } else {
+            write!(f, "{c}")?;
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Display for UserId {
-    /// UTF-8 with control characters, line separators and direction marks escaped; what is not
-    /// UTF-8 as `\xNN`.
+    /// UTF-8 with the characters of [`is_forging`] escaped; what is not UTF-8 as `\xNN`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if is_forging(c) || c == '\\' {
-                    write!(f, "{}", c.escape_default())?;
-                } else {
-                    write!(f, "{c}")?;
-                }
-            }
+            write_escaped(f, chunk.valid())?;
             for byte in chunk.invalid() {
                 write!(f, "\\x{byte:02x}")?;
             }
@@ -129,12 +170,13 @@ impl<'de> Deserialize<'de> for UserId {
 }
 
 /// A role, by the name the application gives it; compared exactly.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Role(String);
 
 impl Role {
-    /// The role's name.
+    /// The role's name as it is, with nothing escaped: for comparing. To show it, use its
+    /// `Display`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -154,8 +196,15 @@ impl From<String> for Role {
 }
 
 impl fmt::Display for Role {
+    /// The name with the characters of [`is_forging`] escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write_escaped(f, &self.0)
+    }
+}
+
+impl fmt::Debug for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Role({self})")
     }
 }
 
@@ -349,6 +398,86 @@ mod tests {
     fn display_of_a_user_id_stays_on_one_line() {
         let id = UserId::new(b"a\r\nb\xff\\").unwrap();
         assert_eq!(id.to_string(), "a\\r\\nb\\xff\\\\");
+    }
+
+    #[test]
+    fn forging_characters_are_those_that_unicode_lists() {
+        // Unicode 16.0, extracted/DerivedGeneralCategory.txt and PropList.txt.
+        let general_category_cc = ['\u{0}'..='\u{1f}', '\u{7f}'..='\u{9f}'];
+        let general_category_zl_zp = ['\u{2028}'..='\u{2028}', '\u{2029}'..='\u{2029}'];
+        let general_category_cf = [
+            '\u{ad}'..='\u{ad}',
+            '\u{600}'..='\u{605}',
+            '\u{61c}'..='\u{61c}',
+            '\u{6dd}'..='\u{6dd}',
+            '\u{70f}'..='\u{70f}',
+            '\u{890}'..='\u{891}',
+            '\u{8e2}'..='\u{8e2}',
+            '\u{180e}'..='\u{180e}',
+            '\u{200b}'..='\u{200f}',
+            '\u{202a}'..='\u{202e}',
+            '\u{2060}'..='\u{2064}',
+            '\u{2066}'..='\u{206f}',
+            '\u{feff}'..='\u{feff}',
+            '\u{fff9}'..='\u{fffb}',
+            '\u{110bd}'..='\u{110bd}',
+            '\u{110cd}'..='\u{110cd}',
+            '\u{13430}'..='\u{1343f}',
+            '\u{1bca0}'..='\u{1bca3}',
+            '\u{1d173}'..='\u{1d17a}',
+            '\u{e0001}'..='\u{e0001}',
+            '\u{e0020}'..='\u{e007f}',
+        ];
+        let prepended_concatenation_mark = [
+            '\u{600}'..='\u{605}',
+            '\u{6dd}'..='\u{6dd}',
+            '\u{70f}'..='\u{70f}',
+            '\u{890}'..='\u{891}',
+            '\u{8e2}'..='\u{8e2}',
+            '\u{110bd}'..='\u{110bd}',
+            '\u{110cd}'..='\u{110cd}',
+        ];
+        let join_control = '\u{200c}'..='\u{200d}';
+        let bidi_control = [
+            '\u{61c}'..='\u{61c}',
+            '\u{200e}'..='\u{200f}',
+            '\u{202a}'..='\u{202e}',
+            '\u{2066}'..='\u{2069}',
+        ];
+        for c in '\0'..=char::MAX {
+            let among = |ranges: &[std::ops::RangeInclusive<char>]| {
+                ranges.iter().any(|range| range.contains(&c))
+            };
+            let format = among(&general_category_cf)
+                && !among(&prepended_concatenation_mark)
+                && !join_control.contains(&c);
+            let listed = among(&general_category_cc) || among(&general_category_zl_zp) || format;
+            assert_eq!(is_forging(c), listed, "{c:?}");
+            assert!(is_forging(c) || !among(&bidi_control), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn ids_and_roles_show_no_forging_character() {
+        let all: String = ('\0'..=char::MAX).filter(|c| is_forging(*c)).collect();
+        let role = Role::from(&*all);
+        assert_eq!(role.as_str(), all);
+        let mut shown = vec![role.to_string(), format!("{role:?}")];
+        for c in all.chars() {
+            let id = UserId::new(format!("a{c}b")).unwrap();
+            shown.push(id.to_string());
+            shown.push(format!("{id:?}"));
+            let escaped = format!("a{}b", c.escape_default());
+            assert_eq!(id.to_string(), escaped);
+            assert_eq!(Role::from(format!("a{c}b")).to_string(), escaped);
+        }
+        for text in shown {
+            assert!(!text.contains(is_forging), "{text:?}");
+        }
+        assert_eq!(Role::from("a\\b").to_string(), "a\\\\b");
+        // Names are spelt with a joiner.
+        let name = "\u{645}\u{6cc}\u{200c}\u{62e}";
+        assert_eq!(Role::from(name).to_string(), name);
     }
 
     #[test]

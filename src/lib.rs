@@ -121,6 +121,7 @@ pub use hash::{
 pub use hashing::{Hashing, PoolError, PoolSize};
 pub use id::{
     AttemptId, EventId, IdError, RandomError, Revision, Role, SetId, Subject, UserId, UserIdError,
+    is_forging,
 };
 pub use keyring::{KeyId, Keyring, KeyringError, Pepper, StoredKey};
 pub use memory::MemoryRepository;

@@ -105,8 +105,9 @@ impl fmt::Debug for Sheet {
     }
 }
 
-/// The words around the codes in an exported sheet; translate them at will. Control characters in
-/// them become spaces, so a hostile account name adds no line.
+/// The words around the codes in an exported sheet; translate them at will. The characters of
+/// [`is_forging`](crate::is_forging) in them become spaces, so a hostile account name adds no line
+/// and reorders none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wording {
     /// The first line.
@@ -118,13 +119,15 @@ pub struct Wording {
 }
 
 impl Wording {
-    /// English, for an account on a site, with the sheet's label and its date in UTC.
+    /// English, for an account on a site, with the sheet's label and its date. Times are in UTC,
+    /// and say so; where the page around the sheet shows another zone, put its times into
+    /// [`facts`](Self::facts).
     #[must_use]
     pub fn english(sheet: &Sheet, site: &str, account: &str) -> Self {
         let mut facts = vec![
             format!("Account: {account}"),
             format!("Sheet:   {}", sheet.label()),
-            format!("Made on: {}", sheet.prepared_at.date()),
+            format!("Made on: {} UTC", sheet.prepared_at.date()),
         ];
         facts.extend(
             sheet
@@ -227,5 +230,24 @@ impl Override {
     /// The message owed to the user it is for.
     pub fn notice(&self) -> &crate::outcome::Notice {
         &self.notice
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_around_the_codes_forges_a_line() {
+        let all: String = ('\0'..=char::MAX).filter(|c| is_forging(*c)).collect();
+        let wording = Wording {
+            title: all.clone(),
+            facts: vec![all.clone()],
+            advice: vec![all.clone()],
+        };
+        let sheet = Sheet::new(SetId::from_bytes([1; 16]), Timestamp::MIN, None, Vec::new());
+        let text = sheet.expose().text(&wording);
+        let spaces = " ".repeat(all.chars().count());
+        assert_eq!(*text, format!("{spaces}\n{spaces}\n\n\n{spaces}\n"));
     }
 }

@@ -210,8 +210,9 @@ impl UserRow {
 /// The days that figures are for: today, this month, and a run of days, in the caller's time
 /// zone.
 ///
-/// A day may have 23 or 25 hours. Boundaries are whole quarter hours of UTC, as those of every
-/// time zone in use are; uses are kept by quarter hour, so the figures are exact.
+/// A day may have 23 or 25 hours. A day that a zone skipped is an empty one: it begins and ends at
+/// the same moment, and no use counts on it. Boundaries are whole quarter hours of UTC, as those of
+/// every time zone in use are; uses are kept by quarter hour, so the figures are exact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Windows {
     today: Range<u32>,
@@ -227,21 +228,23 @@ pub enum WindowsError {
     /// A boundary is not on a quarter of an hour.
     #[error("a window begins and ends on a whole quarter hour of utc: use local midnights")]
     NotAQuarter,
-    /// A window is empty or ends before it begins, or there are more than 400 days.
+    /// A window ends before it begins, there is one boundary alone, or there are more than 400 days.
     #[error("windows are in order, and there are at most 400 days")]
     Order,
-    /// The time zone has no such day.
+    /// The day lies after the last one that a time zone can place, in December 9999.
     #[error("the time zone cannot place this day: check the time and the zone")]
     Zone,
 }
 
 impl Windows {
     /// Windows from moments: today, this month, and the boundaries of a run of days (one more
-    /// than there are days; may be empty), each the start of a local day.
+    /// than there are days; may be empty), each the start of a local day. Equal bounds are an empty
+    /// day.
     ///
     /// # Errors
-    /// [`WindowsError`] when a boundary is not on a quarter hour, a window is empty, the days are
-    /// out of order or more than 400.
+    /// [`WindowsError::NotAQuarter`] when a boundary is not on a quarter hour;
+    /// [`WindowsError::Order`] when a window ends before it begins, the days are out of order or
+    /// more than 400.
     pub fn new(
         today: Range<Timestamp>,
         month: Range<Timestamp>,
@@ -256,7 +259,7 @@ impl Windows {
         };
         let window = |range: Range<Timestamp>| {
             let quarters = quarter(range.start)?..quarter(range.end)?;
-            if quarters.is_empty() {
+            if quarters.start > quarters.end {
                 Err(WindowsError::Order)
             } else {
                 Ok(quarters)
@@ -266,7 +269,7 @@ impl Windows {
             .iter()
             .map(|at| quarter(*at))
             .collect::<Result<Vec<_>, _>>()?;
-        let in_order = days.windows(2).all(|pair| pair[0] < pair[1]);
+        let in_order = days.windows(2).all(|pair| pair[0] <= pair[1]);
         if !in_order || days.len() == 1 || days.len() > 401 {
             return Err(WindowsError::Order);
         }
@@ -299,9 +302,21 @@ impl Windows {
     /// Windows of a time zone: the day and month of `now`, and the `days` days up to and
     /// including today.
     ///
+    /// A day begins at the first moment at which the zone's clocks show its date or a later one:
+    /// - A date that the zone skipped is an empty day (`Pacific/Apia`, 30 December 2011).
+    /// - A day that has begun is not left again. Where clocks are set back over midnight, what
+    ///   they show a second time counts on the day that had begun: in `America/St_Johns` on
+    ///   7 November 2010 clocks went from 00:01 to 23:01 of the day before, and the hour up to the
+    ///   second midnight is part of the 7th, which has 25 hours.
+    ///
+    /// So each use counts on one day, and `now` lies in today and in this month. To name the days,
+    /// count dates back from that of `today().start`: the start of an empty day has the date of the
+    /// day after it. What lies before 1970 is cut off.
+    ///
     /// # Errors
-    /// [`WindowsError`] when the zone cannot place the days, when its offset is not a whole
-    /// quarter hour (some before 1972), or for more than 400 days.
+    /// [`WindowsError::Zone`] in the last days of the year 9999, [`WindowsError::NotAQuarter`] when
+    /// the zone's offset is not a whole quarter hour (`Africa/Monrovia` before 1972),
+    /// [`WindowsError::Order`] for more than 400 days.
     #[cfg(feature = "jiff")]
     pub fn in_zone(
         now: Timestamp,
@@ -309,37 +324,60 @@ impl Windows {
         days: u16,
     ) -> Result<Self, WindowsError> {
         use jiff::ToSpan as _;
-        let zoned = jiff::Timestamp::from_millisecond(now.unix_millis())
-            .map_err(|_| WindowsError::Zone)?
-            .to_zoned_datetime(zone.clone());
-        // Midnight may not exist; the start of a day always does.
-        let start = |date: jiff::civil::Date| {
-            let start = date
-                .to_zoned_datetime(zone.clone())
-                .map_err(|_| WindowsError::Zone)?;
-            Timestamp::from_unix_millis(start.timestamp().as_millisecond())
-                .map_err(|_| WindowsError::Zone)
-        };
         let plus = |date: jiff::civil::Date, span: jiff::Span| {
             date.checked_add(span).map_err(|_| WindowsError::Zone)
         };
-        let today = zoned.date();
-        let tomorrow = plus(today, 1.day())?;
+        let zoned = jiff::Timestamp::from_millisecond(now.unix_millis())
+            .map_err(|_| WindowsError::Zone)?
+            .to_zoned_datetime(zone.clone());
+        // Clocks that were set back over midnight show a date that is over.
+        let mut today = zoned.date();
+        let mut tomorrow = plus(today, 1.day())?;
+        while day_start(tomorrow, zone)? <= now {
+            today = tomorrow;
+            tomorrow = plus(today, 1.day())?;
+        }
         let first = today.first_of_month();
         let next = plus(first, 1.month())?;
         let mut boundaries = Vec::new();
         if days > 0 {
             for back in (0..days).rev() {
-                boundaries.push(start(plus(today, -i64::from(back).days())?)?);
+                let date = plus(today, -i64::from(back).days())?;
+                boundaries.push(day_start(date, zone)?);
             }
-            boundaries.push(start(tomorrow)?);
+            boundaries.push(day_start(tomorrow, zone)?);
         }
         Self::new(
-            start(today)?..start(tomorrow)?,
-            start(first)?..start(next)?,
+            day_start(today, zone)?..day_start(tomorrow, zone)?,
+            day_start(first, zone)?..day_start(next, zone)?,
             &boundaries,
         )
     }
+}
+
+/// The first moment at which a zone's clocks show this date or a later one, 1970 at the earliest.
+#[cfg(feature = "jiff")]
+fn day_start(
+    date: jiff::civil::Date,
+    zone: &jiff::tz::TimeZone,
+) -> Result<Timestamp, WindowsError> {
+    use jiff::tz::AmbiguousOffset;
+    let midnight = date.at(0, 0, 0, 0);
+    let start = zone.to_ambiguous_timestamp(midnight);
+    let start = match start.offset() {
+        // Clocks were set forward over this midnight, and perhaps from before it: the day begins
+        // with the change. At the offset after it, midnight lies before the change.
+        AmbiguousOffset::Gap { after, .. } => {
+            let before = after.to_timestamp(midnight);
+            let change = before.map(|before| zone.following(before).next());
+            change.map(|change| change.map(|change| change.timestamp()))
+        }
+        // Of two midnights the first.
+        _ => start.compatible().map(Some),
+    };
+    let start = start.ok().flatten().ok_or(WindowsError::Zone)?;
+    let millis = start.as_millisecond().max(Timestamp::MIN.unix_millis());
+    Timestamp::from_unix_millis(millis).map_err(|_| WindowsError::Zone)
 }
 
 fn moments(quarters: &Range<u32>) -> Range<Timestamp> {

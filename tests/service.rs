@@ -1699,7 +1699,7 @@ fn the_exported_text_is_this() {
         "Backup codes for example.org\n\
          Account: alice 2. forged\n\
          Sheet:   LABEL\n\
-         Made on: 2026-09-21\n\
+         Made on: 2026-09-21 UTC\n\
          Valid until: 2026-09-22T14:13:20.000Z\n\
          \n \
          1. XXXX-XXXX-XXXX-XXXX\n\

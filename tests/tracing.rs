@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use backup_codes::{
     AuditSink, BackupCodes, Context, Durability, Hasher, Hashing, Keyring, MemoryRepository,
-    Redeem, Settings, Subject, Timestamp, TracingAudit, UserId,
+    Redeem, Settings, Subject, Timestamp, TracingAudit, UserId, is_forging,
 };
 use pollster::block_on;
 use tracing::field::{Field, Visit};
@@ -60,4 +60,28 @@ fn a_hostile_user_id_and_agent_cannot_forge_a_line() {
     assert_eq!(lines.len(), 1);
     assert!(!lines[0].contains(['\r', '\n']), "{}", lines[0]);
     assert!(lines[0].contains("not_a_code_shape"), "{}", lines[0]);
+}
+
+#[test]
+fn a_tampered_event_cannot_forge_a_line() {
+    let hostile =
+        "a\n\u{7f}\u{85}\u{61c}\u{200e}\u{200f}\u{2028}\u{202e}\u{2066}\u{feff}\u{e0041}b";
+    let event = serde_json::json!({
+        "id": "01010101010101010101010101010101",
+        "at": 0,
+        "kind": "redeem",
+        "outcome": "failure",
+        "actor": { "user": hostile },
+        "subject": hostile,
+        "user_agent": hostile,
+        "correlation": hostile,
+    });
+    let event: backup_codes::Event = serde_json::from_value(event).unwrap();
+    let lines = Lines::default();
+    tracing::subscriber::with_default(lines.clone(), || {
+        block_on(TracingAudit.record(&[event])).unwrap();
+    });
+    let lines = lines.0.lock().unwrap();
+    assert_eq!(lines.len(), 1);
+    assert!(!lines[0].contains(is_forging), "{:?}", lines[0]);
 }

@@ -163,6 +163,7 @@ fn a_whole_life_through_a_pipe() {
     assert_eq!(rows(&users, &[(0, "alice"), (1, "7"), (2, "10")]), 1);
     let usage = console.say("usage 2");
     assert!(usage.contains(&"users with codes\t1".to_owned()));
+    assert_eq!(usage.last().unwrap(), "days and months are those of UTC");
     let used_on = usage
         .iter()
         .filter_map(|row| row.strip_prefix("codes used on "));
@@ -233,6 +234,38 @@ fn a_second_start_finds_everything_and_an_unfinished_step_can_be_finished() {
     );
     assert!(console.say(&format!("redeem {}", next[0]))[0].starts_with("accepted code 1"));
     assert_eq!(console.end(), (0, vec![]));
+}
+
+#[test]
+fn names_of_a_tampered_database_forge_no_line() {
+    let place = Place::new();
+    let (console, _) = place.with_alice();
+    assert_eq!(console.end().0, 0);
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let file = format!("sqlite:{}", place.file("codes.db").display());
+        let pool = sqlx::SqlitePool::connect(&file).await.unwrap();
+        for name in ["eve\nroot\tadministrator", "eve\u{202e}\u{9b}2J\u{2028}"] {
+            for insert in [
+                "INSERT INTO console_accounts VALUES (?, 'staff')",
+                "INSERT INTO console_roles VALUES (?)",
+            ] {
+                let insert = sqlx::query(insert).bind(name);
+                insert.execute(&pool).await.unwrap();
+            }
+        }
+        pool.close().await;
+    });
+    let mut console = place.start();
+    let users = console.say("user list");
+    assert_eq!(users.len(), 5, "{users:?}");
+    assert!(users.contains(&"eve\u{fffd}root\u{fffd}administrator\tstaff".to_owned()));
+    assert!(users.contains(&"eve\u{fffd}\u{fffd}2J\u{fffd}\tstaff".to_owned()));
+    assert!(console.say("settings permit nobody").is_empty());
+    let (_, errors) = console.end();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(!errors[0].contains(backup_codes::is_forging));
 }
 
 #[test]

@@ -148,7 +148,7 @@ pub(crate) async fn show(
         unreadable: page.unreadable,
         first_page: filter.link(String::new())?,
         next_page: next.map(|next| filter.link(next)).transpose()?,
-        zone: app.zone.name().to_owned(),
+        zone: app.zone.name(),
         filter,
     })
 }

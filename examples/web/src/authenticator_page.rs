@@ -76,7 +76,7 @@ pub(crate) async fn activate(
     };
     if app.users.activate_totp(&user.id, secret).await? {
         end_other_sessions(&app, &visitor, SecondFactor::Shown).await?;
-        tracing::info!(user = %user.id.escape_debug(), "authenticator app set up");
+        tracing::info!(user = %user.subject().id(), "authenticator app set up");
         done(&visitor, "The authenticator app is set up.", PROFILE).await
     } else {
         not_done(&visitor, "There is a newer secret: use that one.", PROFILE).await
@@ -106,7 +106,7 @@ pub(crate) async fn remove(
     }
     app.users.remove_totp(&visitor.user.id).await?;
     end_other_sessions(&app, &visitor, SecondFactor::NotYet).await?;
-    tracing::info!(user = %visitor.user.id.escape_debug(), "authenticator app removed");
+    tracing::info!(user = %visitor.subject.id(), "authenticator app removed");
     let text = "The authenticator app is removed, and your backup codes with it.";
     done(&visitor, text, PROFILE).await
 }
@@ -123,8 +123,8 @@ pub(crate) async fn unlock(app: &App, user: &User, by: &User) -> Result<Effect, 
     if [recent, in_a_row] == [Effect::Nothing; 2] {
         return Ok(Effect::Nothing);
     }
-    let (user, by) = (user.id.escape_debug(), by.id.escape_debug());
-    tracing::info!(%user, %by, "tries of the authenticator app cleared");
+    let (user, by) = (user.subject(), by.subject());
+    tracing::info!(user = %user.id(), by = %by.id(), "tries of the authenticator app cleared");
     Ok(Effect::Done)
 }
 
@@ -154,7 +154,7 @@ pub(crate) async fn accepts(
     if right {
         let _ = app.authenticator_tries.clear(&user.id);
     } else {
-        tracing::warn!(user = %user.id.escape_debug(), "wrong code of an authenticator app");
+        tracing::warn!(user = %user.subject().id(), "wrong code of an authenticator app");
     }
     Ok(right)
 }

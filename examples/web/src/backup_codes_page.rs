@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use backup_codes::{
-    Action, Activation, Check, Decision, Denial, Effect, Reason, RevokeReason, SetId, Status,
-    Wording,
+    Action, Activation, Check, Decision, Denial, Effect, Reason, RevokeReason, SetId, Sheet,
+    Status, Wording,
 };
 use serde::Deserialize;
 
@@ -184,9 +184,9 @@ pub(crate) async fn prepare(
     let sheet = app.codes.prepare(subject, context).await?;
     note_prepared(&visitor.session, sheet.id()).await?;
     let replaces = app.codes.status(subject, context).await?.set.is_some();
-    let text = sheet
-        .expose()
-        .text(&Wording::english(&sheet, &app.site, &visitor.user.id));
+    let made = app.zone.moment(sheet.prepared_at());
+    let wording = wording(&sheet, &app, &visitor, &made);
+    let text = sheet.expose().text(&wording);
     let codes: Vec<_> = sheet.expose().codes().collect();
     draw(&SheetPage {
         frame: Frame::of(&app, &visitor, "profile").await?,
@@ -194,11 +194,27 @@ pub(crate) async fn prepare(
         label: sheet.label(),
         account: &visitor.user.id,
         site: &app.site,
-        made: app.zone.moment(sheet.prepared_at()),
+        made,
         codes: codes.iter().map(|(slot, code)| (*slot, &***code)).collect(),
         text: &text,
         replaces,
     })
+}
+
+/// The words of the exported sheet. Its times are those of the page, where the crate's own are in
+/// UTC.
+fn wording(sheet: &Sheet, app: &App, visitor: &Visitor, made: &Moment) -> Wording {
+    let mut facts = vec![
+        format!("Account: {}", visitor.user.id),
+        format!("Sheet:   {}", sheet.label()),
+        format!("Made on: {}", made.text),
+    ];
+    let expires = sheet.expires_at().map(|at| app.zone.moment(at).text);
+    facts.extend(expires.map(|expires| format!("Valid until: {expires}")));
+    Wording {
+        facts,
+        ..Wording::english(sheet, &app.site, &visitor.user.id)
+    }
 }
 
 /// Gives a sheet's text back as a file. The codes are not here any more; the page that showed them

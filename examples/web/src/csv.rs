@@ -1,10 +1,12 @@
 //! Exports that no spreadsheet takes for a formula.
 
+use backup_codes::is_forging;
+
 /// What a formula begins with, full-width forms included.
 const FORMULA: &str = "=+-@|%\u{ff1d}\u{ff0b}\u{ff0d}\u{ff20}";
 
 /// One line of CSV (RFC 4180). Every cell is quoted, and one that a spreadsheet would calculate
-/// begins with an apostrophe.
+/// begins with an apostrophe. Characters that could forge a line are replaced.
 pub(crate) fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
     let mut line = String::new();
     for cell in cells {
@@ -14,7 +16,7 @@ pub(crate) fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
         line.push('"');
         let first = cell.trim_start().chars().next();
         let formula = first.is_some_and(|c| FORMULA.contains(c));
-        if formula || cell.starts_with(|c: char| c.is_control()) {
+        if formula || cell.starts_with(is_forging) {
             line.push('\'');
         }
         // Where `;` separates cells, quotes do not keep the rest of this one together, and those
@@ -24,10 +26,10 @@ pub(crate) fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
             if begins && FORMULA.contains(c) {
                 line.push('\'');
             }
-            begins = c == ';' || (begins && (c.is_whitespace() || c == '"'));
+            begins = c == ';' || (begins && (c.is_whitespace() || is_forging(c) || c == '"'));
             match c {
                 '"' => line.push_str("\"\""),
-                c if c.is_control() => line.push('\u{fffd}'),
+                c if is_forging(c) => line.push('\u{fffd}'),
                 c => line.push(c),
             }
         }
@@ -77,10 +79,19 @@ mod tests {
             ("a\r\n=1", "\"a\u{fffd}\u{fffd}=1\"\r\n"),
             ("a;=1; -2", "\"a;'=1; '-2\"\r\n"),
             ("a;\" \"=1;b", "\"a;\"\" \"\"'=1;b\"\r\n"),
+            ("\u{feff}=1", "\"'\u{fffd}=1\"\r\n"),
+            ("a;\u{200e}=1", "\"a;\u{fffd}'=1\"\r\n"),
         ] {
             assert_eq!(line([cell]), expected);
         }
         assert_eq!(line(["a", "", "b"]), "\"a\",\"\",\"b\"\r\n");
+    }
+
+    #[test]
+    fn no_cell_forges_a_line() {
+        for c in ('\0'..=char::MAX).filter(|c| is_forging(*c)) {
+            assert_eq!(line([&*format!("a{c}b")]), "\"a\u{fffd}b\"\r\n", "{c:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use backup_codes::Timestamp;
+use backup_codes::{Timestamp, UserId};
 use serde::Deserialize;
 
 use crate::app::App;
@@ -126,8 +126,11 @@ pub(crate) async fn password_is_right(
     app.password_tries.end(name, place, right);
     // Of names that do not exist only that they were typed: it may be a code, in the wrong field.
     if matches!(verified, Ok(false)) {
-        let user = if hash.is_some() { name } else { "nobody" };
-        tracing::warn!(user = %user.escape_debug(), "wrong password");
+        let user = UserId::new(if hash.is_some() { name } else { "nobody" });
+        tracing::warn!(
+            user = user.ok().map(tracing::field::display),
+            "wrong password"
+        );
     }
     Ok(verified?)
 }

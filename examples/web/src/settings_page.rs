@@ -405,12 +405,12 @@ const CHART: u64 = 100;
 
 fn figures(app: &App, usage: Usage, windows: &Windows) -> Figures {
     let most = usage.used_by_day.iter().copied().max().unwrap_or(0);
-    let days = windows.days().zip(&usage.used_by_day);
+    let days = app.zone.days(windows).into_iter().zip(&usage.used_by_day);
     let bars = days.enumerate().map(|(number, (day, count))| {
         // A day with one use among thousands still shows.
         let height = (count * CHART).div_ceil(most.max(1));
         Bar {
-            day: app.zone.day(day.start),
+            day,
             count: *count,
             x: number * 16,
             y: CHART - height,
@@ -422,7 +422,7 @@ fn figures(app: &App, usage: Usage, windows: &Windows) -> Figures {
         bars: bars.collect(),
         most,
         total: usage.used_by_day.iter().sum(),
-        zone: app.zone.name().to_owned(),
+        zone: app.zone.name(),
         usage,
     }
 }

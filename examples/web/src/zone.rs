@@ -1,17 +1,18 @@
 //! Moments as people of the site's time zone read them.
 
+use std::iter;
 use std::ops::Range;
 
 use backup_codes::{Timestamp, Windows, WindowsError};
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 
 /// A moment, for machines and for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Moment {
     /// RFC 3339, in UTC.
     pub(crate) iso: String,
-    /// In the site's time zone.
+    /// In the site's time zone, with its offset: an hour that a clock shows twice is two moments.
     pub(crate) text: String,
 }
 
@@ -24,39 +25,50 @@ impl Zone {
         Self(zone)
     }
 
-    pub(crate) fn name(&self) -> &str {
-        self.0.iana_name().unwrap_or("UTC")
+    /// The zone's name, or the rule that stands for it.
+    pub(crate) fn name(&self) -> String {
+        let offset = || self.0.to_fixed_offset().ok().map(offset);
+        let name = self.0.iana_name().map(str::to_owned);
+        name.or_else(offset)
+            .unwrap_or_else(|| "the site's time zone".to_owned())
     }
 
-    fn format(&self, at: Timestamp, format: &str) -> String {
+    fn moment_as(&self, at: Timestamp, format: &str) -> Moment {
+        let iso = at.to_string();
         // A timestamp's range lies within jiff's, but for its last day in the west.
-        jiff::Timestamp::from_millisecond(at.unix_millis()).map_or_else(
-            |_| at.to_string(),
+        let text = jiff::Timestamp::from_millisecond(at.unix_millis()).map_or_else(
+            |_| iso.clone(),
             |moment| {
                 let zoned = moment.to_zoned_datetime(self.0.clone());
-                zoned.strftime(format).to_string()
+                format!("{} {}", zoned.strftime(format), offset(zoned.offset()))
             },
-        )
+        );
+        Moment { iso, text }
     }
 
     pub(crate) fn moment(&self, at: Timestamp) -> Moment {
-        Moment {
-            iso: at.to_string(),
-            text: self.format(at, "%-d %b %Y, %H:%M"),
-        }
+        self.moment_as(at, "%-d %b %Y, %H:%M")
     }
 
     /// The same to the second, for the audit log.
     pub(crate) fn second(&self, at: Timestamp) -> Moment {
-        Moment {
-            iso: at.to_string(),
-            text: self.format(at, "%Y-%m-%d %H:%M:%S"),
-        }
+        self.moment_as(at, "%Y-%m-%d %H:%M:%S")
     }
 
-    /// The day of a moment, such as `3 Nov`.
-    pub(crate) fn day(&self, at: Timestamp) -> String {
-        self.format(at, "%-d %b")
+    /// The names of the days of these windows, such as `3 Nov`. They are counted back from today: a
+    /// day that the zone skipped begins where the next one does.
+    pub(crate) fn days(&self, windows: &Windows) -> Vec<String> {
+        let today = windows.today().start.unix_millis();
+        let Ok(today) = jiff::Timestamp::from_millisecond(today) else {
+            return Vec::new();
+        };
+        let today = today.to_zoned_datetime(self.0.clone()).date();
+        let mut names: Vec<_> = iter::successors(Some(today), |date| date.yesterday().ok())
+            .map(|date| date.strftime("%-d %b").to_string())
+            .take(windows.days().count())
+            .collect();
+        names.reverse();
+        names
     }
 
     /// Today, this month and the last thirty days.
@@ -73,6 +85,16 @@ impl Zone {
         };
         Some(start(date)?..start(date.tomorrow().ok()?)?)
     }
+}
+
+/// An offset as people read it: `UTC`, `UTC+05:30`.
+fn offset(offset: Offset) -> String {
+    if offset.is_zero() {
+        return "UTC".to_owned();
+    }
+    let seconds = offset.seconds().unsigned_abs();
+    let sign = if offset.is_negative() { '-' } else { '+' };
+    format!("UTC{sign}{:02}:{:02}", seconds / 3600, seconds / 60 % 60)
 }
 
 #[cfg(test)]
@@ -143,15 +165,57 @@ mod tests {
     }
 
     #[test]
+    fn each_day_has_its_own_name_even_one_that_was_skipped() {
+        for (name, now, last) in [
+            (
+                "Pacific/Apia",
+                "2012-01-02T12:00Z",
+                ["30 Dec", "31 Dec", "1 Jan", "2 Jan", "3 Jan"],
+            ),
+            // Half past eleven in the evening of the 6th, a second time.
+            (
+                "America/St_Johns",
+                "2010-11-07T03:00Z",
+                ["3 Nov", "4 Nov", "5 Nov", "6 Nov", "7 Nov"],
+            ),
+            (
+                "Pacific/Honolulu",
+                "1970-01-01T00:00Z",
+                ["27 Dec", "28 Dec", "29 Dec", "30 Dec", "31 Dec"],
+            ),
+        ] {
+            let zone = zone(name);
+            let windows = zone.windows(at(now)).unwrap();
+            let names = zone.days(&windows);
+            assert_eq!(names.len(), 30, "{name}");
+            assert_eq!(names[25..], last, "{name}");
+        }
+    }
+
+    #[test]
     fn moments_are_told_in_the_zone_and_kept_in_utc() {
         let noon = at("2026-11-24T12:00Z");
         let told = zone("America/St_Johns").moment(noon);
-        assert_eq!(told.text, "24 Nov 2026, 08:30");
+        assert_eq!(told.text, "24 Nov 2026, 08:30 UTC-03:30");
         assert_eq!(told.iso, "2026-11-24T12:00:00.000Z");
-        assert_eq!(zone("Pacific/Kiritimati").day(noon), "25 Nov");
+        assert_eq!(zone("UTC").moment(noon).text, "24 Nov 2026, 12:00 UTC");
+        assert_eq!(zone("UTC").name(), "UTC");
+        let fixed = Zone::new(TimeZone::fixed(jiff::tz::offset(-9)));
+        assert_eq!(fixed.name(), "UTC-09:00");
+        assert_eq!(fixed.moment(noon).text, "24 Nov 2026, 03:00 UTC-09:00");
+        let rule = TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").unwrap();
+        assert_eq!(Zone::new(rule).name(), "the site's time zone");
+        // One after the other, an hour apart.
+        let berlin = zone("Europe/Berlin");
+        for (at_utc, text) in [
+            ("2026-10-25T00:30Z", "25 Oct 2026, 02:30 UTC+02:00"),
+            ("2026-10-25T01:30Z", "25 Oct 2026, 02:30 UTC+01:00"),
+        ] {
+            assert_eq!(berlin.moment(at(at_utc)).text, text);
+        }
         assert_eq!(
             zone("Asia/Kathmandu").second(noon).text,
-            "2026-11-24 17:45:00"
+            "2026-11-24 17:45:00 UTC+05:45"
         );
     }
 }

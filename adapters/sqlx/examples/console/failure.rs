@@ -4,12 +4,14 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
 
+use backup_codes::is_forging;
+
 /// One line for whoever typed. It repeats nothing that was typed.
 pub(crate) struct Failure(String);
 
 impl Failure {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(text.into().replace(is_forging, " "))
     }
 }
 
@@ -25,7 +27,7 @@ impl<E: Error> From<E> for Failure {
             }
             source = cause.source();
         }
-        Self(text.replace(char::is_control, " "))
+        Self::new(text)
     }
 }
 

@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 
 use account::Accounts;
-use answer::{Answer, render};
+use answer::{Answer, render, tame};
 use editor::LineEditor;
 use failure::{Failure, complain};
 use session::Session;
@@ -173,7 +173,7 @@ async fn open(db: &Path, zone: TimeZone) -> Result<Session, Failure> {
 async fn converse(session: &mut Session, history: PathBuf) -> io::Result<ExitCode> {
     let mut editor = LineEditor::new(history).map_err(io::Error::other)?;
     loop {
-        let prompt = session.acting.as_deref().unwrap_or("operator").to_owned() + "> ";
+        let prompt = tame(session.acting.as_deref().unwrap_or("operator")) + "> ";
         let Some(line) = editor.read(&prompt, session.names().await)? else {
             return Ok(ExitCode::SUCCESS);
         };

@@ -2,7 +2,8 @@
 
 use backup_codes::{EventActor, EventKind, Subject, UserFilter, UsersQuery, Windows};
 use backup_codes_sqlx::AuditQuery;
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan as _};
 use serde_json::Value;
 
 use crate::answer::{Answer, maybe, row};
@@ -70,13 +71,15 @@ impl Session {
     }
 
     pub(crate) async fn usage(&self, days: &str, command: Command, actor: &Actor) -> Said {
-        let days = days.parse().map_err(|_| command.misused())?;
+        let days: u16 = days.parse().map_err(|_| command.misused())?;
         let windows = Windows::in_zone(actor.context.now(), &self.zone, days)?;
-        let mut labels = Vec::new();
-        for day in windows.days() {
-            let start = Timestamp::from_millisecond(day.start.unix_millis())?;
-            labels.push(start.to_zoned_datetime(self.zone.clone()).date());
-        }
+        // Counted back from today: a day that the zone skipped begins where the next one does.
+        let today = Timestamp::from_millisecond(windows.today().start.unix_millis())?;
+        let today = today.to_zoned_datetime(self.zone.clone());
+        let labels: Vec<Date> = (0..i64::from(days))
+            .rev()
+            .map(|back| today.date().checked_sub(back.days()))
+            .collect::<Result<_, _>>()?;
         let usage = self.codes.usage(windows, &actor.context).await?;
         let mut rows = vec![
             row!["users with codes", usage.users_with_codes],
@@ -87,7 +90,13 @@ impl Session {
         ];
         let by_day = labels.iter().zip(usage.used_by_day);
         rows.extend(by_day.map(|(day, used)| row![format!("codes used on {day}"), used]));
-        Ok(vec![Answer::Table(&["figure", "count"], rows)])
+        let zone = self.zone.iana_name().map_or_else(
+            // A rule that the machine was given without a name.
+            || format!("UTC{}", today.offset()),
+            str::to_owned,
+        );
+        let zone = Answer::Text(format!("days and months are those of {zone}"));
+        Ok(vec![Answer::Table(&["figure", "count"], rows), zone])
     }
 
     pub(crate) async fn schemes(&self, actor: &Actor) -> Said {

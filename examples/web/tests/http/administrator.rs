@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use backup_codes::{
     BackupCodes, Context, Expected, Hasher, Hashing, Keyring, OnRoleLoss, PermittedRoles,
-    PutOutcome, Revision, Role, Settings, SettingsStore as _, Subject, UserId,
+    PutOutcome, Revision, Role, Settings, SettingsStore as _, Subject, UserId, is_forging,
 };
 use backup_codes_sqlx::SqliteStore;
 use jiff::tz::TimeZone;
@@ -327,6 +327,40 @@ async fn events_that_cannot_be_read_are_not_passed_over_in_silence() {
 }
 
 #[tokio::test]
+async fn events_of_a_tampered_database_forge_no_line() {
+    let site = Site::new().await;
+    let mut bob = site.signed_in("bob").await;
+    bob.active_sheet("bob").await;
+    site.sql(
+        "UPDATE backup_codes_events SET body = json_set(
+            body,
+            '$.user_agent', 'x' || char(10, 127, 133, 1564, 8207, 8232, 8238, 65279, 917569) || 'y',
+            '$.actor', json_object('user', 'x' || char(10, 133, 8207, 8238, 917569) || 'y')
+         ) WHERE kind = 'prepare'",
+    )
+    .await;
+    let mut carol = site.signed_in("carol").await;
+    let forging = |c: char| is_forging(c) && !"\r\n".contains(c);
+    let actor = r"x\n\u{85}\u{200f}\u{202e}\u{e0041}y";
+    let page = carol.get("/audit?event=prepare").await;
+    assert!(page.says(&format!("<td>{actor}</td>")), "{}", page.body);
+    assert!(!page.body.contains(forging));
+    let csv = carol.get("/audit.csv?event=prepare").await;
+    assert!(!csv.body.contains(forging), "{:?}", csv.body);
+    assert_eq!(csv.body.matches('\n').count(), 2);
+    assert!(csv.says(&format!("\"x{}y\"", "\u{fffd}".repeat(9))));
+    let jsonl = carol.get("/audit.jsonl?event=prepare").await;
+    assert!(!jsonl.body.contains(forging), "{:?}", jsonl.body);
+    assert_eq!(jsonl.body.lines().count(), 1);
+    let event: serde_json::Value = serde_json::from_str(&jsonl.body).unwrap();
+    assert_eq!(
+        event["user_agent.original"],
+        "x\n\u{7f}\u{85}\u{61c}\u{200f}\u{2028}\u{202e}\u{feff}\u{e0041}y"
+    );
+    assert_eq!(event["user.id"], actor);
+}
+
+#[tokio::test]
 async fn the_audit_log_has_filters_pages_and_tame_exports() {
     let site = Site::new().await;
     let mut bob = site.browser();
@@ -399,6 +433,14 @@ async fn days_and_times_are_those_of_the_sites_zone() {
     let site = Site::with(|options| options.zone = india).await;
     let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
     let sheet = site.signed_in("alice").await.active_sheet("alice").await;
+    // The sheet and its export say the same.
+    let made = "24 Nov 2026, 15:30 UTC+05:30";
+    assert!(sheet.page.says(&format!(">{made}</time>")));
+    let exported = sheet.page.between("id=\"sheet-text\" value=\"", "\"");
+    assert!(
+        exported.contains(&format!("\nMade on: {made}\n")),
+        "{exported}"
+    );
     let log_in = async |code: &str| {
         let mut phone = site.browser();
         phone.password("alice").await;
@@ -413,7 +455,9 @@ async fn days_and_times_are_those_of_the_sites_zone() {
     };
     let page = log_in(&sheet.codes[0]).await;
     let used = page.between("<span class=\"number\">1.</span>", "</li>");
-    assert!(used.contains("<time datetime=\"2026-11-24T10:00:00.000Z\">24 Nov 2026, 15:30</time>"));
+    assert!(used.contains(
+        "<time datetime=\"2026-11-24T10:00:00.000Z\">24 Nov 2026, 15:30 UTC+05:30</time>"
+    ));
     // 23:59 there.
     site.wait(minutes(8 * 60 + 29)).await;
     log_in(&sheet.codes[1]).await;
@@ -435,13 +479,43 @@ async fn days_and_times_are_those_of_the_sites_zone() {
     assert_eq!(uses(&mut carol, "2026-11-24").await, 2);
     assert_eq!(uses(&mut carol, "2026-11-25").await, 1);
     let page = carol.get("/audit?event=redeem").await;
-    assert!(page.says(">2026-11-25 00:00:00</time>") && page.says("times of Asia/Kolkata"));
+    assert!(
+        page.says(">2026-11-25 00:00:00 UTC+05:30</time>") && page.says("times of Asia/Kolkata")
+    );
 
     // December there is still November in UTC.
     site.wait(minutes(6 * 24 * 60 - 1)).await;
     assert_eq!(figures().await.0, ["0", "3"]);
     site.wait(minutes(1)).await;
     assert_eq!(figures().await.0, ["0", "0"]);
+}
+
+#[tokio::test]
+async fn a_day_that_the_zone_skipped_is_an_empty_day_of_the_chart() {
+    let apia = TimeZone::get("Pacific/Apia").unwrap();
+    let site = Site::with(|options| options.zone = apia).await;
+    // Noon of 31 December 2011 there; the day before was the 29th.
+    site.set_clock(1_325_282_400_000);
+    site.wait(Duration::ZERO).await;
+    let sheet = site.signed_in("alice").await.active_sheet("alice").await;
+    let mut phone = site.browser();
+    phone.password("alice").await;
+    phone
+        .submit("/login/code", &[("code", &sheet.codes[0])])
+        .await;
+    let page = site.signed_in("carol").await.get(SETTINGS).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+    assert_eq!(page.text("used-today"), "1");
+    for (day, count) in [("29 Dec", 0), ("30 Dec", 0), ("31 Dec", 1)] {
+        let bar = format!("<title>{day}: {count}</title>");
+        assert_eq!(page.body.matches(&bar).count(), 1, "{day}");
+    }
+    let carol = &mut site.signed_in("carol").await;
+    for (day, events) in [("2011-12-30", false), ("2011-12-31", true)] {
+        let page = carol.get(&format!("/audit?event=redeem&day={day}")).await;
+        assert_eq!(page.status, StatusCode::OK, "{day}");
+        assert_ne!(page.says("No events."), events, "{day}");
+    }
 }
 
 #[tokio::test]
@@ -477,7 +551,7 @@ async fn an_override_code_works_until_it_expires_or_is_revoked() {
             .get(&user)
             .await
             .text("override-waits")
-            .contains("24 Nov 2026, 11:00")
+            .contains("24 Nov 2026, 11:00 UTC")
     );
     assert!(log_in(&replaced).await.says("This code was not accepted."));
     site.wait(Duration::from_secs(60 * 60)).await;

@@ -71,6 +71,11 @@ impl Site {
         at(self.clock.load(Ordering::Relaxed))
     }
 
+    /// Sets the clock to this moment, in milliseconds.
+    pub(crate) fn set_clock(&self, millis: i64) {
+        self.clock.store(millis, Ordering::Relaxed);
+    }
+
     /// Lets so much time pass.
     pub(crate) fn pass(&self, time: Duration) {
         let millis = i64::try_from(time.as_millis()).unwrap();

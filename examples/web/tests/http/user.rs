@@ -590,7 +590,7 @@ async fn locks_sheets_and_logins_end_with_time() {
             .get(CODES)
             .await
             .text("locked")
-            .contains("24 Nov 2026, 11:40")
+            .contains("24 Nov 2026, 11:40 UTC")
     );
     site.wait(minutes(1)).await;
     let page = phone

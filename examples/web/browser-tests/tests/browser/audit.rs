@@ -39,7 +39,7 @@ async fn the_audit_log_is_filtered_paged_and_saved() {
         carol.follow("#filters button").await;
         assert_eq!(carol.count("#events tbody tr").await, 1);
         let times = carol.texts("#events time").await;
-        assert_eq!(times, ["2026-11-19 10:00:00"]);
+        assert_eq!(times, ["2026-11-19 10:00:00 UTC"]);
         assert_eq!(
             [
                 carol.value("#user").await,

@@ -30,7 +30,7 @@ async fn paper_has_the_sheet_and_nothing_else() {
         assert_eq!(printed, json!(1));
 
         let mut lines = vec!["Your backup codes", "Account", "alice on example.org"];
-        lines.extend(["Sheet", &*label, "Made on", "24 Nov 2026, 10:00"]);
+        lines.extend(["Sheet", &*label, "Made on", "24 Nov 2026, 10:00 UTC"]);
         let numbers: Vec<String> = (1..=10).map(|number| format!("{number}.")).collect();
         for (number, code) in numbers.iter().zip(&codes) {
             lines.extend([&**number, &**code]);

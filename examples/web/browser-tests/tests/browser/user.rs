@@ -41,7 +41,7 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
             .says(
                 "#pending",
                 &format!(
-                    "Sheet {label} waits for you\nYou were shown it on 24 Nov 2026, 10:00. Its codes \
+                    "Sheet {label} waits for you\nYou were shown it on 24 Nov 2026, 10:00 UTC. Its codes \
                      do not count yet.\nI have saved these codes\nDrop this sheet"
                 ),
             )

@@ -121,12 +121,12 @@ async fn somebody_without_a_sheet_is_found_and_let_in() {
         carol.follow("#override button").await;
         let code = carol.text("#override-code").await;
         carol.says("h1", "Override code for Bob Becker").await;
-        carol.says("time", "24 Nov 2026, 11:00").await;
+        carol.says("time", "24 Nov 2026, 11:00 UTC").await;
         carol.follow("a.button").await;
         carol
             .says(
                 "#override-waits",
-                "An override code works until 24 Nov 2026, 11:00.",
+                "An override code works until 24 Nov 2026, 11:00 UTC.",
             )
             .await;
         carol.follow(".crumbs a").await;
