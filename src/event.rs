@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::code::NotACode;
+use crate::attempt::NotACode;
 use crate::context::Context;
 use crate::hash::Unverifiable;
 use crate::id::{EventId, SetId, UserId};
@@ -153,6 +153,10 @@ pub enum Reason {
     NotACodeShape,
     /// The input's check symbol is wrong.
     NotACodeTypo,
+    /// The input has letters of a script other than Latin.
+    NotACodeOtherScript,
+    /// The input is a code of a format that is not accepted.
+    NotACodeOtherFormat,
     /// The stored hash needs a pepper that is not in the keyring.
     UnknownKey,
     /// The stored hash asks for too much memory.
@@ -210,6 +214,8 @@ impl Reason {
             Self::Void => "void",
             Self::NotACodeShape => "not_a_code_shape",
             Self::NotACodeTypo => "not_a_code_typo",
+            Self::NotACodeOtherScript => "not_a_code_other_script",
+            Self::NotACodeOtherFormat => "not_a_code_other_format",
             Self::UnknownKey => "unknown_key",
             Self::CostAboveCeiling => "cost_above_ceiling",
             Self::CostBelowFloor => "cost_below_floor",
@@ -264,6 +270,8 @@ impl From<NotACode> for Reason {
         match not_a_code {
             NotACode::Shape => Self::NotACodeShape,
             NotACode::Typo => Self::NotACodeTypo,
+            NotACode::OtherScript => Self::NotACodeOtherScript,
+            NotACode::OtherFormat => Self::NotACodeOtherFormat,
         }
     }
 }
@@ -400,6 +408,8 @@ mod tests {
         );
         for reason in [
             Reason::NotACodeTypo,
+            Reason::NotACodeOtherScript,
+            Reason::NotACodeOtherFormat,
             Reason::CostAboveCeiling,
             Reason::SwitchedOff,
         ] {

@@ -73,6 +73,7 @@
 #![forbid(unsafe_code)]
 
 // Who may import whom is in `DESIGN.md`.
+mod attempt;
 mod audit;
 mod code;
 mod config;
@@ -81,6 +82,7 @@ pub mod conformance;
 mod context;
 mod error;
 mod event;
+mod fold;
 mod format;
 mod hash;
 mod hashing;
@@ -101,12 +103,14 @@ mod settings;
 mod shared_settings;
 mod sheet;
 mod timestamp;
+mod unicode;
 mod usage;
 
+pub use attempt::{Attempt, NotACode};
 #[cfg(feature = "tracing")]
 pub use audit::TracingAudit;
 pub use audit::{AuditSink, Durability, JsonLines, MemoryAudit, NoAudit};
-pub use code::{Attempt, Code, NotACode, SetSize, SetSizeError, generate, generate_override};
+pub use code::{Code, SetSize, SetSizeError, generate, generate_override};
 pub use config::{Config, ConfigError, ReissueRule};
 pub use context::Context;
 pub use error::Error;
