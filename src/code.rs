@@ -1,4 +1,4 @@
-//! Codes as plaintext: drawing them, and reading what somebody typed.
+//! Codes as plaintext, and drawing them.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -6,8 +6,9 @@ use std::ops::RangeInclusive;
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
-use crate::format::{Format, Formats, MAX_SLOT, MAX_SYMBOLS, Verdict, classify};
-use crate::id::{AttemptId, RandomError};
+pub(crate) use crate::attempt::{Attempt, NotACode};
+use crate::format::{Format, MAX_SLOT, MAX_SYMBOLS};
+use crate::id::RandomError;
 
 /// How many codes a set has: 1 to 31.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,191 +244,6 @@ where
     Ok(codes)
 }
 
-/// What somebody typed, read as a code whose check symbol is right.
-///
-/// Whether it is *the* code is for [`verify`](crate::verify) and [`consume`](crate::consume) to
-/// say. The payload is wiped when dropped and shown nowhere.
-pub struct Attempt {
-    id: AttemptId,
-    format: Format,
-    slot: u8,
-    symbols: Zeroizing<[u8; MAX_SYMBOLS]>,
-}
-
-impl Attempt {
-    /// Reads one typed or pasted code.
-    ///
-    /// Folded are: case; every Unicode space, dash and zero-width character; full-width forms;
-    /// `O` to zero, `I` and `L` to one; surrounding newlines; a leading list number as printed
-    /// (`3. `), if it is the code's own. Nothing fuzzier: a wrong, missing or extra symbol is
-    /// not repaired.
-    ///
-    /// `id` is one that no attempt before had: [`AttemptId::random`].
-    ///
-    /// # Errors
-    /// [`NotACode`] when the input cannot be a code, which costs no hash and is no guess.
-    /// Inputs over [`Attempt::MAX_INPUT_LEN`] bytes are refused before anything is read.
-    ///
-    /// ```
-    /// use backup_codes::{Attempt, AttemptId, Format, Formats, SetSize, generate};
-    ///
-    /// let mut rng = getrandom::SysRng;
-    /// let codes = generate(Format::CROCKFORD, SetSize::default(), &mut rng)?;
-    /// let messy = format!(" 3. {}\n", codes[2].expose().to_lowercase().replace('-', " – "));
-    /// let attempt = Attempt::parse(&messy, &Formats::default(), AttemptId::random(&mut rng)?)?;
-    /// assert_eq!(attempt.slot(), 3);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn parse(typed: &str, formats: &Formats, id: AttemptId) -> Result<Self, NotACode> {
-        let mut shape = Shape::read(typed)?;
-        let format = formats.with_symbols(shape.len).ok_or(NotACode::Shape)?;
-        classify(&mut shape.symbols[format.slot_len()..shape.len]);
-        let (verdict, slot) = format.canonicalize(&mut shape.symbols[..shape.len]);
-        match verdict {
-            Verdict::Right if shape.list_number.is_none_or(|number| number == slot) => Ok(Self {
-                id,
-                format,
-                slot,
-                symbols: shape.symbols,
-            }),
-            Verdict::WrongCheck => Err(NotACode::Typo),
-            Verdict::Right | Verdict::WrongAlphabet => Err(NotACode::Shape),
-        }
-    }
-
-    /// Inputs longer than this many bytes are not read: a code has at most 39 symbols, each of
-    /// at most three bytes in a full-width form, with room for separators.
-    pub const MAX_INPUT_LEN: usize = 512;
-
-    /// The attempt's own id.
-    #[must_use]
-    pub fn id(&self) -> AttemptId {
-        self.id
-    }
-
-    /// The slot the input names; public.
-    #[must_use]
-    pub fn slot(&self) -> u8 {
-        self.slot
-    }
-
-    /// The format the input has.
-    #[must_use]
-    pub fn format(&self) -> Format {
-        self.format
-    }
-
-    pub(crate) fn with_id(self, id: AttemptId) -> Self {
-        Self { id, ..self }
-    }
-
-    pub(crate) fn payload(&self) -> &[u8] {
-        let from = self.format.slot_len();
-        &self.symbols[from..from + self.format.payload_len()]
-    }
-}
-
-impl fmt::Debug for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attempt")
-            .field("id", &self.id)
-            .field("slot", &self.slot)
-            .finish_non_exhaustive()
-    }
-}
-
-/// An input cannot be a code; no hash was computed and nothing counted against the user.
-///
-/// This is not a refusal: it says nothing about the codes a user has, so it may be told apart
-/// from one in public.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum NotACode {
-    /// Empty, too short, too long, or with characters that no code has.
-    #[error("this does not look like a backup code: type one code as it is printed")]
-    Shape,
-    /// Right length and alphabet, wrong check symbol.
-    #[error("there is probably a typing error in this code: compare it with your sheet")]
-    Typo,
-}
-
-/// The symbols of an input without its separators: the part of parsing that looks only at which
-/// characters are letters or digits. This shape is public.
-struct Shape {
-    symbols: Zeroizing<[u8; MAX_SYMBOLS]>,
-    len: usize,
-    list_number: Option<u8>,
-}
-
-impl Shape {
-    fn read(typed: &str) -> Result<Self, NotACode> {
-        if typed.len() > Attempt::MAX_INPUT_LEN {
-            return Err(NotACode::Shape);
-        }
-        let mut shape = Self {
-            symbols: Zeroizing::new([0; MAX_SYMBOLS]),
-            len: 0,
-            list_number: None,
-        };
-        let mut chars = typed.chars().map(fold_width).peekable();
-        while let Some(c) = chars.next() {
-            match c {
-                c if c.is_ascii_alphanumeric() => {
-                    *shape.symbols.get_mut(shape.len).ok_or(NotACode::Shape)? = c as u8;
-                    shape.len += 1;
-                }
-                '.' if chars.peek().is_some_and(|next| next.is_whitespace()) => {
-                    shape.take_list_number()?;
-                }
-                c if is_separator(c) => {}
-                _ => return Err(NotACode::Shape),
-            }
-        }
-        Ok(shape)
-    }
-
-    /// Reads what stands before a dot and a space as the number of a printed list.
-    fn take_list_number(&mut self) -> Result<(), NotACode> {
-        let digits = &self.symbols[..self.len];
-        let printed = digits.len() <= 2 && digits.first().is_some_and(|digit| *digit != b'0');
-        if self.list_number.is_some() || !printed || !digits.iter().all(u8::is_ascii_digit) {
-            return Err(NotACode::Shape);
-        }
-        self.list_number = Some(digits.iter().fold(0, |n, digit| n * 10 + (digit - b'0')));
-        self.len = 0;
-        Ok(())
-    }
-}
-
-/// Full-width forms (U+FF01 to U+FF5E) as the ASCII characters they stand for.
-fn fold_width(c: char) -> char {
-    match c {
-        '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
-        other => other,
-    }
-}
-
-/// Spaces, dashes and characters without width.
-///
-/// Dashes are those with the Unicode property `Dash` (PropList.txt, Unicode 16) and the soft
-/// hyphen.
-fn is_separator(c: char) -> bool {
-    c.is_whitespace()
-        || matches!(
-            c,
-            '-' | '\u{ad}' | '\u{58a}' | '\u{5be}' | '\u{1400}' | '\u{1806}'
-                | '\u{2010}'..='\u{2015}' | '\u{2053}' | '\u{207b}' | '\u{208b}' | '\u{2212}'
-                | '\u{2e17}' | '\u{2e1a}' | '\u{2e3a}'..='\u{2e3b}' | '\u{2e40}' | '\u{2e5d}'
-                | '\u{301c}' | '\u{3030}' | '\u{30a0}' | '\u{fe31}'..='\u{fe32}' | '\u{fe58}'
-                | '\u{fe63}' | '\u{10d6e}' | '\u{10ead}'
-        )
-        || matches!(
-            c,
-            '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-                | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}'
-                | '\u{feff}'
-        )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -537,19 +353,5 @@ mod tests {
                 .sum();
             assert!(chi < 105.0, "{format}: {chi}");
         }
-    }
-
-    #[test]
-    fn shape_takes_a_list_number_only_where_it_is_printed() {
-        let list = |text| Shape::read(text).map(|shape| (shape.list_number, shape.len));
-        assert_eq!(list("3. abc").unwrap(), (Some(3), 3));
-        assert_eq!(list("\u{200b}\n 31.\tabc").unwrap(), (Some(31), 3));
-        assert_eq!(list("１０． abc").unwrap(), (Some(10), 3));
-        assert!(list("3.abc").is_err());
-        assert!(list("3. 4. abc").is_err());
-        assert!(list("03. abc").is_err());
-        assert!(list("a. abc").is_err());
-        assert!(list("123. abc").is_err());
-        assert!(list(". abc").is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::code::NotACode;
+use crate::attempt::NotACode;
 use crate::context::Context;
 use crate::hash::Unverifiable;
 use crate::id::{EventId, SetId, UserId};
@@ -153,6 +153,10 @@ pub enum Reason {
     NotACodeShape,
     /// The input's check symbol is wrong.
     NotACodeTypo,
+    /// The input has letters of a script other than Latin.
+    NotACodeOtherScript,
+    /// The input is a code of a format that is not accepted.
+    NotACodeOtherFormat,
     /// Codes of the set's format are not accepted.
     FormatNotAccepted,
     /// The stored hash needs a key that is not in the keyring.
@@ -217,6 +221,8 @@ impl Reason {
             Self::NotACodeShape => "not_a_code_shape",
             Self::NotACodeTypo => "not_a_code_typo",
             Self::FormatNotAccepted => "format_not_accepted",
+            Self::NotACodeOtherScript => "not_a_code_other_script",
+            Self::NotACodeOtherFormat => "not_a_code_other_format",
             Self::UnknownKey => "unknown_key",
             Self::KeyMismatch => "key_mismatch",
             Self::CostAboveCeiling => "cost_above_ceiling",
@@ -273,6 +279,8 @@ impl From<NotACode> for Reason {
         match not_a_code {
             NotACode::Shape => Self::NotACodeShape,
             NotACode::Typo => Self::NotACodeTypo,
+            NotACode::OtherScript => Self::NotACodeOtherScript,
+            NotACode::OtherFormat => Self::NotACodeOtherFormat,
         }
     }
 }
@@ -409,6 +417,8 @@ mod tests {
         );
         for reason in [
             Reason::NotACodeTypo,
+            Reason::NotACodeOtherScript,
+            Reason::NotACodeOtherFormat,
             Reason::CostAboveCeiling,
             Reason::SwitchedOff,
         ] {

@@ -68,12 +68,17 @@ pub(crate) const MAX_SYMBOLS: usize = 39;
 /// The highest slot number: the greatest value of one Crockford symbol.
 pub(crate) const MAX_SLOT: u8 = 31;
 
-/// What the symbols of an input come to. The only value derived from payload symbols that the
-/// parser branches on.
+/// The result of reading symbols as a code of one format. The only value derived from payload
+/// symbols that the parser branches on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
-    Right,
+    /// A code, with its slot.
+    Right(u8),
+    /// Symbols of the alphabet, and the wrong check symbol.
     WrongCheck,
+    /// The right check symbol, but no sheet has this slot or the number before the code is another.
+    WrongSlot,
+    /// A symbol that the alphabet does not have, or a number that is none.
     WrongAlphabet,
 }
 
@@ -205,38 +210,67 @@ impl Format {
         }
     }
 
-    /// Turns the typed symbols of one code into its canonical symbols, in place, and says whether
-    /// they can be a code of this format. Also the slot number where they can.
+    /// Reads the typed symbols of one code, and the digits of the number that stands before it,
+    /// if any. Writes the code's canonical symbols to `canonical`, which mean nothing unless the
+    /// verdict is [`Verdict::Right`].
     ///
-    /// `typed` has [`Format::symbols`] bytes, each an ASCII letter or digit.
-    pub(crate) fn canonicalize(self, typed: &mut [u8]) -> (Verdict, u8) {
+    /// `typed` has [`Format::symbols`] bytes, and all bytes are ASCII letters or digits.
+    pub(crate) fn read(
+        self,
+        number: &[u8],
+        typed: &[u8],
+        canonical: &mut [u8; MAX_SYMBOLS],
+    ) -> Verdict {
         let mut values = zeroize::Zeroizing::new([0; MAX_SYMBOLS]);
         let values = &mut values[..typed.len()];
         let mut all_valid = 0xFF;
-        for (typed, value) in typed.iter_mut().zip(values.iter_mut()) {
+        for ((typed, value), canonical) in typed.iter().zip(&mut *values).zip(canonical) {
             let valid;
             (*value, valid) = self.value(*typed);
-            *typed = self.symbol(*value);
+            *canonical = self.symbol(*value);
             all_valid &= valid;
         }
-        let (check, body) = match values.split_last() {
-            Some((check, body)) => (*check, body),
-            None => return (Verdict::WrongAlphabet, 0),
+        let Some((check, body)) = values.split_last() else {
+            return Verdict::WrongAlphabet;
         };
         let wrong_check = !ge_mask(0, self.check(body) ^ check);
-        // 0 right, 1 wrong check, 3 outside the alphabet.
-        let mut verdict = [(wrong_check & 1) | (!all_valid & 3)];
-        declassify(&mut verdict);
-        let slot = body[..self.slot_len()]
+        let mut slot = [body[..self.slot_len()]
             .iter()
-            .fold(0, |slot, v| slot * self.radix() + v);
-        match verdict[0] {
-            0 if slot <= MAX_SLOT => (Verdict::Right, slot),
-            // A two-digit slot beyond 31 was never printed.
-            0 => (Verdict::WrongAlphabet, 0),
-            1 => (Verdict::WrongCheck, 0),
-            _ => (Verdict::WrongAlphabet, 0),
+            .fold(0, |slot, v| slot * self.radix() + v)];
+        // A two-digit slot beyond 31 was never printed.
+        let mut wrong_slot = !ge_mask(MAX_SLOT, slot[0]);
+        if !number.is_empty() {
+            let mut named = 0u8;
+            for typed in number {
+                let digit = range_mask(*typed, b'0', b'9');
+                all_valid &= digit;
+                named = named
+                    .wrapping_mul(10)
+                    .wrapping_add(digit & typed.wrapping_sub(b'0'));
+            }
+            wrong_slot |= !ge_mask(0, named ^ slot[0]);
         }
+        // 0 right, 1 wrong check, 2 wrong slot, 3 outside the alphabet: the worst of them.
+        let mut verdict = [(!all_valid & 3)
+            | (all_valid & wrong_check & 1)
+            | (all_valid & !wrong_check & wrong_slot & 2)];
+        declassify(&mut verdict);
+        match verdict[0] {
+            0 => {
+                declassify(&mut slot);
+                Verdict::Right(slot[0])
+            }
+            1 => Verdict::WrongCheck,
+            2 => Verdict::WrongSlot,
+            _ => Verdict::WrongAlphabet,
+        }
+    }
+
+    /// The formats whose codes have this many symbols: at most one for each alphabet.
+    pub(crate) fn with_symbols(len: usize) -> impl Iterator<Item = Self> {
+        let payload = |others| u8::try_from(len.saturating_sub(others)).unwrap_or(0);
+        let (crockford, digits) = (Self::crockford(payload(2)), Self::digits(payload(3)));
+        crockford.into_iter().chain(digits)
     }
 
     /// The symbol values of a slot number.
@@ -372,6 +406,12 @@ impl Formats {
             .copied()
             .find(|format| format.symbols() == len)
     }
+
+    /// Whether the codes of an accepted format have letters.
+    pub(crate) fn have_letters(&self) -> bool {
+        let mut formats = self.0.iter();
+        formats.any(|format| format.alphabet == Alphabet::Crockford)
+    }
 }
 
 impl Default for Formats {
@@ -425,7 +465,7 @@ fn damm(interim: u8, digit: u8) -> u8 {
     found
 }
 
-/// Marks bytes as secret for the memory checker: payload symbols as typed, and computed tags.
+/// Marks bytes as secret for the memory checker: each typed character, and computed tags.
 ///
 /// In a build with `--cfg memcheck` it tells the checker of `tests/memcheck` so; else it is
 /// nothing.
@@ -438,8 +478,9 @@ pub(crate) fn classify(bytes: &mut [u8]) {
 
 /// Marks a value as public although it was computed from secrets.
 ///
-/// Called in two places only: on the verdict over an input's symbols, and on the final equality
-/// of two tags.
+/// Called on five values only: whether a typed character is a letter or digit, a character that is
+/// neither, the verdict over an input's symbols, the slot of a code whose check symbol is right, and
+/// the final equality of two tags.
 pub(crate) fn declassify(bytes: &mut [u8]) {
     #[cfg(memcheck)]
     crate::memcheck::declassify(bytes);

@@ -74,6 +74,7 @@
 
 // Who may import whom is in `DESIGN.md`.
 mod acceptance;
+mod attempt;
 mod audit;
 mod code;
 mod config;
@@ -82,6 +83,7 @@ pub mod conformance;
 mod context;
 mod error;
 mod event;
+mod fold;
 mod format;
 mod hash;
 mod hashing;
@@ -102,13 +104,15 @@ mod settings;
 mod shared_settings;
 mod sheet;
 mod timestamp;
+mod unicode;
 mod usage;
 
 pub use acceptance::{Acceptance, Scheme, SchemeError};
+pub use attempt::{Attempt, NotACode};
 #[cfg(feature = "tracing")]
 pub use audit::TracingAudit;
 pub use audit::{AuditSink, Durability, JsonLines, MemoryAudit, NoAudit};
-pub use code::{Attempt, Code, NotACode, SetSize, SetSizeError, generate, generate_override};
+pub use code::{Code, SetSize, SetSizeError, generate, generate_override};
 pub use config::{Config, ConfigError, ReissueRule};
 pub use context::Context;
 pub use error::Error;

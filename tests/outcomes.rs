@@ -657,6 +657,10 @@ const REFUSED: &[Row] = &[
         typed.push(if last == '0' { '1' } else { '0' });
         typed
     }, "not a code | 0 | offered {} failure not_a_code_typo"),
+    ("letters of another script", |w| code(&w.issue(), 1).replacen('1', "Ж", 1),
+        "not a code | 0 | offered {} failure not_a_code_other_script"),
+    ("a format that is not accepted", |w| { let _ = w.issue(); nobodys(Format::DIGITS, 1) },
+        "not a code | 0 | offered {} failure not_a_code_other_format"),
     ("no actor", |w| { w.actor = Actor::Nobody; code(&w.issue(), 1) },
         "refused no_actor | 0 | offered {} failure no_actor"),
     ("by somebody else", |w| { w.by(admin()); code(&w.issue(), 1) },

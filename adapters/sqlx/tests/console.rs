@@ -581,7 +581,10 @@ fn on_a_terminal_names_complete_tables_fit_and_no_code_gets_into_the_history() {
     let sheet: Vec<String> = sheet.lines().map(str::to_owned).collect();
     let sheet = codes(&sheet);
     terminal.say(&format!("activate {}\r", sheet[0]), "the sheet is in force");
-    terminal.say(&format!("redeem {}\r", sheet[0]), "accepted code 1, 9 left");
+    terminal.say(
+        &format!("redeem 1) {}\r", sheet[0].replace('-', "\u{30fc}")),
+        "accepted code 1, 9 left",
+    );
     terminal.say(&format!("check {}\r", sheet[1]), "is right and unused");
     terminal.say(&format!("burn {}\r", sheet[2]), "it is void");
     // Where no code belongs, as people paste them.
@@ -593,6 +596,14 @@ fn on_a_terminal_names_complete_tables_fit_and_no_code_gets_into_the_history() {
     let (half, rest) = sheet[6].split_at(9);
     terminal.say(&format!("login {half} {rest} x\r"), "type: login");
     terminal.say(&format!("status {}\r", &sheet[7][..18]), "no such account");
+    // With the number before it, in digits of another script, with a letter of another one.
+    terminal.say(&format!("login 8) {}\r", sheet[7]), "type: login");
+    let digits = |c: char| c.to_digit(10).and_then(|d| char::from_u32(0x660 + d));
+    let native: String = sheet[8].chars().map(|c| digits(c).unwrap_or(c)).collect();
+    terminal.say(&format!("status {native}\r"), "no such account");
+    let mut foreign = sheet[6].replace('-', " ");
+    foreign.replace_range(1..2, "\u{416}");
+    terminal.say(&format!("status {foreign}\r"), "type: status");
     terminal.say("audit from 2026-09-21T14:13:20Z\r", "not allowed");
 
     let help = terminal.say("help\r", "what it does");

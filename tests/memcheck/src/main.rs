@@ -1,6 +1,7 @@
-//! Runs the encode-and-compare path with secrets marked as undefined, so that the memory checker
-//! reports every branch and every address that depends on them. `--planted` does a comparison
-//! that ends early instead, which it must report.
+//! Runs the read-encode-compare path with secrets marked as undefined, so that the memory checker
+//! reports every branch and every address that depends on them. Each typed character is marked
+//! before it is looked at; whether it is a letter or digit is then declared public, and what is
+//! neither. `--planted` does a comparison that ends early instead, which it must report.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,6 +64,47 @@ fn planted_argon2id(a: &[u8], b: &[u8]) -> bool {
     true
 }
 
+/// Reads a text, and checks that each character was marked as secret, and that nothing was declared
+/// public but: whether it is a symbol, it if it is none, and so many verdicts and slots.
+fn read(text: &str, formats: &Formats, verdicts: usize) -> Result<Attempt, NotACode> {
+    let id = AttemptId::from_bytes([1; 16]);
+    let before = counts();
+    let attempt = Attempt::parse(text, formats, id);
+    let after = counts();
+    let characters = text.chars().count();
+    let separators = text
+        .chars()
+        .filter(|c| !c.is_alphanumeric() || *c == LONG_MARK);
+    assert_eq!(after.0 - before.0, characters, "{text}");
+    let public = characters + separators.count() + verdicts;
+    assert_eq!(after.1 - before.1, public, "{text}");
+    attempt
+}
+
+/// What a Japanese keyboard gives for a hyphen. To Unicode it is a letter.
+const LONG_MARK: char = '\u{30fc}';
+
+fn counts() -> (usize, usize) {
+    let load = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+    (load(&CLASSIFIED), load(&DECLASSIFIED))
+}
+
+/// A code with the digits of another script, whose zero this is, and its separators.
+fn with_digits(code: &str, zero: char) -> String {
+    let typed = code.chars().map(|c| match c.to_digit(10) {
+        Some(digit) => char::from_u32(zero as u32 + digit).unwrap_or(c),
+        None if c == '-' => LONG_MARK,
+        None => c,
+    });
+    typed.collect()
+}
+
+/// A code in full-width forms.
+fn full_width(code: &str) -> String {
+    let typed = code.chars().map(|c| char::from_u32(c as u32 + 0xfee0));
+    typed.map(|c| c.unwrap_or('-')).collect()
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // SAFETY: asks only whether the checker is there.
     assert_ne!(unsafe { shim_running() }, 0, "run this under valgrind");
@@ -90,9 +132,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut typed = Vec::new();
     for format in [Format::HIGH_ENTROPY, Format::CROCKFORD, Format::DIGITS] {
         for code in generate(format, SetSize::new(3)?, &mut rng)? {
-            typed.push(code.expose().to_string());
+            typed.push((code.slot(), code.expose().to_string()));
         }
     }
+    let older = generate(Format::crockford(15)?, SetSize::new(1)?, &mut rng)?;
+    let older = older[0].expose().to_string();
     let mut codes = generate(Format::HIGH_ENTROPY, SetSize::new(2)?, &mut rng)?;
     // One at the default cost, which takes seconds under the checker.
     codes.extend(generate(Format::CROCKFORD, SetSize::new(1)?, &mut rng)?);
@@ -101,43 +145,59 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let last = typo.pop();
     typo.push(if last == Some('0') { '1' } else { '0' });
     let foreign = ours[0].replace(char::is_alphanumeric, "U");
+    let misnumbered = format!("9. {}", ours[0]);
 
     set_hooks(Hooks {
         classify,
         declassify,
     });
-    for text in &typed {
-        let lower = text.to_lowercase();
-        for text in [text, &lower] {
-            black_box(Attempt::parse(text, &formats, AttemptId::random(&mut rng)?)?.slot());
+    for (slot, text) in &typed {
+        for text in [
+            text.clone(),
+            text.to_lowercase(),
+            full_width(text),
+            with_digits(text, '\u{660}'),
+            with_digits(text, '\u{1d7ce}'),
+            format!("\u{2022} {slot}) \"{text}\"."),
+            format!("{slot} {}", with_digits(text, '\u{966}')),
+            format!("0{slot}: {text}"),
+        ] {
+            // A verdict and a slot.
+            assert_eq!(read(&text, &formats, 2).map(|code| code.slot()), Ok(*slot));
         }
     }
-    for (text, hint) in [(&typo, NotACode::Typo), (&foreign, NotACode::Shape)] {
-        let outcome = Attempt::parse(text, &formats, AttemptId::random(&mut rng)?);
-        assert_eq!(outcome.err(), Some(hint));
+    for (text, hint, verdicts) in [
+        (&typo, NotACode::Typo, 1),
+        (&misnumbered, NotACode::Shape, 1),
+        // Tried in its own format, then in both that have this length.
+        (&foreign, NotACode::Shape, 3),
+        // The verdict, and then the slot, in the one format of this length.
+        (&older, NotACode::OtherFormat, 2),
+    ] {
+        assert_eq!(read(text, &formats, verdicts).err(), Some(hint));
     }
     let mut stored: Vec<StoredHash> = Vec::new();
     for code in &mut codes {
+        let before = counts();
         classify_payload(code);
+        assert_eq!(counts(), (before.0 + 1, before.1));
         let salt = HashSalt::random(&mut rng)?;
         stored.push(hash(&hasher, &mut matrix, &user, set, code, salt)?);
     }
     // Each code of high entropy against its own hash, the other one's and none; the last one
     // against its own.
     for (text, against) in [(0, 0), (0, 1), (0, 9), (1, 1), (1, 0), (1, 9), (2, 2)] {
-        let attempt = Attempt::parse(&ours[text], &formats, AttemptId::random(&mut rng)?)?;
+        let attempt = read(&ours[text], &formats, 2)?;
+        let before = counts();
         let target = stored.get(against).cloned();
         let target = target.map_or(Target::Nothing, |stored| Target::Hash(set, stored));
         let verified = verify(&hasher, &mut matrix, &user, &attempt, &target)?;
         let equal = format!("{verified:?}").contains("equality: Equal");
         assert_eq!(equal, text == against);
+        // A run that marks nothing proves nothing: the tag, and whether it is equal.
+        assert_eq!(counts(), (before.0 + 1, before.1 + 1));
     }
-    // A run that marks nothing proves nothing: 18 + 2 inputs, 3 codes hashed, 7 inputs and tags.
-    let (secret, public) = (
-        CLASSIFIED.load(Ordering::Relaxed),
-        DECLASSIFIED.load(Ordering::Relaxed),
-    );
-    assert_eq!((secret, public), (18 + 2 + 3 + 7 * 2, 18 + 2 + 7 * 2));
+    let (secret, public) = counts();
     println!("{secret} values marked as secret, {public} results declared public");
     Ok(())
 }

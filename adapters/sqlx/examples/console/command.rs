@@ -95,22 +95,25 @@ pub(crate) fn may_be_kept(line: &str) -> bool {
         return false;
     };
     let id = AttemptId::from_bytes([0; 16]);
-    let no_code = |typed: &str| {
-        let read = Attempt::parse(typed, &Formats::default(), id);
-        matches!(read, Err(NotACode::Shape))
+    let no_code = |typed: &str| match Attempt::parse(typed, &Formats::default(), id) {
+        Ok(_) | Err(NotACode::Typo) => false,
+        // Some of the words that commands are made of read so, too.
+        Err(NotACode::OtherScript | NotACode::OtherFormat) => !like_a_code(typed),
+        Err(NotACode::Shape) => true,
     };
     // A code cut short, or with a symbol too many, gives away as much as a whole one. A time, which
     // is as long, has colons.
-    let no_part = |word: &str| {
-        let symbols = word.chars().filter(char::is_ascii_alphanumeric).count();
-        !(12..=24).contains(&symbols)
-            || !word.contains(|c: char| c.is_ascii_digit())
-            || word.contains(':')
-    };
+    let no_part = |word: &str| word.contains(':') || !like_a_code(word);
     let every_run = || (0..words.len()).flat_map(|i| (i..words.len()).map(move |j| (i, j)));
     (arguments.is_empty() || !command.arguments.contains("CODE"))
         && words.iter().all(|word| no_part(word))
         && every_run().all(|(i, j)| no_code(&words[i..=j].join(" ")))
+}
+
+/// Whether a text has about as many letters and digits as a code, of whatever script.
+fn like_a_code(text: &str) -> bool {
+    let symbols = text.chars().filter(|c| c.is_alphanumeric()).count();
+    (12..=24).contains(&symbols) && text.contains(char::is_numeric)
 }
 
 /// What may stand after these whole words: words of commands, accounts, roles.

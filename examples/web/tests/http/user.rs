@@ -43,8 +43,8 @@ async fn a_user_makes_a_sheet_gets_in_with_a_code_once_and_sees_it_used() {
     assert_eq!(phone.password("alice").await.location(), "/login/second");
     // In any spelling, with the number before it.
     let messy = format!(
-        " 3. {} \r\n",
-        sheet.codes[2].to_lowercase().replace('-', " – ")
+        " ٣) {}. \r\n",
+        sheet.codes[2].to_lowercase().replace('-', "ー")
     );
     let page = phone.submit("/login/code", &[("code", &messy)]).await;
     assert_eq!(
@@ -291,6 +291,14 @@ async fn every_refusal_reads_the_same_and_a_typo_is_told_as_one() {
         (
             &*swapped(&sheet.codes[0]),
             "There is probably a typing error in this code: compare it with your sheet. Nothing was counted.",
+        ),
+        (
+            &*sheet.codes[0].replacen('1', "Ж", 1),
+            "This has letters of another alphabet: switch the keyboard to Latin letters. Nothing was counted.",
+        ),
+        (
+            "1140-4239-2772-2271-0588-7026",
+            "This looks like a code of an older kind, which is no longer accepted: compare it with your newest sheet. Nothing was counted.",
         ),
         (
             &*others.codes[0],
