@@ -1,7 +1,7 @@
 //! Codes as plaintext: drawing them, and reading what somebody typed.
 
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Deref, DerefMut, RangeInclusive};
 
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
@@ -48,14 +48,41 @@ impl Default for SetSize {
     }
 }
 
-/// One code in plaintext. Wiped when dropped.
+/// The symbols of one code, in a block of memory of their own that is wiped before it is freed.
+///
+/// Moving this value moves a pointer. Were the symbols in the value itself, each move, a list that
+/// grows, and a `Vec` that becomes an `Arc<[_]>` would leave a copy behind that is never wiped.
+struct Symbols(Box<Zeroizing<[u8; MAX_SYMBOLS]>>);
+
+impl Symbols {
+    /// Symbols that are still to be written.
+    fn blank() -> Self {
+        Self(Box::new(Zeroizing::new([0; MAX_SYMBOLS])))
+    }
+}
+
+impl Deref for Symbols {
+    type Target = [u8; MAX_SYMBOLS];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Symbols {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+/// One code in plaintext. Wiped when dropped, and leaves no copy behind when it is moved.
 ///
 /// It has one door, [`Code::expose`]; it is neither `Clone` nor `Serialize`, and `Debug` shows
 /// the slot alone.
 pub struct Code {
     format: Format,
     slot: u8,
-    symbols: Zeroizing<[u8; MAX_SYMBOLS]>,
+    symbols: Symbols,
 }
 
 impl Code {
@@ -99,27 +126,32 @@ impl Code {
         &self.symbols[from..from + self.format.payload_len()]
     }
 
-    /// Draws one code for a slot.
-    fn draw<R>(format: Format, slot: u8, rng: &mut R) -> Result<Self, RandomError>
+    /// A code whose symbols are still to be drawn.
+    fn blank(format: Format, slot: u8) -> Self {
+        Self {
+            format,
+            slot,
+            symbols: Symbols::blank(),
+        }
+    }
+
+    /// Draws the symbols, in the place where they stay.
+    fn draw<R>(&mut self, rng: &mut R) -> Result<(), RandomError>
     where
         R: TryCryptoRng + ?Sized,
     {
-        let mut values = Zeroizing::new([0; MAX_SYMBOLS]);
+        let format = self.format;
         let (before, len) = (format.slot_len(), format.symbols());
-        for (value, slot) in values.iter_mut().zip(format.slot_values(slot)) {
+        let values = &mut self.symbols[..len];
+        for (value, slot) in values.iter_mut().zip(format.slot_values(self.slot)) {
             *value = slot;
         }
         fill_uniform(&mut values[before..len - 1], format.radix(), rng)?;
         values[len - 1] = format.check(&values[..len - 1]);
-        let mut symbols = Zeroizing::new([0; MAX_SYMBOLS]);
-        for (symbol, value) in symbols[..len].iter_mut().zip(values.iter()) {
-            *symbol = format.symbol(*value);
+        for value in values {
+            *value = format.symbol(*value);
         }
-        Ok(Self {
-            format,
-            slot,
-            symbols,
-        })
+        Ok(())
     }
 }
 
@@ -213,7 +245,9 @@ pub fn generate_override<R>(format: Format, rng: &mut R) -> Result<Code, RandomE
 where
     R: TryCryptoRng + ?Sized,
 {
-    Code::draw(format, 0, rng)
+    let mut code = Code::blank(format, 0);
+    code.draw(rng)?;
+    Ok(code)
 }
 
 fn draw_distinct<R>(
@@ -224,21 +258,22 @@ fn draw_distinct<R>(
 where
     R: TryCryptoRng + ?Sized,
 {
-    let mut codes: Vec<Code> = Vec::with_capacity(slots.clone().count());
-    for slot in slots {
+    let mut codes: Vec<Code> = slots.map(|slot| Code::blank(format, slot)).collect();
+    for drawn in 0..codes.len() {
+        let (before, rest) = codes.split_at_mut(drawn);
+        let code = &mut rest[0];
         // Two payloads of 64 bits meet by chance about once in 2^59 sets of 31.
         let mut draws = 0;
-        let code = loop {
-            let code = Code::draw(format, slot, rng)?;
-            if codes.iter().all(|other| other.payload() != code.payload()) {
-                break code;
+        loop {
+            code.draw(rng)?;
+            if before.iter().all(|other| other.payload() != code.payload()) {
+                break;
             }
             draws += 1;
             if draws == 8 {
                 return Err(RandomError::new("it gives the same bytes over and over"));
             }
-        };
-        codes.push(code);
+        }
     }
     Ok(codes)
 }
@@ -251,7 +286,7 @@ pub struct Attempt {
     id: AttemptId,
     format: Format,
     slot: u8,
-    symbols: Zeroizing<[u8; MAX_SYMBOLS]>,
+    symbols: Symbols,
 }
 
 impl Attempt {
@@ -353,7 +388,7 @@ pub enum NotACode {
 /// The symbols of an input without its separators: the part of parsing that looks only at which
 /// characters are letters or digits. This shape is public.
 struct Shape {
-    symbols: Zeroizing<[u8; MAX_SYMBOLS]>,
+    symbols: Symbols,
     len: usize,
     list_number: Option<u8>,
 }
@@ -364,7 +399,7 @@ impl Shape {
             return Err(NotACode::Shape);
         }
         let mut shape = Self {
-            symbols: Zeroizing::new([0; MAX_SYMBOLS]),
+            symbols: Symbols::blank(),
             len: 0,
             list_number: None,
         };
