@@ -4,7 +4,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroize;
@@ -23,17 +24,24 @@ const PLACES: usize = 1 << 15;
 /// A bit for the last two bytes of each run: nearly every byte of a block is passed over by it.
 static ENDINGS: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
 
-static PHASE: AtomicU8 = AtomicU8::new(IDLE);
-const IDLE: u8 = 0;
-const LEARNING: u8 = 1;
-const SEARCHING: u8 = 2;
-
-/// Secrets that were named while blocks were looked at, and those that were not known by then.
+/// Secrets named since the search began.
 static NAMED: AtomicUsize = AtomicUsize::new(0);
-static UNKNOWN: AtomicUsize = AtomicUsize::new(0);
-/// Blocks with a run in them, and the sizes of the first of these.
-static FOUND: AtomicUsize = AtomicUsize::new(0);
-static SIZES: [AtomicUsize; 32] = [const { AtomicUsize::new(0) }; 32];
+
+/// While a search runs, blocks that are given back are kept as they are.
+static SEARCHING: AtomicBool = AtomicBool::new(false);
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+static BLOCKS: [Block; MOST_BLOCKS] = [const { Block::none() }; MOST_BLOCKS];
+const MOST_BLOCKS: usize = 1 << 18;
+
+/// A block that was given back: where it is, its size and its alignment.
+struct Block(AtomicPtr<u8>, AtomicUsize, AtomicUsize);
+
+impl Block {
+    const fn none() -> Self {
+        let (size, align) = (AtomicUsize::new(0), AtomicUsize::new(1));
+        Self(AtomicPtr::new(null_mut()), size, align)
+    }
+}
 
 fn ending(run: u64) -> (usize, u64) {
     let ending = (run & 0xffff) as usize;
@@ -78,65 +86,84 @@ fn runs(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u64> {
     window.skip(RUN - 1)
 }
 
-/// Says that these bytes are a secret: to be called on both runs of a [`search`].
+/// Says that these bytes are a secret, in the course of a [`search`].
 pub(crate) fn secret(bytes: &[u8]) {
     assert!(bytes.len() >= RUN, "too short to be looked for");
-    match PHASE.load(SeqCst) {
-        LEARNING => runs(bytes.iter().copied()).for_each(learn),
-        _ => {
-            NAMED.fetch_add(1, SeqCst);
-            if !runs(bytes.iter().copied()).all(is_known) {
-                UNKNOWN.fetch_add(1, SeqCst);
-            }
-        }
-    }
+    runs(bytes.iter().copied()).for_each(learn);
+    NAMED.fetch_add(1, SeqCst);
 }
 
-/// The sizes of the blocks with a secret in them that were given back while `work` was done, on
-/// whatever thread.
-///
-/// It is done twice and has to name the same secrets both times: they are learned at the first
-/// and looked for at the second.
-pub(crate) fn search(work: impl Fn()) -> Vec<usize> {
+/// The sizes of the blocks that were given back while `work` was done, on whatever thread, and hold
+/// a part of a secret that it named.
+pub(crate) fn search(work: impl FnOnce()) -> Vec<usize> {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for word in RUNS.iter().chain(&ENDINGS) {
         word.store(0, SeqCst);
     }
-    for count in [&NAMED, &UNKNOWN, &FOUND] {
-        count.store(0, SeqCst);
-    }
-    PHASE.store(LEARNING, SeqCst);
+    NAMED.store(0, SeqCst);
+    let mut found = Vec::new();
+    let ended = Ended;
+    SEARCHING.store(true, SeqCst);
     work();
-    PHASE.store(SEARCHING, SeqCst);
-    work();
-    PHASE.store(IDLE, SeqCst);
+    SEARCHING.store(false, SeqCst);
     assert!(NAMED.load(SeqCst) > 0, "no secret was named");
-    assert_eq!(UNKNOWN.load(SeqCst), 0, "the second run has other secrets");
-    let found = FOUND.load(SeqCst);
-    let sizes = SIZES.iter().take(found);
-    sizes.map(|size| size.load(SeqCst)).collect()
+    let kept = KEPT.load(SeqCst);
+    assert!(kept <= MOST_BLOCKS, "{kept} blocks are too many to keep");
+    for Block(block, size, _) in &BLOCKS[..kept] {
+        let size = size.load(SeqCst);
+        if holds_a_secret(block.load(SeqCst), size) {
+            found.push(size);
+        }
+    }
+    drop(ended);
+    found
 }
 
-/// The system's allocator; it looks at each block that it gets back while a [`search`] runs.
-pub(crate) struct Watching;
+fn holds_a_secret(block: *const u8, size: usize) -> bool {
+    if block.is_null() {
+        return false;
+    }
+    #[expect(unsafe_code, reason = "the block is kept, and has this size")]
+    // Volatile: some of the bytes may never have been written.
+    let bytes = (0..size).map(|at| unsafe { block.add(at).read_volatile() });
+    runs(bytes).any(is_known)
+}
 
-impl Watching {
-    fn look_at(block: *mut u8, size: usize) {
-        #[expect(unsafe_code, reason = "the block is the allocator's, up to its size")]
-        // Volatile: the bytes are of any kind, and some of them were never written.
-        let bytes = (0..size).map(|at| unsafe { block.add(at).read_volatile() });
-        if runs(bytes).any(is_known) {
-            let found = FOUND.fetch_add(1, SeqCst);
-            if let Some(place) = SIZES.get(found) {
-                place.store(size, SeqCst);
+/// Ends a search when it is dropped, after a panic too: the blocks go back to the system.
+struct Ended;
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        SEARCHING.store(false, SeqCst);
+        let kept = KEPT.swap(0, SeqCst);
+        for Block(block, size, align) in BLOCKS.iter().take(kept) {
+            let block = block.swap(null_mut(), SeqCst);
+            let layout = Layout::from_size_align(size.load(SeqCst), align.load(SeqCst));
+            if let (false, Ok(layout)) = (block.is_null(), layout) {
+                #[expect(unsafe_code, reason = "this is how the block was given back")]
+                unsafe {
+                    give_back(block, layout);
+                }
             }
         }
     }
 }
 
-// A block that grows or shrinks is one block given back and another made: so does the default
-// `realloc`, and what it gives back comes here too.
+/// Wipes a block, so that what is in it is not found in the next one that is made of it and only
+/// partly written, and gives it to the system.
+#[expect(unsafe_code, reason = "the caller's block is given back")]
+unsafe fn give_back(block: *mut u8, layout: Layout) {
+    unsafe {
+        black_box(std::slice::from_raw_parts_mut(block, layout.size())).zeroize();
+        System.dealloc(block, layout);
+    }
+}
+
+/// The system's allocator; while a [`search`] runs it keeps what it is given back.
+pub(crate) struct Watching;
+
+// A block that grows or shrinks is one made and another given back: so does the default `realloc`.
 #[expect(unsafe_code, reason = "an allocator cannot be written without")]
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -148,13 +175,14 @@ unsafe impl GlobalAlloc for Watching {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if PHASE.load(SeqCst) == SEARCHING {
-            Self::look_at(block, layout.size());
+        if SEARCHING.load(SeqCst) {
+            if let Some(kept) = BLOCKS.get(KEPT.fetch_add(1, SeqCst)) {
+                kept.1.store(layout.size(), SeqCst);
+                kept.2.store(layout.align(), SeqCst);
+                kept.0.store(block, SeqCst);
+                return;
+            }
         }
-        // What is in it must not be found in the next block that is made of it and only partly
-        // written.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(block, layout.size()) };
-        black_box(bytes).zeroize();
-        unsafe { System.dealloc(block, layout) }
+        unsafe { give_back(block, layout) }
     }
 }
