@@ -175,14 +175,14 @@ unsafe impl GlobalAlloc for Watching {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if SEARCHING.load(SeqCst) {
-            if let Some(kept) = BLOCKS.get(KEPT.fetch_add(1, SeqCst)) {
-                kept.1.store(layout.size(), SeqCst);
-                kept.2.store(layout.align(), SeqCst);
-                kept.0.store(block, SeqCst);
-                return;
+        let number = SEARCHING.load(SeqCst).then(|| KEPT.fetch_add(1, SeqCst));
+        match number.and_then(|number| BLOCKS.get(number)) {
+            Some(Block(kept, size, align)) => {
+                size.store(layout.size(), SeqCst);
+                align.store(layout.align(), SeqCst);
+                kept.store(block, SeqCst);
             }
+            None => unsafe { give_back(block, layout) },
         }
-        unsafe { give_back(block, layout) }
     }
 }

@@ -137,17 +137,18 @@ impl App {
     /// # Errors
     /// [`StartError`] with what was being done.
     pub async fn open(options: Options) -> Result<Self, StartError> {
-        let pepper = key_file::read_or_make(&options.database)
+        let mut pepper = key_file::read_or_make(&options.database)
             .map_err(while_doing("reading the key file"))?;
         let pool = open_database(&options)
             .await
             .map_err(while_doing("opening the database"))?;
 
         // Named by its own hash: with another key file codes are refused, and none is counted wrong.
-        let digest = Sha256::digest(&pepper);
+        let digest = Sha256::digest(&*pepper);
         let name = digest[..4].iter().map(|byte| format!("{byte:02x}"));
         let id = KeyId::new(name.collect::<String>()).map_err(while_doing("naming the pepper"))?;
-        let pepper = Pepper::new(pepper).map_err(while_doing("taking the pepper"))?;
+        let pepper =
+            Pepper::new(std::mem::take(&mut *pepper)).map_err(while_doing("taking the pepper"))?;
         let hasher = Hasher::new(Keyring::new(id, pepper))
             .with_cost(options.code_cost)
             .map_err(while_doing("setting the cost of codes"))?;
