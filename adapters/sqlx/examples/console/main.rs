@@ -3,19 +3,13 @@
 //!
 //! `cargo run -p backup-codes-sqlx --example console -- --db codes.db`, then `help`.
 
-use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use backup_codes::{BackupCodes, Directory, Hashing, SharedSettings, UserFilter, UsersQuery};
-use backup_codes_sqlx::SqliteStore;
 use clap::Parser;
 use jiff::tz::TimeZone;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 
-use account::Accounts;
 use answer::{Answer, render};
 use editor::LineEditor;
 use failure::{Failure, complain};
@@ -33,9 +27,6 @@ mod report;
 mod session;
 mod settings;
 mod sheet;
-
-/// How long a copy of the settings may be used. Each command reads them anew.
-const SETTINGS_AGE: Duration = Duration::from_secs(60);
 
 /// Single-use 2FA backup codes in an SQLite database: type commands, or pipe them in, one a line
 #[derive(Parser)]
@@ -89,7 +80,7 @@ async fn main() -> ExitCode {
         }
     };
     let zone = arguments.zone.unwrap_or_else(TimeZone::system);
-    let mut session = match open(&arguments.db, zone).await {
+    let mut session = match Session::open(&arguments.db, zone).await {
         Ok(session) => session,
         Err(failure) => {
             complain(format!("{}: {failure}", arguments.db.display()));
@@ -103,7 +94,7 @@ async fn main() -> ExitCode {
         return WRONG_ARGUMENTS.into();
     }
     let ended = if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        converse(&mut session, beside(&arguments.db, ".history")).await
+        converse(&mut session, session::beside(&arguments.db, ".history")).await
     } else {
         pipe(&mut session).await
     };
@@ -111,61 +102,6 @@ async fn main() -> ExitCode {
     ended.unwrap_or_else(|error| {
         complain(Failure::from(error));
         FAILED_LINE.into()
-    })
-}
-
-/// The file of this name with something after it.
-fn beside(db: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(db);
-    name.push(suffix);
-    name.into()
-}
-
-/// Opens the database with all that stands on it.
-async fn open(db: &Path, zone: TimeZone) -> Result<Session, Failure> {
-    if db.is_dir() {
-        return Err(Failure::new(
-            "this is a directory: type --db with a file in it",
-        ));
-    }
-    if db
-        .metadata()
-        .is_ok_and(|found| found.permissions().readonly())
-    {
-        let text = "this file is read-only: make it writable, or type --db with another";
-        return Err(Failure::new(text));
-    }
-    let options = SqliteConnectOptions::new()
-        .filename(db)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal);
-    let pool = SqlitePoolOptions::new().connect_with(options).await;
-    let pool = pool.map_err(|error| {
-        let why = Failure::from(backup_codes_sqlx::Error::of_sqlite(error));
-        let advice = "check the file and its folder, or type --db with another";
-        Failure::new(format!("{why}; {advice}"))
-    })?;
-    // The events table is the audit log; the sink adds what is not stored with a record.
-    let store = SqliteStore::open(pool.clone()).await?.without_forwarding();
-    let now = moment::now()?;
-    let any = UsersQuery::new(now).filter(UserFilter::Every).limit(1);
-    let without_codes = Directory::users(&store, &any).await?.is_empty();
-    let keyring = key::keyring(&beside(db, ".key"), without_codes)?;
-    let settings = SharedSettings::new(SETTINGS_AGE);
-    let codes = BackupCodes::new(store.clone(), settings, Hashing::pool(keyring)?)
-        .with_audit(store.audit_sink());
-    codes.refresh_settings(now).await?;
-    let _ = codes.deliver_pending().await?;
-    let accounts = Accounts::open(pool).await?;
-    if accounts.all().await?.is_empty() {
-        complain("no accounts yet: type user add root administrator, then login root, then help");
-    }
-    Ok(Session {
-        codes,
-        accounts,
-        zone,
-        acting: None,
-        sheet: None,
     })
 }
 
