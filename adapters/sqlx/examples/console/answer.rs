@@ -1,12 +1,14 @@
 //! What a command says: tables that fit a terminal, or plain text for a pipe.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use zeroize::Zeroizing;
 
-/// A part of an answer: lines of text, or rows under a head.
+/// A part of an answer: lines of text, which may show codes, or rows under a head.
 pub(crate) enum Answer {
-    Text(String),
+    Text(Zeroizing<String>),
     Table(&'static [&'static str], Vec<Vec<String>>),
 }
 
@@ -23,14 +25,14 @@ pub(crate) fn maybe(cell: Option<impl Display>) -> String {
 
 /// The answer on a terminal so many columns wide, or as plain text: rows are lines then, and cells
 /// stand between tabs.
-pub(crate) fn render(answers: &[Answer], width: Option<u16>) -> String {
-    let mut lines = Vec::new();
+pub(crate) fn render(answers: &[Answer], width: Option<u16>) -> Zeroizing<String> {
+    let mut lines: Vec<Cow<'_, str>> = Vec::new();
     for answer in answers {
         match (answer, width) {
-            (Answer::Text(text), _) => lines.push(text.trim_end().to_owned()),
+            (Answer::Text(text), _) => lines.push(text.trim_end().into()),
             (Answer::Table(head, rows), None) => {
-                lines.push(head.join("\t"));
-                lines.extend(rows.iter().map(|row| row.join("\t")));
+                lines.push(head.join("\t").into());
+                lines.extend(rows.iter().map(|row| row.join("\t").into()));
             }
             (Answer::Table(head, rows), Some(width)) => {
                 let mut table = Table::new();
@@ -40,9 +42,16 @@ pub(crate) fn render(answers: &[Answer], width: Option<u16>) -> String {
                     .set_width(width)
                     .set_header(head.to_vec())
                     .add_rows(rows);
-                lines.push(table.trim_fmt());
+                lines.push(table.trim_fmt().into());
             }
         }
     }
-    lines.join("\n") + "\n"
+    // In one piece of its final size: a text that grows leaves copies of what it shows behind.
+    let size = lines.iter().map(|line| line.len() + 1).sum();
+    let mut text = Zeroizing::new(String::with_capacity(size));
+    for line in lines {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
 }

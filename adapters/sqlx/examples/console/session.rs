@@ -11,6 +11,7 @@ use backup_codes::{
 use backup_codes_sqlx::{SqliteAudit, SqliteStore};
 use jiff::tz::TimeZone;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use zeroize::Zeroizing;
 
 use crate::account::Accounts;
 use crate::answer::{Answer, row};
@@ -58,7 +59,13 @@ pub(crate) fn beside(db: &Path, suffix: &str) -> PathBuf {
 
 /// One text as a whole answer.
 pub(crate) fn say(text: impl Into<String>) -> Said {
-    Ok(vec![Answer::Text(text.into())])
+    Ok(vec![Answer::Text(Zeroizing::new(text.into()))])
+}
+
+/// The same of these parts, some of which show a code.
+pub(crate) fn say_secret(parts: &[&str]) -> Said {
+    // `concat` makes the text in one piece, so that no copy of a part is left behind.
+    say(parts.concat())
 }
 
 impl Session {
@@ -120,7 +127,7 @@ impl Session {
         // Another console may have saved settings, or changed this account's roles, meanwhile.
         self.codes.refresh_settings(now).await?;
         let actor = self.actor(now).await?;
-        let (cx, code) = (&actor.context, arguments.join(" "));
+        let (cx, code) = (&actor.context, command::joined(arguments));
         match (command.words, arguments) {
             ("help", asked) => help(asked),
             ("login", [name]) => self.log_in(name).await,
