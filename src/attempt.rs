@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use crate::fold::{Folded, fold};
 use crate::format::{Format, Formats, MAX_SYMBOLS, Verdict};
 use crate::id::AttemptId;
+use crate::symbols::Symbols;
 
 /// A typed input that was read as a code: its check symbol is right.
 ///
@@ -16,7 +17,7 @@ pub struct Attempt {
     id: AttemptId,
     format: Format,
     slot: u8,
-    symbols: Zeroizing<[u8; MAX_SYMBOLS]>,
+    symbols: Symbols,
 }
 
 impl Attempt {
@@ -273,7 +274,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// Reads the code in a format of its length.
     fn read_as(&self, format: Format, id: AttemptId) -> Result<Attempt, Verdict> {
-        let mut symbols = Zeroizing::new([0; MAX_SYMBOLS]);
+        let mut symbols = Symbols::blank();
         match format.read(self.number, self.symbols, &mut symbols) {
             Verdict::Right(slot) => Ok(Attempt {
                 id,

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 pub(crate) use crate::attempt::{Attempt, NotACode};
 use crate::format::{Format, MAX_SLOT, MAX_SYMBOLS};
 use crate::id::RandomError;
+use crate::symbols::Symbols;
 
 /// How many codes a set has: 1 to 31.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,14 +50,14 @@ impl Default for SetSize {
     }
 }
 
-/// One code in plaintext. Wiped when dropped.
+/// One code in plaintext. Wiped when dropped, and leaves no copy behind when it is moved.
 ///
 /// It has one door, [`Code::expose`]; it is neither `Clone` nor `Serialize`, and `Debug` shows
 /// the slot alone.
 pub struct Code {
     format: Format,
     slot: u8,
-    symbols: Zeroizing<[u8; MAX_SYMBOLS]>,
+    symbols: Symbols,
 }
 
 impl Code {
@@ -100,27 +101,32 @@ impl Code {
         &self.symbols[from..from + self.format.payload_len()]
     }
 
-    /// Draws one code for a slot.
-    fn draw<R>(format: Format, slot: u8, rng: &mut R) -> Result<Self, RandomError>
+    /// A code whose symbols are still to be drawn.
+    fn blank(format: Format, slot: u8) -> Self {
+        Self {
+            format,
+            slot,
+            symbols: Symbols::blank(),
+        }
+    }
+
+    /// Draws the symbols, in the place where they stay.
+    fn draw<R>(&mut self, rng: &mut R) -> Result<(), RandomError>
     where
         R: TryCryptoRng + ?Sized,
     {
-        let mut values = Zeroizing::new([0; MAX_SYMBOLS]);
+        let format = self.format;
         let (before, len) = (format.slot_len(), format.symbols());
-        for (value, slot) in values.iter_mut().zip(format.slot_values(slot)) {
+        let values = &mut self.symbols[..len];
+        for (value, slot) in values.iter_mut().zip(format.slot_values(self.slot)) {
             *value = slot;
         }
         fill_uniform(&mut values[before..len - 1], format.radix(), rng)?;
         values[len - 1] = format.check(&values[..len - 1]);
-        let mut symbols = Zeroizing::new([0; MAX_SYMBOLS]);
-        for (symbol, value) in symbols[..len].iter_mut().zip(values.iter()) {
-            *symbol = format.symbol(*value);
+        for value in values {
+            *value = format.symbol(*value);
         }
-        Ok(Self {
-            format,
-            slot,
-            symbols,
-        })
+        Ok(())
     }
 }
 
@@ -214,7 +220,9 @@ pub fn generate_override<R>(format: Format, rng: &mut R) -> Result<Code, RandomE
 where
     R: TryCryptoRng + ?Sized,
 {
-    Code::draw(format, 0, rng)
+    let mut code = Code::blank(format, 0);
+    code.draw(rng)?;
+    Ok(code)
 }
 
 fn draw_distinct<R>(
@@ -225,21 +233,22 @@ fn draw_distinct<R>(
 where
     R: TryCryptoRng + ?Sized,
 {
-    let mut codes: Vec<Code> = Vec::with_capacity(slots.clone().count());
-    for slot in slots {
+    let mut codes: Vec<Code> = slots.map(|slot| Code::blank(format, slot)).collect();
+    for drawn in 0..codes.len() {
+        let (before, rest) = codes.split_at_mut(drawn);
+        let code = &mut rest[0];
         // Two payloads of 64 bits meet by chance about once in 2^59 sets of 31.
         let mut draws = 0;
-        let code = loop {
-            let code = Code::draw(format, slot, rng)?;
-            if codes.iter().all(|other| other.payload() != code.payload()) {
-                break code;
+        loop {
+            code.draw(rng)?;
+            if before.iter().all(|other| other.payload() != code.payload()) {
+                break;
             }
             draws += 1;
             if draws == 8 {
                 return Err(RandomError::new("it gives the same bytes over and over"));
             }
-        };
-        codes.push(code);
+        }
     }
     Ok(codes)
 }

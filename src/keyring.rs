@@ -148,6 +148,11 @@ pub struct Pepper(Zeroizing<Vec<u8>>);
 impl Pepper {
     /// Takes the bytes of a key.
     ///
+    /// # Security
+    /// A `Vec` is taken as it is and wiped. Of a slice or an array a copy is made, and wiping the
+    /// original is left to the caller; an array is also copied on the stack on its way here, so
+    /// prefer a `Vec`.
+    ///
     /// # Errors
     /// [`KeyringError::PepperLength`] when there are fewer than 32 bytes or more than 1024.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, KeyringError> {

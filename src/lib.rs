@@ -103,6 +103,7 @@ mod service;
 mod settings;
 mod shared_settings;
 mod sheet;
+mod symbols;
 mod timestamp;
 mod unicode;
 mod usage;

@@ -159,11 +159,13 @@ impl ExposedSheet<'_> {
     /// accepted as that code.
     #[must_use]
     pub fn text(&self, wording: &Wording) -> Zeroizing<String> {
-        let codes = self
+        // Codes may be of several formats: room for each of them, its number and its hyphens.
+        let codes: usize = self
             .0
             .codes
-            .first()
-            .map_or(0, |code| code.format().symbols() * 2 + 8);
+            .iter()
+            .map(|code| code.format().symbols() * 2 + 8)
+            .sum();
         let words: usize = wording
             .facts
             .iter()
@@ -171,7 +173,7 @@ impl ExposedSheet<'_> {
             .map(|line| line.len() + 1)
             .sum();
         // Reserved in one piece: a text that grows leaves unwiped copies behind.
-        let capacity = wording.title.len() + words + codes * self.0.codes.len() + 8;
+        let capacity = wording.title.len() + words + codes + 8;
         let mut text = Zeroizing::new(String::with_capacity(capacity));
         let mut line = |parts: &[&str]| {
             for part in parts {

@@ -9,11 +9,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use backup_codes::{
-    Attempt, AttemptId, Cost, Format, Formats, HashSalt, Hasher, KeyId, Keyring, Matrix, Pepper,
-    SetId, SetSize, Target, UserId, generate, hash, verify,
+    Activation, Attempt, AttemptId, BackupCodes, Config, Context, Cost, Format, Formats, HashSalt,
+    Hasher, Hashing, KeyId, Keyring, Matrix, MemoryRepository, Pepper, Redeem, SetId, SetSize,
+    Settings, Subject, Target, Timestamp, UserId, Wording, generate, hash, verify,
 };
 use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
+use pollster::block_on;
 
 const DISGUISE: u8 = 0x5a;
 
@@ -100,4 +102,50 @@ fn codes_attempts_and_peppers_are_wiped() {
     assert_eq!(found(&symbols), 0, "a code's symbols are left in memory");
     drop(hasher);
     assert_eq!(found(&pepper_needle), 0, "a pepper is left in memory");
+}
+
+#[test]
+fn a_sheet_is_gone_once_it_was_shown_and_used() {
+    let hasher = Hasher::new(Keyring::without_pepper())
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST);
+    let hashing = Hashing::inline(hasher);
+    let codes = BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing)
+        .with_config(Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY)));
+    let alice = Subject::new(UserId::new("alice").unwrap(), ["staff"]);
+    let now = Timestamp::from_unix_millis(1_790_000_000_000).unwrap();
+    let own = Context::new(now).by(&alice);
+
+    let sheet = block_on(codes.prepare(&alice, &own)).unwrap();
+    let shown: Vec<_> = sheet
+        .expose()
+        .codes()
+        .map(|(_, code)| disguised(&code.as_bytes()[5..24]))
+        .collect();
+    let symbols: Vec<_> = sheet
+        .expose()
+        .codes()
+        .map(|(_, mut code)| {
+            code.retain(|c| c != '-');
+            disguised(&code.as_bytes()[4..20])
+        })
+        .collect();
+    assert!(symbols.iter().all(|needle| found(needle) > 0));
+    drop(
+        sheet
+            .expose()
+            .text(&Wording::english(&sheet, "example.org", "alice")),
+    );
+    for (slot, code) in sheet.expose().codes() {
+        if slot == 1 {
+            let activated = block_on(codes.activate_confirmed(&alice, sheet.id(), &code, &own));
+            assert!(matches!(activated.unwrap(), Activation::Activated(_)));
+        }
+        let redeemed = block_on(codes.redeem(&alice, &code, &own)).unwrap();
+        assert!(matches!(redeemed, Redeem::Accepted(_)));
+    }
+    drop(sheet);
+    for needle in shown.iter().chain(&symbols) {
+        assert_eq!(found(needle), 0, "a code is left in memory");
+    }
 }

@@ -136,7 +136,7 @@ impl App {
     /// # Errors
     /// [`StartError`] with what was being done.
     pub async fn open(options: Options) -> Result<Self, StartError> {
-        let pepper = key_file::read_or_make(&options.database)
+        let mut pepper = key_file::read_or_make(&options.database)
             .map_err(while_doing("reading the key file"))?;
         let pool = open_database(&options)
             .await
@@ -144,7 +144,8 @@ impl App {
 
         // One key for good: with another key file codes are refused, and none is counted wrong.
         let id = KeyId::new("key-file").map_err(while_doing("naming the pepper"))?;
-        let pepper = Pepper::new(pepper).map_err(while_doing("taking the pepper"))?;
+        let pepper =
+            Pepper::new(std::mem::take(&mut *pepper)).map_err(while_doing("taking the pepper"))?;
         let hasher = Hasher::new(Keyring::new(id, pepper))
             .map_err(while_doing("computing the check value of the key"))?
             .with_cost(options.code_cost)

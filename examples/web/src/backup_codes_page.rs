@@ -12,10 +12,11 @@ use backup_codes::{
     Status, Wording,
 };
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::error_pages::PageError;
-use crate::frame::{Frame, done, draw, not_done};
+use crate::frame::{Frame, done, draw, draw_secret, not_done, wiped_when_sent};
 use crate::login::{CodeForm, not_a_code, refused};
 use crate::password_tries::{FreshPassword, WRONG_PASSWORD, is_users_own};
 use crate::session::{
@@ -129,7 +130,7 @@ pub(crate) struct SetForm {
 #[derive(Deserialize)]
 pub(crate) struct DownloadForm {
     set: String,
-    text: String,
+    text: Zeroizing<String>,
 }
 
 /// Why a user may not make codes.
@@ -188,7 +189,7 @@ pub(crate) async fn prepare(
     let wording = wording(&sheet, &app, &visitor, &made);
     let text = sheet.expose().text(&wording);
     let codes: Vec<_> = sheet.expose().codes().collect();
-    draw(&SheetPage {
+    draw_secret(&SheetPage {
         frame: Frame::of(&app, &visitor, "profile").await?,
         set: sheet.id().to_string(),
         label: sheet.label(),
@@ -241,8 +242,15 @@ pub(crate) async fn download(
         ),
         (header::CONTENT_DISPOSITION, name),
     ];
-    // Forms end lines with CR LF.
-    Ok((headers, form.text.replace("\r\n", "\n")).into_response())
+    // Forms end lines with CR LF. The text only gets shorter, so it does not grow.
+    let mut text = Zeroizing::new(String::with_capacity(form.text.len()));
+    for (number, line) in form.text.split("\r\n").enumerate() {
+        if number > 0 {
+            text.push('\n');
+        }
+        text.push_str(line);
+    }
+    Ok((headers, wiped_when_sent(text)).into_response())
 }
 
 pub(crate) async fn activate(

@@ -1,8 +1,12 @@
 //! What surrounds every page: who is signed in, where one can go, the message of the step before.
 
+use std::fmt;
+
 use askama::Template;
+use axum::body::{Body, Bytes};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use backup_codes::{Action, Decision};
+use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::error_pages::PageError;
@@ -49,6 +53,31 @@ impl Frame {
 /// Draws a page.
 pub(crate) fn draw(template: &impl Template) -> Result<Response, PageError> {
     Ok(Html(template.render()?).into_response())
+}
+
+/// Renders a page that shows a secret. The page is written into memory of its final size, because a
+/// text that grows leaves copies behind, and that memory is wiped once the page was sent.
+pub(crate) fn draw_secret(template: &impl Template) -> Result<Response, PageError> {
+    let mut length = Length(0);
+    template.render_into(&mut length)?;
+    let mut page = Zeroizing::new(String::with_capacity(length.0));
+    template.render_into(&mut *page)?;
+    Ok(Html(wiped_when_sent(page)).into_response())
+}
+
+/// A body whose text is wiped when the server is done with it.
+pub(crate) fn wiped_when_sent(text: Zeroizing<String>) -> Body {
+    Bytes::from_owner(text).into()
+}
+
+/// Counts the bytes of a text instead of keeping them.
+struct Length(usize);
+
+impl fmt::Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
 }
 
 /// The answer to a form: a message, to be shown where it leads to.

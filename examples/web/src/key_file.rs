@@ -9,12 +9,13 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use rand_core::TryRng as _;
+use zeroize::Zeroizing;
 
 /// Bytes of a pepper.
 const LEN: usize = 32;
 
 /// Reads the key of this database, or makes one where there is neither.
-pub(crate) fn read_or_make(database: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_or_make(database: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let path = beside(database, ".key");
     if let Some(key) = read(&path)? {
         return Ok(key);
@@ -36,8 +37,9 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
     path.into()
 }
 
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    // Into memory of the file's size: it does not grow.
+    match fs::read(path).map(Zeroizing::new) {
         Ok(key) if key.len() == LEN => Ok(Some(key)),
         Ok(_) => Err(io::Error::other("the key file is damaged: restore it")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -49,8 +51,8 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// is whole, whoever is stopped or starts at the same time. Where it is there already, it stays.
 fn make(path: &Path) -> io::Result<()> {
     let mut rng = getrandom::SysRng;
-    let mut key = [0; LEN];
-    rng.try_fill_bytes(&mut key).map_err(io::Error::other)?;
+    let mut key = Zeroizing::new([0; LEN]);
+    rng.try_fill_bytes(&mut *key).map_err(io::Error::other)?;
     let number = rng.try_next_u64().map_err(io::Error::other)?;
     let own = &beside(path, &format!(".{number:x}"));
     let mut options = OpenOptions::new();
@@ -58,7 +60,7 @@ fn make(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(own)?;
-    file.write_all(&key)?;
+    file.write_all(&*key)?;
     file.sync_all()?;
     let linked = fs::hard_link(own, path);
     fs::remove_file(own)?;

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use backup_codes::{Action, Decision, Level, NotACode, Receipt, Redeem, Refusal};
 use serde::Deserialize;
 use tower_sessions::Session;
+use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::authenticator_page;
@@ -39,12 +40,12 @@ struct SecondPage {
 #[derive(Deserialize)]
 pub(crate) struct PasswordForm {
     user: String,
-    password: String,
+    password: Zeroizing<String>,
 }
 
 #[derive(Deserialize)]
 pub(crate) struct CodeForm {
-    pub(crate) code: String,
+    pub(crate) code: Zeroizing<String>,
 }
 
 pub(crate) async fn show(

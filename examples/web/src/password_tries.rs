@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use backup_codes::{Timestamp, UserId};
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::error_pages::PageError;
@@ -16,7 +17,7 @@ pub(crate) const WRONG_PASSWORD: &str = "This is not your password. Nothing was 
 /// A password typed anew, for what a borrowed session must not do.
 #[derive(Deserialize)]
 pub(crate) struct FreshPassword {
-    pub(crate) password: String,
+    pub(crate) password: Zeroizing<String>,
 }
 
 /// Where a password is typed.

@@ -8,6 +8,7 @@ use backup_codes::Cost;
 use rand_core::TryRng as _;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
 
 /// Passwords that may wait for a hash; who comes after them is told to come again.
 const WAITING: usize = 64;
@@ -60,7 +61,7 @@ impl Passwords {
 
     /// The PHC string of a new password.
     pub(crate) async fn hash(&self, password: &str) -> Result<String, PasswordError> {
-        let (params, password) = (self.params.clone(), password.to_owned());
+        let (params, password) = (self.params.clone(), Zeroizing::new(password.to_owned()));
         self.run(move |matrix| new_hash(&password, &params, matrix))
             .await
     }
@@ -73,7 +74,7 @@ impl Passwords {
     ) -> Result<bool, PasswordError> {
         let known = hash.is_some();
         let hash: Arc<str> = hash.map_or_else(|| Arc::clone(&self.nobody), Arc::from);
-        let typed = typed.to_owned();
+        let typed = Zeroizing::new(typed.to_owned());
         let same = self
             .run(move |matrix| is_password(&typed, &hash, matrix))
             .await?;

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::authenticator_page;
 use crate::backup_codes_page::CodesView;
 use crate::error_pages::PageError;
-use crate::frame::{Frame, done, draw, not_done};
+use crate::frame::{Frame, done, draw, draw_secret, not_done};
 use crate::session::{SignedIn, Visitor};
 use crate::users::User;
 use crate::zone::Moment;
@@ -156,7 +156,7 @@ pub(crate) async fn issue_override(
         .issue_override(&subject, lifetime, &visitor.context)
         .await?;
     app.tell(issued.notice());
-    draw(&OverridePage {
+    draw_secret(&OverridePage {
         frame: Frame::of(&app, &visitor, "settings").await?,
         user: &user,
         code: &issued.expose(),

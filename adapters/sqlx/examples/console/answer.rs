@@ -1,13 +1,15 @@
 //! What a command says: tables that fit a terminal, or plain text for a pipe.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use backup_codes::is_forging;
 use comfy_table::{ContentArrangement, Table, presets};
+use zeroize::Zeroizing;
 
-/// A part of an answer: lines of text, or rows under a head.
+/// A part of an answer: lines of text, which may show codes, or rows under a head.
 pub(crate) enum Answer {
-    Text(String),
+    Text(Zeroizing<String>),
     Table(&'static [&'static str], Vec<Vec<String>>),
 }
 
@@ -22,25 +24,30 @@ pub(crate) fn maybe(cell: Option<impl Display>) -> String {
     cell.map_or_else(String::new, |cell| cell.to_string())
 }
 
-/// One line, or one cell, of what may come from a database that was tampered with.
-pub(crate) fn tame(text: &str) -> String {
-    text.replace(is_forging, "\u{fffd}")
+/// One line, or one cell, of what may come from a database that was tampered with. A line that is
+/// shown as it is, such as one with a code, is not copied.
+pub(crate) fn tame(text: &str) -> Cow<'_, str> {
+    if text.contains(is_forging) {
+        text.replace(is_forging, "\u{fffd}").into()
+    } else {
+        text.into()
+    }
 }
 
-fn tame_cells(row: &[String]) -> Vec<String> {
+fn tame_cells(row: &[String]) -> Vec<Cow<'_, str>> {
     row.iter().map(|cell| tame(cell)).collect()
 }
 
 /// The answer on a terminal so many columns wide, or as plain text: rows are lines then, and cells
 /// stand between tabs.
-pub(crate) fn render(answers: &[Answer], width: Option<u16>) -> String {
-    let mut lines = Vec::new();
+pub(crate) fn render(answers: &[Answer], width: Option<u16>) -> Zeroizing<String> {
+    let mut lines: Vec<Cow<'_, str>> = Vec::new();
     for answer in answers {
         match (answer, width) {
             (Answer::Text(text), _) => lines.extend(text.trim_end().lines().map(tame)),
             (Answer::Table(head, rows), None) => {
-                lines.push(head.join("\t"));
-                lines.extend(rows.iter().map(|row| tame_cells(row).join("\t")));
+                lines.push(head.join("\t").into());
+                lines.extend(rows.iter().map(|row| tame_cells(row).join("\t").into()));
             }
             (Answer::Table(head, rows), Some(width)) => {
                 let rows = rows.iter().map(|row| tame_cells(row));
@@ -51,9 +58,16 @@ pub(crate) fn render(answers: &[Answer], width: Option<u16>) -> String {
                     .set_width(width)
                     .set_header(head.to_vec())
                     .add_rows(rows);
-                lines.push(table.trim_fmt());
+                lines.push(table.trim_fmt().into());
             }
         }
     }
-    lines.join("\n") + "\n"
+    // In one piece of its final size: a text that grows leaves copies of what it shows behind.
+    let size = lines.iter().map(|line| line.len() + 1).sum();
+    let mut text = Zeroizing::new(String::with_capacity(size));
+    for line in lines {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backup_codes::{Burn, Check, Notice, Redeem, Refusal, Reissue, RevokeReason};
 
 use crate::failure::Failure;
-use crate::session::{Actor, Said, Session, say};
+use crate::session::{Actor, Said, Session, say, say_secret};
 
 impl Session {
     pub(crate) async fn redeem(&self, typed: &str, actor: &Actor) -> Said {
@@ -61,10 +61,8 @@ impl Session {
             .await?;
         let (code, until) = (issued.expose(), issued.expires_at());
         let mail = mail(issued.notice());
-        say(format!(
-            "{} is shown this once, and works once until {until}{mail}",
-            *code
-        ))
+        let rest = format!(" is shown this once, and works once until {until}{mail}");
+        say_secret(&[&code, &rest])
     }
 
     pub(crate) async fn revoke(&self, name: Option<&str>, actor: &Actor) -> Said {

@@ -1,6 +1,7 @@
 //! The commands: what is typed, what it means.
 
 use backup_codes::{Attempt, AttemptId, Formats, NotACode};
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
@@ -87,6 +88,11 @@ pub(crate) fn find<'a>(typed: &'a [&'a str]) -> Result<(Command, &'a [&'a str]),
     }))
 }
 
+/// Words with spaces between them: a typed code may have some.
+pub(crate) fn joined(words: &[&str]) -> Zeroizing<String> {
+    Zeroizing::new(words.join(" "))
+}
+
 /// Whether a line may go into the history file: a known command, and nothing in it that is a code
 /// or nearly one.
 pub(crate) fn may_be_kept(line: &str) -> bool {
@@ -107,7 +113,7 @@ pub(crate) fn may_be_kept(line: &str) -> bool {
     let every_run = || (0..words.len()).flat_map(|i| (i..words.len()).map(move |j| (i, j)));
     (arguments.is_empty() || !command.arguments.contains("CODE"))
         && words.iter().all(|word| no_part(word))
-        && every_run().all(|(i, j)| no_code(&words[i..=j].join(" ")))
+        && every_run().all(|(i, j)| no_code(&joined(&words[i..=j])))
 }
 
 /// Whether a text has about as many letters and digits as a code, of whatever script.

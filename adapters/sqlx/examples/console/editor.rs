@@ -10,6 +10,7 @@ use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
+use zeroize::Zeroizing;
 
 use crate::command::{may_be_kept, next_words};
 
@@ -71,12 +72,16 @@ impl LineEditor {
     }
 
     /// The next line, or `None` at the end: Ctrl-D, or Ctrl-C.
-    pub(crate) fn read(&mut self, prompt: &str, names: Names) -> io::Result<Option<String>> {
+    pub(crate) fn read(
+        &mut self,
+        prompt: &str,
+        names: Names,
+    ) -> io::Result<Option<Zeroizing<String>>> {
         self.editor.set_helper(Some(names));
-        match self.editor.readline(prompt) {
+        match self.editor.readline(prompt).map(Zeroizing::new) {
             Ok(line) => {
                 // A history that cannot be kept is no reason to stop.
-                if may_be_kept(&line) && self.editor.add_history_entry(&line).is_ok() {
+                if may_be_kept(&line) && self.editor.add_history_entry(line.as_str()).is_ok() {
                     let _ = self.editor.append_history(&self.history);
                 }
                 Ok(Some(line))

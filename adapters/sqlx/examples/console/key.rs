@@ -7,6 +7,7 @@ use std::path::Path;
 use backup_codes::{KeyId, Keyring, Pepper};
 use getrandom::rand_core::TryRng;
 use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
 
 use crate::failure::{Failure, complain};
 
@@ -22,9 +23,9 @@ pub(crate) fn keyring(file: &Path, may_create: bool) -> Result<Keyring, Failure>
                 "the key file {shown} is missing, and no code can be checked without it: put it back"
             )));
         }
-        let mut key = [0; 32];
-        getrandom::SysRng.try_fill_bytes(&mut key)?;
-        if save(file, &key)? {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::SysRng.try_fill_bytes(&mut *key)?;
+        if save(file, &*key)? {
             complain(format!(
                 "made the key file {shown}: no code works without it"
             ));

@@ -3,19 +3,14 @@
 //!
 //! `cargo run -p backup-codes-sqlx --example console -- --db codes.db`, then `help`.
 
-use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use backup_codes::{BackupCodes, Directory, Hashing, SharedSettings, UserFilter, UsersQuery};
-use backup_codes_sqlx::SqliteStore;
 use clap::Parser;
 use jiff::tz::TimeZone;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use zeroize::Zeroizing;
 
-use account::Accounts;
 use answer::{Answer, render, tame};
 use editor::LineEditor;
 use failure::{Failure, complain};
@@ -33,9 +28,6 @@ mod report;
 mod session;
 mod settings;
 mod sheet;
-
-/// How long a copy of the settings may be used. Each command reads them anew.
-const SETTINGS_AGE: Duration = Duration::from_secs(60);
 
 /// Single-use 2FA backup codes in an SQLite database: type commands, or pipe them in, one a line
 #[derive(Parser)]
@@ -67,6 +59,9 @@ fn zone(name: &str) -> Result<TimeZone, &'static str> {
     TimeZone::get(name).map_err(|_| "there is no such time zone, type one like Europe/Zurich")
 }
 
+/// Room for a line of a pipe; a longer one gets more.
+const LONGEST_LINE: usize = 64 * 1024;
+
 const FAILED_LINE: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
 const NO_DATABASE: u8 = 3;
@@ -89,7 +84,7 @@ async fn main() -> ExitCode {
         }
     };
     let zone = arguments.zone.unwrap_or_else(TimeZone::system);
-    let mut session = match open(&arguments.db, zone).await {
+    let mut session = match Session::open(&arguments.db, zone).await {
         Ok(session) => session,
         Err(failure) => {
             complain(format!("{}: {failure}", arguments.db.display()));
@@ -103,7 +98,7 @@ async fn main() -> ExitCode {
         return WRONG_ARGUMENTS.into();
     }
     let ended = if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        converse(&mut session, beside(&arguments.db, ".history")).await
+        converse(&mut session, session::beside(&arguments.db, ".history")).await
     } else {
         pipe(&mut session).await
     };
@@ -114,66 +109,12 @@ async fn main() -> ExitCode {
     })
 }
 
-/// The file of this name with something after it.
-fn beside(db: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(db);
-    name.push(suffix);
-    name.into()
-}
-
-/// Opens the database with all that stands on it.
-async fn open(db: &Path, zone: TimeZone) -> Result<Session, Failure> {
-    if db.is_dir() {
-        return Err(Failure::new(
-            "this is a directory: type --db with a file in it",
-        ));
-    }
-    if db
-        .metadata()
-        .is_ok_and(|found| found.permissions().readonly())
-    {
-        let text = "this file is read-only: make it writable, or type --db with another";
-        return Err(Failure::new(text));
-    }
-    let options = SqliteConnectOptions::new()
-        .filename(db)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal);
-    let pool = SqlitePoolOptions::new().connect_with(options).await;
-    let pool = pool.map_err(|error| {
-        let why = Failure::from(backup_codes_sqlx::Error::of_sqlite(error));
-        let advice = "check the file and its folder, or type --db with another";
-        Failure::new(format!("{why}; {advice}"))
-    })?;
-    // The events table is the audit log; the sink adds what is not stored with a record.
-    let store = SqliteStore::open(pool.clone()).await?.without_forwarding();
-    let now = moment::now()?;
-    let any = UsersQuery::new(now).filter(UserFilter::Every).limit(1);
-    let without_codes = Directory::users(&store, &any).await?.is_empty();
-    let keyring = key::keyring(&beside(db, ".key"), without_codes)?;
-    let settings = SharedSettings::new(SETTINGS_AGE);
-    let codes = BackupCodes::new(store.clone(), settings, Hashing::pool(keyring)?)
-        .with_audit(store.audit_sink());
-    codes.refresh_settings(now).await?;
-    let _ = codes.deliver_pending().await?;
-    let accounts = Accounts::open(pool).await?;
-    if accounts.all().await?.is_empty() {
-        complain("no accounts yet: type user add root administrator, then login root, then help");
-    }
-    Ok(Session {
-        codes,
-        accounts,
-        zone,
-        acting: None,
-        sheet: None,
-    })
-}
-
 /// Reads commands from a person.
 async fn converse(session: &mut Session, history: PathBuf) -> io::Result<ExitCode> {
     let mut editor = LineEditor::new(history).map_err(io::Error::other)?;
     loop {
-        let prompt = tame(session.acting.as_deref().unwrap_or("operator")) + "> ";
+        let name = session.acting.as_deref().unwrap_or("operator");
+        let prompt = format!("{}> ", tame(name));
         let Some(line) = editor.read(&prompt, session.names().await)? else {
             return Ok(ExitCode::SUCCESS);
         };
@@ -191,8 +132,14 @@ async fn converse(session: &mut Session, history: PathBuf) -> io::Result<ExitCod
 /// Reads commands from a pipe or a file: all of them, whatever becomes of one.
 async fn pipe(session: &mut Session) -> io::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
-    for (number, line) in (1..).zip(io::stdin().lock().split(b'\n')) {
-        let line = line?;
+    let mut input = io::stdin().lock();
+    // Wiped, and in one place: a line that grows leaves copies of a code behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_LINE));
+    for number in 1.. {
+        line.clear();
+        if input.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
         let said = match std::str::from_utf8(&line).map(str::trim) {
             Ok("quit") => break,
             Ok(line) if line.is_empty() || line.starts_with('#') => continue,

@@ -10,7 +10,7 @@ use crate::answer::{Answer, maybe, row};
 use crate::command::Command;
 use crate::failure::Failure;
 use crate::moment;
-use crate::session::{Actor, Said, Session};
+use crate::session::{Actor, Said, Session, say};
 
 impl Session {
     pub(crate) async fn status(&self, user: &Subject, actor: &Actor) -> Said {
@@ -95,7 +95,7 @@ impl Session {
             || format!("UTC{}", today.offset()),
             str::to_owned,
         );
-        let zone = Answer::Text(format!("days and months are those of {zone}"));
+        let zone = Answer::Text(format!("days and months are those of {zone}").into());
         Ok(vec![Answer::Table(&["figure", "count"], rows), zone])
     }
 
@@ -152,9 +152,9 @@ impl Session {
         let head = &["time", "event", "outcome", "reason", "about", "by", "left"];
         let mut said = vec![Answer::Table(head, rows)];
         if unreadable > 0 {
-            said.push(Answer::Text(format!(
-                "{unreadable} more events cannot be read: damaged, or of a newer version"
-            )));
+            let text =
+                format!("{unreadable} more events cannot be read: damaged, or of a newer version");
+            said.extend(say(text)?);
         }
         Ok(said)
     }

@@ -1,21 +1,30 @@
 //! A session: who is acting, and what each command does.
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use backup_codes::{
-    Action, BackupCodes, Context, Decision, Effect, Error, Request, RolePolicy, SharedSettings,
-    Sheet, Subject, Timestamp,
+    Action, BackupCodes, Context, Decision, Directory, Effect, Error, Hashing, Request, RolePolicy,
+    SharedSettings, Sheet, Subject, Timestamp, UserFilter, UsersQuery,
 };
 use backup_codes_sqlx::{SqliteAudit, SqliteStore};
 use jiff::tz::TimeZone;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use zeroize::Zeroizing;
 
 use crate::account::Accounts;
 use crate::answer::{Answer, row};
 use crate::command;
 use crate::editor::Names;
-use crate::failure::Failure;
-use crate::moment;
+use crate::failure::{Failure, complain};
+use crate::{key, moment};
 
 pub(crate) type Codes = BackupCodes<SqliteStore, SharedSettings, SqliteAudit>;
 pub(crate) type Said = Result<Vec<Answer>, Failure>;
+
+/// How long a copy of the settings may be used. Each command reads them anew.
+const SETTINGS_AGE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Session {
     pub(crate) codes: Codes,
@@ -41,12 +50,75 @@ impl Actor {
     }
 }
 
+/// The file of this name with something after it.
+pub(crate) fn beside(db: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(db);
+    name.push(suffix);
+    name.into()
+}
+
 /// One text as a whole answer.
 pub(crate) fn say(text: impl Into<String>) -> Said {
-    Ok(vec![Answer::Text(text.into())])
+    Ok(vec![Answer::Text(Zeroizing::new(text.into()))])
+}
+
+/// The same of these parts, some of which show a code.
+pub(crate) fn say_secret(parts: &[&str]) -> Said {
+    // `concat` makes the text in one piece, so that no copy of a part is left behind.
+    say(parts.concat())
 }
 
 impl Session {
+    /// Opens the database with all that stands on it.
+    pub(crate) async fn open(db: &Path, zone: TimeZone) -> Result<Self, Failure> {
+        if db.is_dir() {
+            return Err(Failure::new(
+                "this is a directory: type --db with a file in it",
+            ));
+        }
+        if db
+            .metadata()
+            .is_ok_and(|found| found.permissions().readonly())
+        {
+            let text = "this file is read-only: make it writable, or type --db with another";
+            return Err(Failure::new(text));
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(db)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal);
+        let pool = SqlitePoolOptions::new().connect_with(options).await;
+        let pool = pool.map_err(|error| {
+            let why = Failure::from(backup_codes_sqlx::Error::of_sqlite(error));
+            let advice = "check the file and its folder, or type --db with another";
+            Failure::new(format!("{why}; {advice}"))
+        })?;
+        // The events table is the audit log; the sink adds what is not stored with a record.
+        let store = SqliteStore::open(pool.clone()).await?.without_forwarding();
+        let now = moment::now()?;
+        let any = UsersQuery::new(now).filter(UserFilter::Every).limit(1);
+        let without_codes = Directory::users(&store, &any).await?.is_empty();
+        let keyring = key::keyring(&beside(db, ".key"), without_codes)?;
+        let settings = SharedSettings::new(SETTINGS_AGE);
+        let codes = BackupCodes::new(store.clone(), settings, Hashing::pool(keyring)?)
+            .with_audit(store.audit_sink());
+        codes.refresh_settings(now).await?;
+        let _ = codes.deliver_pending().await?;
+        let accounts = Accounts::open(pool).await?;
+        if accounts.all().await?.is_empty() {
+            complain(
+                "no accounts yet: type user add root administrator, then login root, then help",
+            );
+        }
+        Ok(Self {
+            codes,
+            accounts,
+            zone,
+            acting: None,
+            sheet: None,
+        })
+    }
+
     /// Does what a line says.
     pub(crate) async fn run(&mut self, line: &str) -> Said {
         let typed: Vec<&str> = line.split_whitespace().collect();
@@ -55,7 +127,7 @@ impl Session {
         // Another console may have saved settings, or changed this account's roles, meanwhile.
         self.codes.refresh_settings(now).await?;
         let actor = self.actor(now).await?;
-        let (cx, code) = (&actor.context, arguments.join(" "));
+        let (cx, code) = (&actor.context, command::joined(arguments));
         match (command.words, arguments) {
             ("help", asked) => help(asked),
             ("login", [name]) => self.log_in(name).await,

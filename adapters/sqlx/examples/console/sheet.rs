@@ -7,15 +7,16 @@ use backup_codes::{Activation, Effect, SetId, Sheet, Subject, Wording};
 use crate::code::mail;
 use crate::failure::Failure;
 use crate::key;
-use crate::session::{Actor, Said, Session, say};
+use crate::session::{Actor, Said, Session, say, say_secret};
 
 impl Session {
     pub(crate) async fn prepare(&mut self, actor: &Actor) -> Said {
         let me = actor.own()?;
         let sheet = self.codes.prepare(me, &actor.context).await?;
-        let text = sheet.expose().text(&wording(&sheet, me)).to_string();
+        let text = sheet.expose().text(&wording(&sheet, me));
         self.sheet = Some(sheet);
-        say(text + "\nIt is shown this once: save it (sheet export FILE), then type activate.")
+        let advice = "\nIt is shown this once: save it (sheet export FILE), then type activate.";
+        say_secret(&[&text, advice])
     }
 
     /// Writes the sheet prepared last, and forgets it.
