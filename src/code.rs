@@ -126,6 +126,14 @@ impl Code {
         &self.symbols[from..from + self.format.payload_len()]
     }
 
+    /// Marks the payload as secret, for the constant-time proof.
+    #[cfg(memcheck)]
+    #[doc(hidden)]
+    pub fn classify_payload(&mut self) {
+        let from = self.format.slot_len();
+        classify(&mut self.symbols[from..from + self.format.payload_len()]);
+    }
+
     /// A code whose symbols are still to be drawn.
     fn blank(format: Format, slot: u8) -> Self {
         Self {
