@@ -142,7 +142,8 @@ fn is_secret(shown: &str) {
     form.make_ascii_uppercase();
     secret(form.as_bytes());
     let alphabet = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let mut values = [0; 64];
+    // Wiped: a value that is moved may take what the stack held before with it.
+    let mut values = Zeroizing::new([0; 64]);
     for (value, symbol) in values.iter_mut().zip(form.bytes()) {
         let at = alphabet.iter().position(|letter| *letter == symbol);
         *value = u8::try_from(at.unwrap()).unwrap();
