@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
-pub(crate) use crate::attempt::{Attempt, NotACode};
 use crate::format::{Format, MAX_SLOT, MAX_SYMBOLS};
 use crate::id::RandomError;
 use crate::symbols::Symbols;
@@ -99,6 +98,14 @@ impl Code {
     pub(crate) fn payload(&self) -> &[u8] {
         let from = self.format.slot_len();
         &self.symbols[from..from + self.format.payload_len()]
+    }
+
+    /// Marks the payload as secret, for the constant-time proof.
+    #[cfg(memcheck)]
+    #[doc(hidden)]
+    pub fn classify_payload(&mut self) {
+        let from = self.format.slot_len();
+        crate::format::classify(&mut self.symbols[from..from + self.format.payload_len()]);
     }
 
     /// A code whose symbols are still to be drawn.

@@ -12,7 +12,8 @@ use rand_core::TryCryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::code::{Attempt, Code};
+use crate::attempt::Attempt;
+use crate::code::Code;
 use crate::format::{Format, classify, declassify};
 use crate::id::{AttemptId, RandomError, SetId, UserId};
 use crate::keyring::{KeyId, Keyring, StoredKey};

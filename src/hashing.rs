@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::code::{Attempt, Code};
+use crate::attempt::Attempt;
+use crate::code::Code;
 use crate::hash::{
     HashError, HashSalt, Hasher, Matrix, StoredHash, Target, Verified, hash, verify,
 };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::code::NotACode;
+use crate::attempt::NotACode;
 use crate::event::Reason;
 use crate::id::{SetId, UserId};
 use crate::timestamp::Timestamp;

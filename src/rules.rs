@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use crate::acceptance::{Acceptance, SKEW, Scheme};
-use crate::code::{Attempt, SetSize};
+use crate::attempt::Attempt;
+use crate::code::SetSize;
 use crate::config::{Config, ReissueRule};
 use crate::context::Context;
 use crate::event::{Event, EventKind, EventOutcome, Reason, RevokeReason};

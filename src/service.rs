@@ -9,8 +9,9 @@ use getrandom::SysRng;
 use rand_core::{TryCryptoRng, TryRng};
 
 use crate::acceptance::{Acceptance, Scheme};
+use crate::attempt::{Attempt, NotACode};
 use crate::audit::{AuditSink, Durability, NoAudit};
-use crate::code::{Attempt, Code, NotACode, generate, generate_override};
+use crate::code::{Code, generate, generate_override};
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::Error;

@@ -142,7 +142,8 @@ fn is_secret(shown: &str) {
     form.make_ascii_uppercase();
     secret(form.as_bytes());
     let alphabet = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let mut values = [0; 64];
+    // Wiped: a value that is moved may take what the stack held before with it.
+    let mut values = Zeroizing::new([0; 64]);
     for (value, symbol) in values.iter_mut().zip(form.bytes()) {
         let at = alphabet.iter().position(|letter| *letter == symbol);
         *value = u8::try_from(at.unwrap()).unwrap();
@@ -331,7 +332,7 @@ fn a_set_for_an_erased_user_leaves_no_code() {
         let drawn = self::codes(pool(high_entropy()), Format::HIGH_ENTROPY, Numbers::new(7));
         drop(prepared(&drawn));
         let erased = codes.clone().with_rng(Numbers::new(7));
-        wait(codes.erase(&alice(), &by_admin())).unwrap();
+        let _ = wait(codes.erase(&alice(), &by_admin())).unwrap();
         let prepared = wait(erased.prepare(&alice(), &own()));
         assert!(matches!(prepared, Err(Error::Erased(_))), "{prepared:?}");
     });

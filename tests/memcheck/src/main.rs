@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backup_codes::memcheck::{Hooks, set_hooks};
 use backup_codes::{
-    Attempt, AttemptId, Code, Cost, Format, Formats, HashSalt, Hasher, Keyring, Matrix, NotACode,
-    SetId, SetSize, StoredHash, Target, UserId, generate, hash, verify,
+    Attempt, AttemptId, Cost, Format, Formats, HashSalt, Hasher, Keyring, Matrix, NotACode, SetId,
+    SetSize, StoredHash, Target, UserId, generate, hash, verify,
 };
 use getrandom::SysRng;
 
@@ -32,24 +32,6 @@ fn declassify(bytes: &mut [u8]) {
     DECLASSIFIED.fetch_add(1, Ordering::Relaxed);
     // SAFETY: a request to the checker about memory that is ours.
     unsafe { shim_defined(bytes.as_mut_ptr(), bytes.len()) }
-}
-
-/// Marks the payload inside a code that is about to be hashed. It has no public door for writing,
-/// so it is found by what it reads.
-fn classify_payload(code: &mut Code) {
-    // A format of two bytes, a slot, 39 symbols: no padding, so every byte may be read.
-    assert_eq!((size_of::<Code>(), align_of::<Code>()), (42, 1));
-    let shown = code.expose().replace('-', "");
-    let payload = &shown.as_bytes()[1..shown.len() - 1];
-    // SAFETY: the bytes of a value without padding, borrowed exclusively; none is written.
-    let bytes = unsafe {
-        std::slice::from_raw_parts_mut(std::ptr::from_mut(code).cast::<u8>(), size_of::<Code>())
-    };
-    let at = bytes
-        .windows(payload.len())
-        .position(|window| window == payload);
-    let at = at.expect("a code holds its payload");
-    classify(&mut bytes[at..at + payload.len()]);
 }
 
 /// Ends at the first difference: the fault that the checker has to find. Its name shows that the
@@ -179,7 +161,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut stored: Vec<StoredHash> = Vec::new();
     for code in &mut codes {
         let before = counts();
-        classify_payload(code);
+        code.classify_payload();
         assert_eq!(counts(), (before.0 + 1, before.1));
         let salt = HashSalt::random(&mut rng)?;
         stored.push(hash(&hasher, &mut matrix, &user, set, code, salt)?);
