@@ -47,7 +47,8 @@ fn planted_argon2id(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// Reads a text, and checks that each character was marked as secret, and that nothing was declared
-/// public but: whether it is a symbol, it if it is none, and so many verdicts and slots.
+/// public but: whether it is a symbol, the character if it is none, and this number of verdicts and
+/// slots.
 fn read(text: &str, formats: &Formats, verdicts: usize) -> Result<Attempt, NotACode> {
     let id = AttemptId::from_bytes([1; 16]);
     let before = counts();
