@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backup_codes::conformance::Harness;
 use backup_codes::{
@@ -207,7 +206,6 @@ impl SettingsStore for Handle {
 struct Processes {
     runtime: Runtime,
     folder: TempDir,
-    stores: AtomicUsize,
     first: Process,
 }
 
@@ -222,45 +220,41 @@ impl Processes {
         Self {
             runtime: Runtime::new().unwrap(),
             folder: tempfile::tempdir().unwrap(),
-            stores: AtomicUsize::new(0),
             first,
         }
     }
 
-    /// The database made last.
-    fn file(&self) -> PathBuf {
-        let number = self.stores.load(Ordering::Relaxed);
-        self.folder.path().join(format!("{number}.db"))
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.db"))
     }
 
-    fn here(&self) -> SqliteStore {
-        let options = options(&self.file());
+    fn here(&self, name: &str) -> SqliteStore {
+        let options = options(&self.file(name));
         self.runtime
             .block_on(async { SqliteStore::open(pool(options).await).await })
             .unwrap()
     }
 
-    fn there(&self) -> Handle {
-        Handle::There(Mutex::new(Child::start("servant", &self.file())))
+    fn there(&self, name: &str) -> Handle {
+        Handle::There(Mutex::new(Child::start("servant", &self.file(name))))
     }
 }
 
 impl Harness for Processes {
     type Repository = Handle;
 
-    fn fresh(&self) -> Handle {
-        self.stores.fetch_add(1, Ordering::Relaxed);
-        let here = self.here();
+    fn fresh(&self, name: &str) -> Handle {
+        let here = self.here(name);
         match self.first {
             Process::This => Handle::Here(here),
-            Process::Another => self.there(),
+            Process::Another => self.there(name),
         }
     }
 
-    fn second_handle(&self, _: &Handle) -> Handle {
+    fn second_handle(&self, name: &str, _: &Handle) -> Handle {
         match self.first {
-            Process::This => self.there(),
-            Process::Another => Handle::Here(self.here()),
+            Process::This => self.there(name),
+            Process::Another => Handle::Here(self.here(name)),
         }
     }
 
