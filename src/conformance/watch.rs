@@ -45,14 +45,14 @@ impl Underway {
         Call(self, number)
     }
 
-    /// Looks at the calls, and returns the name of one that has lasted for the whole limit.
+    /// Looks at the calls, and returns the name of the first one that has lasted for the whole limit.
     fn overdue(&self) -> Option<&'static str> {
         let mut calls = self.calls();
         let mut overdue = None;
         for (name, seen) in calls.values_mut() {
             *seen += 1;
             if *seen > PARTS {
-                overdue = Some(*name);
+                overdue = overdue.or(Some(*name));
                 self.given_up.store(true, Ordering::SeqCst);
             }
         }
