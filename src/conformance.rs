@@ -107,9 +107,9 @@ pub trait Harness: Send + Sync + 'static {
 
     /// Opens an empty store.
     ///
-    /// No other store has this name: neither of this run nor of another one on the same database. It
-    /// can be a file, a schema or a prefix of tables: a letter, then lower-case ASCII letters, digits
-    /// and `_`, at most 40 in all.
+    /// No other store has this name: neither of this run nor of another one on the same database.
+    /// It can be a file, a schema or a prefix of tables: a letter, then lower-case ASCII letters,
+    /// digits and `_`, at most 40 in all.
     fn fresh(&self, name: &str) -> Self::Repository;
 
     /// Opens another handle of the store with this name, as a second node does: with connections of
@@ -117,8 +117,8 @@ pub trait Harness: Send + Sync + 'static {
     fn second_handle(&self, name: &str, first: &Self::Repository) -> Self::Repository;
 
     /// Closes the handles of the store with this name, which is not used afterwards: the place to
-    /// remove it. Called when the case has failed, too, but not when a call of it never ended. Drops
-    /// the handles by default.
+    /// remove it. Called when the case has failed, too, but not when a call of it never ended.
+    /// Drops the handles by default.
     fn close(&self, name: &str, first: Self::Repository, second: Option<Self::Repository>) {
         let _ = (name, first, second);
     }

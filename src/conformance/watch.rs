@@ -45,7 +45,8 @@ impl Underway {
         Call(self, number)
     }
 
-    /// Looks at the calls, and returns the name of the first one that has lasted for the whole limit.
+    /// Looks at the calls, and returns the name of the first one that has lasted for the whole
+    /// limit.
     fn overdue(&self) -> Option<&'static str> {
         let mut calls = self.calls();
         let mut overdue = None;
