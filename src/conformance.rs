@@ -93,8 +93,8 @@ use crate::usage::{SetSummary, Summary, UsageQuery, Windows, usage};
 /// # Calls
 /// A case runs on one thread of its own. On that thread it calls [`fresh`](Self::fresh) once; the
 /// cases named `a_dropped_…` call it twelve times, one store after the other. For each store it
-/// calls [`second_handle`](Self::second_handle) once at most, and [`close`](Self::close) once at the
-/// end. So a case has one store open at a time, with two handles at most.
+/// calls [`second_handle`](Self::second_handle) once at most, and [`close`](Self::close) once at
+/// the end. So a case has one store open at a time, with two handles at most.
 ///
 /// [`block_on`](Self::block_on) is called from the case's thread and from up to eight more threads
 /// at once, half of them with calls of the one handle and half with calls of the other: eight calls

@@ -179,9 +179,9 @@ pub enum PutError<E> {
 /// test its errors with the faults of your database.
 ///
 /// # Cancellation
-/// A future of these methods may be dropped at any await point. The write is then applied, before or
-/// after the drop, or it is not, but never in part; and the connection serves the next call as if
-/// nothing had been dropped.
+/// A future of these methods may be dropped at any await point. The write is then applied, before
+/// or after the drop, or it is not, but never in part; and the connection serves the next call as
+/// if nothing had been dropped.
 ///
 /// # Example
 /// `examples/custom_repository.rs` is a whole implementation in under a hundred lines.
@@ -202,8 +202,8 @@ pub trait CodeRepository: Send + Sync {
     /// Replaces the record if its state is as expected; clauses 2 to 4.
     ///
     /// # Errors
-    /// [`PutError::NotApplied`] only where that is certain; [`PutError::Unknown`] otherwise. A write
-    /// that lost against another one is no error but a [`PutOutcome::Conflict`].
+    /// [`PutError::NotApplied`] only where that is certain; [`PutError::Unknown`] otherwise. A
+    /// write that lost against another one is no error but a [`PutOutcome::Conflict`].
     fn put(
         &self,
         put: Put<'_>,
@@ -432,10 +432,10 @@ impl UsersQuery {
 /// Lists and figures over all users, for administration. Never on the login path.
 ///
 /// # Contract
-/// The answers equal those of [`UsersQuery::page`] and [`usage`](crate::usage()) over the
-/// summaries of all records, however many. They are as fresh as a load with [`Freshness::Latest`]: a
-/// row shows the same state as its record, whole, as clause 2 of [`CodeRepository`] says. A store
-/// with indexes pushes the work down to them. Every call ends (clause 8).
+/// The answers equal those of [`UsersQuery::page`] and [`usage`](crate::usage()) over the summaries
+/// of all records, however many. They are as fresh as a load with [`Freshness::Latest`]: a row
+/// shows the same state as its record, whole, as clause 2 of [`CodeRepository`] says. A store with
+/// indexes pushes the work down to them. Every call ends (clause 8).
 pub trait Directory: Send + Sync {
     /// The store's own error.
     type Error: std::error::Error + Send + Sync + 'static;
@@ -459,11 +459,12 @@ pub trait Directory: Send + Sync {
 /// The store of the settings of the site.
 ///
 /// # Contract
-/// [`save_settings`](Self::save_settings) is one conditional write like [`CodeRepository::put`], and
-/// clauses 2 to 8 hold for it: of two saves in the same state at most one is applied, so that no
-/// administrator overwrites unseen what another has saved, and its events are listed by the same
+/// [`save_settings`](Self::save_settings) is one conditional write like [`CodeRepository::put`],
+/// and clauses 2 to 8 hold for it: of two saves in the same state at most one is applied, so that
+/// no administrator overwrites unseen what another has saved, and its events are listed by the same
 /// `undelivered`. [`load_settings`](Self::load_settings) is as fresh as a load with
-/// [`Freshness::Latest`], and gives back the settings as they were saved, names of roles byte for byte.
+/// [`Freshness::Latest`], and gives back the settings as they were saved, names of roles byte for
+/// byte.
 pub trait SettingsStore: Send + Sync {
     /// The store's own error.
     type Error: std::error::Error + Send + Sync + 'static;
