@@ -1,13 +1,15 @@
 //! The contract of the core, its second way into the store being another process.
 
 use std::future::Future;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use backup_codes::conformance::Harness;
 use backup_codes::{
-    CodeRepository, Event, EventId, Expected, Freshness, Loaded, Put, PutError, PutOutcome,
-    Revision, Settings, SettingsStore, Summary, UserId,
+    CodeRepository, Config, Directory, Event, EventId, Expected, Freshness, Loaded, Put, PutError,
+    PutOutcome, Record, Revision, SetSummary, Settings, SettingsStore, Summary, Timestamp, Usage,
+    UsageQuery, Use, UserFilter, UserId, UserOrder, UserRow, UsersQuery, Windows,
 };
 use backup_codes_sqlx::{Error, SqliteStore};
 use serde::de::DeserializeOwned;
@@ -59,7 +61,8 @@ async fn answer(store: &SqliteStore, call: &Value) -> Value {
         }
         "put" => {
             let (user, record): (UserId, String) = (of(call, "user"), of(call, "record"));
-            let (summary, events): (_, Vec<Event>) = (Summary::default(), of(call, "events"));
+            let events: Vec<Event> = of(call, "events");
+            let summary = summary_of(&call["summary"]);
             let revision = of(call, "revision");
             let put = Put::new(&user, expected(), revision, &record, &summary, &events);
             applied(store.put(put).await.unwrap())
@@ -76,6 +79,19 @@ async fn answer(store: &SqliteStore, call: &Value) -> Value {
                 .unwrap();
             Value::Null
         }
+        "users" => json!(store.users(&page_of(&call["query"])).await.unwrap()),
+        "usage" => {
+            let query = figures_of(&call["query"]);
+            let usage = Directory::usage(store, &query).await.unwrap();
+            json!([
+                usage.users_with_codes,
+                usage.users_low,
+                usage.users_exhausted,
+                usage.used_today,
+                usage.used_this_month,
+                usage.used_by_day
+            ])
+        }
         "load settings" => json!(store.load_settings().await.unwrap()),
         "save settings" => {
             let (settings, events): (Settings, Vec<Event>) =
@@ -85,6 +101,114 @@ async fn answer(store: &SqliteStore, call: &Value) -> Value {
         }
         other => unreachable!("{other}"),
     }
+}
+
+/// What has no text of its own, as JSON for the way to the other process and back.
+fn summary_text(summary: &Summary) -> Value {
+    let set = summary.set.map(|set| {
+        let (prepared, activated) = (set.prepared_at, set.activated_at);
+        (set.total, set.unused, prepared, activated, set.expires_at)
+    });
+    let quarter = |used: &Use| (used.at().unix_millis() / QUARTER, used.count());
+    let uses: Vec<(i64, u16)> = summary.uses.iter().map(quarter).collect();
+    json!([set, summary.last_used_at, uses, summary.erased_at])
+}
+
+type SetText = (u8, u8, Timestamp, Timestamp, Option<Timestamp>);
+type SummaryText = (Option<SetText>, Option<Timestamp>, Value, Option<Timestamp>);
+
+/// Milliseconds.
+const QUARTER: i64 = 15 * 60 * 1000;
+
+fn summary_of(text: &Value) -> Summary {
+    let (set, last_used_at, uses, erased_at): SummaryText =
+        serde_json::from_value(text.clone()).unwrap();
+    // Uses are read as a part of a record.
+    let mut record: Value = serde_json::from_str(&Record::new().to_json()).unwrap();
+    record["uses"] = uses;
+    let mut summary = Summary::of(&Record::from_json(&record.to_string()).unwrap());
+    summary.last_used_at = last_used_at;
+    summary.erased_at = erased_at;
+    summary.set = set.map(|(total, unused, prepared, activated, expires)| {
+        SetSummary::new(total, unused, prepared, activated, expires)
+    });
+    summary
+}
+
+const FILTERS: [UserFilter; 5] = [
+    UserFilter::Holding,
+    UserFilter::WithSet,
+    UserFilter::Low,
+    UserFilter::Exhausted,
+    UserFilter::Every,
+];
+const ORDERS: [UserOrder; 4] = [
+    UserOrder::User,
+    UserOrder::FewestLeft,
+    UserOrder::NewestSet,
+    UserOrder::LatestUse,
+];
+
+fn page_text(query: &UsersQuery) -> Value {
+    json!([
+        FILTERS.iter().position(|it| *it == query.filter),
+        ORDERS.iter().position(|it| *it == query.order),
+        query.containing,
+        query.among,
+        query.after,
+        query.limit,
+        query.low_threshold,
+        query.now,
+        query.void_before,
+    ])
+}
+
+fn page_of(text: &Value) -> UsersQuery {
+    let (filter, order): (usize, usize);
+    let mut query = UsersQuery::new(Timestamp::MIN);
+    (
+        filter,
+        order,
+        query.containing,
+        query.among,
+        query.after,
+        query.limit,
+        query.low_threshold,
+        query.now,
+        query.void_before,
+    ) = serde_json::from_value(text.clone()).unwrap();
+    query.filter(FILTERS[filter]).order(ORDERS[order])
+}
+
+fn figures_text(query: &UsageQuery) -> Value {
+    let (today, month) = (query.windows.today(), query.windows.month());
+    let first = query.windows.days().next().map(|day| day.start);
+    let ends = query.windows.days().map(|day| day.end);
+    let days: Vec<Timestamp> = first.into_iter().chain(ends).collect();
+    json!([
+        today,
+        month,
+        days,
+        query.low_threshold,
+        query.now,
+        query.void_before
+    ])
+}
+
+fn figures_of(text: &Value) -> UsageQuery {
+    type Text = (
+        Range<Timestamp>,
+        Range<Timestamp>,
+        Vec<Timestamp>,
+        u8,
+        Timestamp,
+        Option<Timestamp>,
+    );
+    let (today, month, days, low, now, void): Text = serde_json::from_value(text.clone()).unwrap();
+    let windows = Windows::new(today, month, &days).unwrap();
+    let mut query = UsageQuery::new(windows, low, now, &Config::default());
+    query.void_before = void;
+    query
 }
 
 fn outcome(applied: bool) -> PutOutcome {
@@ -119,16 +243,14 @@ impl CodeRepository for Handle {
     async fn put(&self, put: Put<'_>) -> Result<PutOutcome, PutError<Error>> {
         match self {
             Self::Here(store) => store.put(put).await,
-            Self::There(child) => {
-                assert_eq!(*put.summary, Summary::default(), "summaries do not travel");
-                Ok(outcome(call(
-                    child,
-                    &json!({
-                        "call": "put", "user": put.user, "expected": at(put.expected),
-                        "revision": put.revision, "record": put.record, "events": put.events,
-                    }),
-                )))
-            }
+            Self::There(child) => Ok(outcome(call(
+                child,
+                &json!({
+                    "call": "put", "user": put.user, "expected": at(put.expected),
+                    "revision": put.revision, "record": put.record, "events": put.events,
+                    "summary": summary_text(put.summary),
+                }),
+            ))),
         }
     }
 
@@ -163,6 +285,41 @@ impl CodeRepository for Handle {
                 let acknowledge = json!({ "call": "acknowledge", "events": events });
                 let () = call(child, &acknowledge);
                 Ok(())
+            }
+        }
+    }
+}
+
+impl Directory for Handle {
+    type Error = Error;
+
+    async fn users(&self, query: &UsersQuery) -> Result<Vec<UserRow>, Error> {
+        match self {
+            Self::Here(store) => store.users(query).await,
+            Self::There(child) => {
+                let users = json!({ "call": "users", "query": page_text(query) });
+                Ok(call(child, &users))
+            }
+        }
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Usage, Error> {
+        match self {
+            Self::Here(store) => Directory::usage(store, query).await,
+            Self::There(child) => {
+                let mut usage = Usage::none(query);
+                (
+                    usage.users_with_codes,
+                    usage.users_low,
+                    usage.users_exhausted,
+                    usage.used_today,
+                    usage.used_this_month,
+                    usage.used_by_day,
+                ) = call(
+                    child,
+                    &json!({ "call": "usage", "query": figures_text(query) }),
+                );
+                Ok(usage)
             }
         }
     }
@@ -269,6 +426,12 @@ mod beside_another {
         backup_codes::conformance_tests!(super::super::Processes::new(super::super::Process::This));
     }
 
+    mod directory {
+        backup_codes::directory_conformance_tests!(super::super::Processes::new(
+            super::super::Process::This
+        ));
+    }
+
     mod settings {
         backup_codes::settings_conformance_tests!(super::super::Processes::new(
             super::super::Process::This
@@ -280,6 +443,12 @@ mod beside_another {
 mod in_another {
     mod records {
         backup_codes::conformance_tests!(super::super::Processes::new(
+            super::super::Process::Another
+        ));
+    }
+
+    mod directory {
+        backup_codes::directory_conformance_tests!(super::super::Processes::new(
             super::super::Process::Another
         ));
     }
