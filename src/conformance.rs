@@ -40,10 +40,13 @@
 //! own, and panics too when a call does not end within [`Harness::limit`].
 //!
 //! # What no case can show
-//! That an applied write survives a crash (clause 4), and that the store has no clock of its own in
-//! it (clause 7, but for events and sets dated far away). That an error is reported rightly as
-//! [`PutError::NotApplied`] or [`PutError::Unknown`]: no case makes the store fail. Test these with
-//! the faults of your own database.
+//! - That an applied write survives a crash (clause 4), and that the store has no clock of its own
+//!   in it (clause 7, but for events and sets dated far away).
+//! - That an error is reported rightly as [`PutError::NotApplied`] or [`PutError::Unknown`], and
+//!   that the store's own time limit holds: no case makes the store fail. Test these with the
+//!   faults of your own database.
+//! - A gap between two parts of a write that is much shorter than a read takes, such as that
+//!   between two locks of one mutex. Two statements of a database leave one that is long enough.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -92,9 +95,10 @@ use crate::usage::{SetSummary, Summary, UsageQuery, Windows, usage};
 ///
 /// # Calls
 /// A case runs on one thread of its own. On that thread it calls [`fresh`](Self::fresh) once; the
-/// cases named `a_dropped_…` call it twelve times, one store after the other. For each store it
-/// calls [`second_handle`](Self::second_handle) once at most, and [`close`](Self::close) once at
-/// the end. So a case has one store open at a time, with two handles at most.
+/// cases that drop a write or an acknowledgement call it twelve times, one store after the other.
+/// For each store it calls [`second_handle`](Self::second_handle) once at most, and
+/// [`close`](Self::close) once at the end. So a case has one store open at a time, with two handles
+/// at most.
 ///
 /// [`block_on`](Self::block_on) is called from the case's thread and from up to eight more threads
 /// at once, half of them with calls of the one handle and half with calls of the other: eight calls
@@ -108,7 +112,7 @@ pub trait Harness: Send + Sync + 'static {
     /// Opens an empty store.
     ///
     /// No other store has this name: neither of this run nor of another one on the same database.
-    /// It can be a file, a schema or a prefix of tables: a letter, then lower-case ASCII letters,
+    /// It can be a file, a schema or a prefix of tables: `test_`, then lower-case ASCII letters,
     /// digits and `_`, at most 40 in all.
     fn fresh(&self, name: &str) -> Self::Repository;
 

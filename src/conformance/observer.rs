@@ -53,7 +53,7 @@ fn observe<H: Harness>(
     reads: &[Read<'_, H::Repository>],
     rest: &dyn Fn(usize),
 ) {
-    let shown = AtomicU64::new(0);
+    let (second, shown) = (store.second(), AtomicU64::new(0));
     let show = |number: usize| shown.fetch_max(number as u64, Ordering::SeqCst);
     for round in 0..rounds {
         let numbers = round * ROUND + 1..=(round + 1) * ROUND;
@@ -62,7 +62,7 @@ fn observe<H: Harness>(
             let handle = if (thread + round) % 2 == 0 {
                 store
             } else {
-                store.second()
+                second
             };
             if thread == 0 {
                 let _ending = Ending(&ended);

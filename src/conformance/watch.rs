@@ -150,13 +150,19 @@ impl<H: Harness> Drop for Store<'_, H> {
 }
 
 /// A name for a store that no other store of this process has, and none of another process that
-/// uses the same database: the beginning of the case's name, a number, and random digits.
+/// uses the same database: the beginning of the case's name, a number, and random digits. It begins
+/// with a word of its own, as some prefixes (`pg_`, `sqlite_`) are reserved.
 fn store_name(case: &str) -> String {
     static STORES: AtomicU32 = AtomicU32::new(0);
     let number = STORES.fetch_add(1, Ordering::Relaxed);
     let random = EventId::random(&mut SysRng).expect("the operating system's generator works");
     let [a, b, c, d, ..] = random.to_bytes();
-    format!("{case:.16}_{number}_{a:02x}{b:02x}{c:02x}{d:02x}")
+    let case = case.chars().take(14).map(|c| match c {
+        'a'..='z' | '0'..='9' => c,
+        _ => '_',
+    });
+    let case: String = case.collect();
+    format!("test_{case}_{number}_{a:02x}{b:02x}{c:02x}{d:02x}")
 }
 
 /// Runs one case on a thread of its own, and waits for it as long as its calls end in time.
