@@ -108,10 +108,10 @@ struct MyHarness;
 impl Harness for MyHarness {
     type Repository = MyStore;
 
-    fn fresh(&self) -> MyStore {
+    fn fresh(&self, _name: &str) -> MyStore {
         MyStore::default()
     }
-    fn second_handle(&self, first: &MyStore) -> MyStore {
+    fn second_handle(&self, _name: &str, first: &MyStore) -> MyStore {
         first.clone()
     }
     fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
@@ -120,6 +120,6 @@ impl Harness for MyHarness {
 }
 
 fn main() {
-    conformance::run(&MyHarness, |case| println!("passed: {case}"));
+    conformance::run(MyHarness, |case| println!("passed: {case}"));
     println!("The store keeps the contract.");
 }

@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use backup_codes::conformance::Harness;
-use backup_codes_sqlx::SqliteStore;
+use backup_codes::conformance::{Harness, a_write_shows_with_its_events, run_case};
+use backup_codes::{
+    CodeRepository, Event, EventId, Freshness, Loaded, Put, PutError, PutOutcome, Revision, UserId,
+};
+use backup_codes_sqlx::{Error, SqliteStore};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tempfile::TempDir;
@@ -16,7 +18,6 @@ use tokio::runtime::Runtime;
 struct Sqlite {
     runtime: Runtime,
     folder: TempDir,
-    stores: AtomicUsize,
 }
 
 impl Sqlite {
@@ -24,20 +25,13 @@ impl Sqlite {
         Self {
             runtime: Runtime::new().unwrap(),
             folder: tempfile::tempdir().unwrap(),
-            stores: AtomicUsize::new(0),
         }
     }
 
-    /// The database made last.
-    fn file(&self) -> PathBuf {
-        let number = self.stores.load(Ordering::Relaxed);
-        self.folder.path().join(format!("{number}.db"))
-    }
-
-    fn pool(&self, file: &Path) -> SqlitePool {
+    fn pool(&self, name: &str) -> SqlitePool {
         // An application's own settings must not break the triggers.
         let options = SqliteConnectOptions::new()
-            .filename(file)
+            .filename(self.folder.path().join(format!("{name}.db")))
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .pragma("trusted_schema", "OFF")
@@ -50,19 +44,22 @@ impl Sqlite {
             )
             .unwrap()
     }
+
+    fn open(&self, name: &str) -> SqliteStore {
+        let pool = self.pool(name);
+        self.runtime.block_on(SqliteStore::open(pool)).unwrap()
+    }
 }
 
 impl Harness for Sqlite {
     type Repository = SqliteStore;
 
-    fn fresh(&self) -> SqliteStore {
-        self.stores.fetch_add(1, Ordering::Relaxed);
-        let pool = self.pool(&self.file());
-        self.runtime.block_on(SqliteStore::open(pool)).unwrap()
+    fn fresh(&self, name: &str) -> SqliteStore {
+        self.open(name)
     }
 
-    fn second_handle(&self, _: &SqliteStore) -> SqliteStore {
-        SqliteStore::new(self.pool(&self.file()))
+    fn second_handle(&self, name: &str, _: &SqliteStore) -> SqliteStore {
+        SqliteStore::new(self.pool(name))
     }
 
     fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
@@ -80,4 +77,115 @@ mod directory {
 
 mod settings {
     backup_codes::settings_conformance_tests!(super::Sqlite::new());
+}
+
+/// Which of two statements, each committed by itself, comes first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum First {
+    Record,
+    Events,
+}
+
+/// Writes a record and its events in two statements.
+struct TwoStatements {
+    store: SqliteStore,
+    pool: SqlitePool,
+    first: First,
+}
+
+impl TwoStatements {
+    async fn add(&self, events: &[Event]) -> Result<(), PutError<Error>> {
+        for event in events {
+            sqlx::query(
+                "INSERT INTO backup_codes_events (id, at, kind, user_key, delivered, body)
+                 VALUES (?, ?, ?, ?, 0, ?)",
+            )
+            .bind(event.id.to_bytes().to_vec())
+            .bind(event.at.unix_millis())
+            .bind(event.kind.as_str())
+            .bind(event.subject.as_ref().map(|user| user.as_bytes().to_vec()))
+            .bind(serde_json::to_string(event).unwrap())
+            .execute(&self.pool)
+            .await
+            .map_err(|error| PutError::Unknown(Error::of_sqlite(error)))?;
+        }
+        Ok(())
+    }
+}
+
+impl CodeRepository for TwoStatements {
+    type Error = Error;
+
+    async fn load(&self, user: &UserId, freshness: Freshness) -> Result<Option<Loaded>, Error> {
+        self.store.load(user, freshness).await
+    }
+
+    async fn put(&self, mut put: Put<'_>) -> Result<PutOutcome, PutError<Error>> {
+        let events = std::mem::take(&mut put.events);
+        if self.first == First::Events {
+            self.add(events).await?;
+        }
+        let outcome = self.store.put(put).await?;
+        if self.first == First::Record && outcome == PutOutcome::Applied {
+            self.add(events).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn remove(&self, u: &UserId, at: Revision) -> Result<PutOutcome, PutError<Error>> {
+        self.store.remove(u, at).await
+    }
+
+    async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Error> {
+        self.store.undelivered(limit).await
+    }
+
+    async fn acknowledge(&self, events: &[EventId]) -> Result<(), Error> {
+        self.store.acknowledge(events).await
+    }
+}
+
+struct InTwoStatements(Sqlite, First);
+
+impl InTwoStatements {
+    fn handle(&self, name: &str) -> TwoStatements {
+        TwoStatements {
+            store: self.0.open(name),
+            pool: self.0.pool(name),
+            first: self.1,
+        }
+    }
+}
+
+impl Harness for InTwoStatements {
+    type Repository = TwoStatements;
+
+    fn fresh(&self, name: &str) -> TwoStatements {
+        self.handle(name)
+    }
+
+    fn second_handle(&self, name: &str, _: &TwoStatements) -> TwoStatements {
+        self.handle(name)
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.0.block_on(future)
+    }
+}
+
+#[test]
+fn a_store_of_two_statements_is_seen_in_every_run() {
+    for first in [First::Record, First::Events] {
+        for run in 0..20 {
+            let broken = InTwoStatements(Sqlite::new(), first);
+            let case = || run_case(broken, "two statements", a_write_shows_with_its_events);
+            let panic = catch_unwind(AssertUnwindSafe(case)).err();
+            let why = panic.and_then(|panic| panic.downcast_ref::<String>().cloned());
+            let why = why.unwrap_or_default();
+            assert!(
+                why.contains("shown already"),
+                "{first:?} first, run {run}: {why}"
+            );
+        }
+    }
 }

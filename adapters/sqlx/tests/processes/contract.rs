@@ -1,14 +1,17 @@
 //! The contract of the core, its second way into the store being another process.
 
 use std::future::Future;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backup_codes::conformance::Harness;
 use backup_codes::{
-    CodeRepository, Event, EventId, Expected, Freshness, Loaded, Put, PutError, PutOutcome,
-    Revision, Settings, SettingsStore, Summary, UserId,
+    Acceptance, CodeRepository, Config, Cost, Directory, Event, EventId, Expected, Format, Formats,
+    Freshness, Hasher, KeyId, Keyring, Loaded, Pepper, Put, PutError, PutOutcome, Revision, Scheme,
+    SetSummary, Settings, SettingsStore, Summary, Timestamp, Usage, UsageQuery, Use, UserFilter,
+    UserId, UserOrder, UserRow, UsersQuery, Windows,
 };
 use backup_codes_sqlx::{Error, SqliteStore};
 use serde::de::DeserializeOwned;
@@ -60,7 +63,8 @@ async fn answer(store: &SqliteStore, call: &Value) -> Value {
         }
         "put" => {
             let (user, record): (UserId, String) = (of(call, "user"), of(call, "record"));
-            let (summary, events): (_, Vec<Event>) = (Summary::default(), of(call, "events"));
+            let events: Vec<Event> = of(call, "events");
+            let summary = summary_of(&call["summary"]);
             let revision = of(call, "revision");
             let put = Put::new(&user, expected(), revision, &record, &summary, &events);
             applied(store.put(put).await.unwrap())
@@ -77,6 +81,27 @@ async fn answer(store: &SqliteStore, call: &Value) -> Value {
                 .unwrap();
             Value::Null
         }
+        "users" => json!(store.users(&page_of(&call["query"])).await.unwrap()),
+        "usage" => {
+            let query = figures_of(&call["query"]);
+            let usage = Directory::usage(store, &query).await.unwrap();
+            json!([
+                usage.users_with_codes,
+                usage.users_low,
+                usage.users_exhausted,
+                usage.used_today,
+                usage.used_this_month,
+                usage.used_by_day
+            ])
+        }
+        "schemes" => {
+            let schemes = Directory::schemes(store).await.unwrap().into_iter();
+            json!(
+                schemes
+                    .map(|(scheme, users)| (scheme.to_string(), users))
+                    .collect::<Vec<_>>()
+            )
+        }
         "load settings" => json!(store.load_settings().await.unwrap()),
         "save settings" => {
             let (settings, events): (Settings, Vec<Event>) =
@@ -86,6 +111,149 @@ async fn answer(store: &SqliteStore, call: &Value) -> Value {
         }
         other => unreachable!("{other}"),
     }
+}
+
+/// What has no text of its own, as JSON for the way to the other process and back.
+fn summary_text(summary: &Summary) -> Value {
+    let set = summary.set.as_ref().map(|set| {
+        let (scheme, counts) = (set.scheme.to_string(), (set.total, set.unused));
+        let moments = (set.prepared_at, set.activated_at);
+        (scheme, counts, moments, set.expires_at, set.proved_at)
+    });
+    let quarter = |used: &Use| (used.at(), used.count());
+    let uses: Vec<(Timestamp, u16)> = summary.uses.iter().map(quarter).collect();
+    json!([set, summary.last_used_at, uses, summary.erased_at])
+}
+
+type SetText = (
+    String,
+    (u8, u8),
+    (Timestamp, Timestamp),
+    Option<Timestamp>,
+    Option<Timestamp>,
+);
+type SummaryText = (Option<SetText>, Option<Timestamp>, Value, Option<Timestamp>);
+
+/// The conditions that the cases ask with: the default ones, and wider ones.
+static CONDITIONS: LazyLock<[Acceptance; 2]> = LazyLock::new(|| {
+    let pepper = Pepper::new([7; 32]).unwrap();
+    let hasher = Hasher::new(Keyring::new(KeyId::new("a").unwrap(), pepper)).unwrap();
+    let hasher = hasher.with_cost(Cost::new(65_536, 3).unwrap()).unwrap();
+    let formats = Formats::new(Format::CROCKFORD).accepting(Format::DIGITS);
+    let config = Config::default().with_formats(formats.unwrap());
+    [Acceptance::default(), Acceptance::new(&config, &hasher)]
+});
+
+fn acceptance_text(acceptance: &Acceptance) -> (usize, Option<Timestamp>) {
+    let (void, plain) = (
+        acceptance.void_before(),
+        acceptance.clone().with_void_before(None),
+    );
+    let known = CONDITIONS.iter().position(|known| *known == plain);
+    (known.expect("conditions that this test knows"), void)
+}
+
+fn acceptance_of((known, void): (usize, Option<Timestamp>)) -> Acceptance {
+    CONDITIONS[known].clone().with_void_before(void)
+}
+
+fn summary_of(text: &Value) -> Summary {
+    let (set, last_used_at, uses, erased_at): SummaryText =
+        serde_json::from_value(text.clone()).unwrap();
+    let mut summary = Summary::default();
+    let uses: Vec<(Timestamp, u16)> = serde_json::from_value(uses).unwrap();
+    summary.uses = uses
+        .into_iter()
+        .map(|(at, count)| Use::new(at, count))
+        .collect();
+    summary.last_used_at = last_used_at;
+    summary.erased_at = erased_at;
+    summary.set = set.map(|(scheme, counts, moments, expires_at, proved_at)| {
+        let ((total, unused), (prepared, activated)) = (counts, moments);
+        let scheme = scheme.parse().unwrap();
+        let mut set = SetSummary::new(scheme, total, unused, prepared, activated);
+        set.expires_at = expires_at;
+        set.proved_at = proved_at;
+        set
+    });
+    summary
+}
+
+const FILTERS: [UserFilter; 5] = [
+    UserFilter::Holding,
+    UserFilter::WithSet,
+    UserFilter::Low,
+    UserFilter::Exhausted,
+    UserFilter::Every,
+];
+const ORDERS: [UserOrder; 4] = [
+    UserOrder::User,
+    UserOrder::FewestLeft,
+    UserOrder::NewestSet,
+    UserOrder::LatestUse,
+];
+
+fn page_text(query: &UsersQuery) -> Value {
+    json!([
+        FILTERS.iter().position(|it| *it == query.filter),
+        ORDERS.iter().position(|it| *it == query.order),
+        query.containing,
+        query.among,
+        query.after,
+        query.limit,
+        query.low_threshold,
+        query.now,
+        acceptance_text(&query.acceptance),
+    ])
+}
+
+fn page_of(text: &Value) -> UsersQuery {
+    let (filter, order): (usize, usize);
+    let acceptance;
+    let mut query = UsersQuery::new(Timestamp::MIN);
+    (
+        filter,
+        order,
+        query.containing,
+        query.among,
+        query.after,
+        query.limit,
+        query.low_threshold,
+        query.now,
+        acceptance,
+    ) = serde_json::from_value(text.clone()).unwrap();
+    query.acceptance = acceptance_of(acceptance);
+    query.filter(FILTERS[filter]).order(ORDERS[order])
+}
+
+fn figures_text(query: &UsageQuery) -> Value {
+    let (today, month) = (query.windows.today(), query.windows.month());
+    let first = query.windows.days().next().map(|day| day.start);
+    let ends = query.windows.days().map(|day| day.end);
+    let days: Vec<Timestamp> = first.into_iter().chain(ends).collect();
+    json!([
+        today,
+        month,
+        days,
+        query.low_threshold,
+        query.now,
+        acceptance_text(&query.acceptance)
+    ])
+}
+
+fn figures_of(text: &Value) -> UsageQuery {
+    type Text = (
+        Range<Timestamp>,
+        Range<Timestamp>,
+        Vec<Timestamp>,
+        u8,
+        Timestamp,
+        (usize, Option<Timestamp>),
+    );
+    let (today, month, days, low, now, acceptance): Text =
+        serde_json::from_value(text.clone()).unwrap();
+    let windows = Windows::new(today, month, &days).unwrap();
+    UsageQuery::new(windows, low, now, acceptance_of(acceptance))
 }
 
 fn outcome(applied: bool) -> PutOutcome {
@@ -120,16 +288,14 @@ impl CodeRepository for Handle {
     async fn put(&self, put: Put<'_>) -> Result<PutOutcome, PutError<Error>> {
         match self {
             Self::Here(store) => store.put(put).await,
-            Self::There(child) => {
-                assert_eq!(*put.summary, Summary::default(), "summaries do not travel");
-                Ok(outcome(call(
-                    child,
-                    &json!({
-                        "call": "put", "user": put.user, "expected": at(put.expected),
-                        "revision": put.revision, "record": put.record, "events": put.events,
-                    }),
-                )))
-            }
+            Self::There(child) => Ok(outcome(call(
+                child,
+                &json!({
+                    "call": "put", "user": put.user, "expected": at(put.expected),
+                    "revision": put.revision, "record": put.record, "events": put.events,
+                    "summary": summary_text(put.summary),
+                }),
+            ))),
         }
     }
 
@@ -164,6 +330,52 @@ impl CodeRepository for Handle {
                 let acknowledge = json!({ "call": "acknowledge", "events": events });
                 let () = call(child, &acknowledge);
                 Ok(())
+            }
+        }
+    }
+}
+
+impl Directory for Handle {
+    type Error = Error;
+
+    async fn users(&self, query: &UsersQuery) -> Result<Vec<UserRow>, Error> {
+        match self {
+            Self::Here(store) => store.users(query).await,
+            Self::There(child) => {
+                let users = json!({ "call": "users", "query": page_text(query) });
+                Ok(call(child, &users))
+            }
+        }
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Usage, Error> {
+        match self {
+            Self::Here(store) => Directory::usage(store, query).await,
+            Self::There(child) => {
+                let mut usage = Usage::none(query);
+                (
+                    usage.users_with_codes,
+                    usage.users_low,
+                    usage.users_exhausted,
+                    usage.used_today,
+                    usage.used_this_month,
+                    usage.used_by_day,
+                ) = call(
+                    child,
+                    &json!({ "call": "usage", "query": figures_text(query) }),
+                );
+                Ok(usage)
+            }
+        }
+    }
+
+    async fn schemes(&self) -> Result<Vec<(Scheme, u64)>, Error> {
+        match self {
+            Self::Here(store) => Directory::schemes(store).await,
+            Self::There(child) => {
+                let schemes: Vec<(String, u64)> = call(child, &json!({ "call": "schemes" }));
+                let read = |(text, users): (String, u64)| (text.parse().unwrap(), users);
+                Ok(schemes.into_iter().map(read).collect())
             }
         }
     }
@@ -207,7 +419,6 @@ impl SettingsStore for Handle {
 struct Processes {
     runtime: Runtime,
     folder: TempDir,
-    stores: AtomicUsize,
     first: Process,
 }
 
@@ -222,45 +433,41 @@ impl Processes {
         Self {
             runtime: Runtime::new().unwrap(),
             folder: tempfile::tempdir().unwrap(),
-            stores: AtomicUsize::new(0),
             first,
         }
     }
 
-    /// The database made last.
-    fn file(&self) -> PathBuf {
-        let number = self.stores.load(Ordering::Relaxed);
-        self.folder.path().join(format!("{number}.db"))
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.db"))
     }
 
-    fn here(&self) -> SqliteStore {
-        let options = options(&self.file());
+    fn here(&self, name: &str) -> SqliteStore {
+        let options = options(&self.file(name));
         self.runtime
             .block_on(async { SqliteStore::open(pool(options).await).await })
             .unwrap()
     }
 
-    fn there(&self) -> Handle {
-        Handle::There(Mutex::new(Child::start("servant", &self.file())))
+    fn there(&self, name: &str) -> Handle {
+        Handle::There(Mutex::new(Child::start("servant", &self.file(name))))
     }
 }
 
 impl Harness for Processes {
     type Repository = Handle;
 
-    fn fresh(&self) -> Handle {
-        self.stores.fetch_add(1, Ordering::Relaxed);
-        let here = self.here();
+    fn fresh(&self, name: &str) -> Handle {
+        let here = self.here(name);
         match self.first {
             Process::This => Handle::Here(here),
-            Process::Another => self.there(),
+            Process::Another => self.there(name),
         }
     }
 
-    fn second_handle(&self, _: &Handle) -> Handle {
+    fn second_handle(&self, name: &str, _: &Handle) -> Handle {
         match self.first {
-            Process::This => self.there(),
-            Process::Another => Handle::Here(self.here()),
+            Process::This => self.there(name),
+            Process::Another => Handle::Here(self.here(name)),
         }
     }
 
@@ -275,6 +482,12 @@ mod beside_another {
         backup_codes::conformance_tests!(super::super::Processes::new(super::super::Process::This));
     }
 
+    mod directory {
+        backup_codes::directory_conformance_tests!(super::super::Processes::new(
+            super::super::Process::This
+        ));
+    }
+
     mod settings {
         backup_codes::settings_conformance_tests!(super::super::Processes::new(
             super::super::Process::This
@@ -286,6 +499,12 @@ mod beside_another {
 mod in_another {
     mod records {
         backup_codes::conformance_tests!(super::super::Processes::new(
+            super::super::Process::Another
+        ));
+    }
+
+    mod directory {
+        backup_codes::directory_conformance_tests!(super::super::Processes::new(
             super::super::Process::Another
         ));
     }
