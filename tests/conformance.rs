@@ -1301,7 +1301,7 @@ impl Harness for HangingHarness {
 #[test]
 fn a_call_that_never_ends_fails_its_case() {
     type HangingCase = fn(&Case<HangingHarness>);
-    let cases: [(&str, HangingCase); 12] = [
+    let cases: [(&str, HangingCase); 13] = [
         ("load", conformance::absent_user_has_no_record),
         ("put", conformance::put_needs_the_expected_state),
         // In one of several threads.
