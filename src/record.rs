@@ -392,7 +392,6 @@ struct SlotText {
     used_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     burned_at: Option<Timestamp>,
-    /// Last, so that [`quote_damaged`] knows the end of the text.
     sum: String,
 }
 
@@ -407,7 +406,6 @@ struct OverrideText {
     wrong_in_a_row: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     used_at: Option<Timestamp>,
-    /// Last, so that [`quote_damaged`] knows the end of the text.
     sum: String,
 }
 
@@ -473,12 +471,12 @@ impl OverrideText {
 /// A record that is not JSON, with each slot and override that is to blame turned into a JSON
 /// string of its text: damage in one code then leaves the others readable.
 ///
-/// It relies on how this crate writes them: no brace inside a slot or an override, and a checksum
-/// at the end.
+/// It relies on how this crate writes them: no brace inside a slot or an override, and a field after
+/// the override.
 fn quote_damaged(json: &str) -> String {
     let mut mended = String::with_capacity(json.len() + 64);
     let mut rest = json;
-    while let Some((start, open, close)) = [("\"slots\":[{", "\"}]"), ("\"override\":{", "\"}")]
+    while let Some((start, open, close)) = [("\"slots\":[{", "}]"), ("\"override\":{", "},\"")]
         .iter()
         .filter_map(|(open, close)| Some((rest.find(open)?, *open, *close)))
         .min()
@@ -488,7 +486,7 @@ fn quote_damaged(json: &str) -> String {
         let Some(end) = body.find(close) else {
             break;
         };
-        let (body, after) = body.split_at(end + "\"}".len());
+        let (body, after) = body.split_at(end + "}".len());
         mended.push_str(before);
         for (number, inner) in body[1..body.len() - 1].split("},{").enumerate() {
             let text = format!("{{{inner}}}");

@@ -1,0 +1,580 @@
+//! What counts against a user: a wrong code, and no error of the configuration or of the
+//! repository.
+//!
+//! Whether an attempt can count is decided before anything is compared. So there is no record and
+//! no configuration in which a wrong code is uncounted and a right one accepted, which would be
+//! guessing without a limit.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/checksum.rs"]
+mod checksum;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use backup_codes::rules::{self, Act, Judged, NewSet, Step, Transition};
+use backup_codes::{
+    Acceptance, Attempt, AttemptId, Code, Config, Context, Cost, Format, Formats, HashSalt, Hasher,
+    KeyId, Keyring, Matrix, Pepper, Reason, Record, Redeem, Revision, SetId, SetSize, StoredHash,
+    Subject, Timestamp, UserId, generate, generate_override, hash, verify,
+};
+use checksum::sum_again;
+use getrandom::SysRng;
+use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use serde_json::{Value, json};
+
+const DAY: i64 = 86_400_000;
+const NOW: i64 = 20_000 * DAY;
+const CODES: u8 = 3;
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_unix_millis(millis.clamp(0, Timestamp::MAX.unix_millis())).unwrap()
+}
+
+fn alice() -> Subject {
+    Subject::new(UserId::new("alice").unwrap(), ["staff"])
+}
+
+fn keyring(id: &str, byte: u8) -> Keyring {
+    Keyring::new(KeyId::new(id).unwrap(), Pepper::new([byte; 32]).unwrap())
+}
+
+fn cheap(keyring: Keyring) -> Hasher {
+    let hasher = Hasher::new(keyring).unwrap();
+    hasher.with_high_entropy_cost(Cost::LEAST)
+}
+
+/// The hasher the sets are made with, and those that another configuration has.
+static HASHERS: LazyLock<[Hasher; 6]> = LazyLock::new(|| {
+    let older = (KeyId::new("a").unwrap(), Pepper::new([1; 32]).unwrap());
+    [
+        cheap(keyring("a", 1)),
+        cheap(keyring("b", 2).with_older(older.0, older.1).unwrap()),
+        cheap(keyring("a", 2)),
+        cheap(keyring("b", 1)),
+        cheap(keyring("b", 2).accepting_unpeppered()),
+        cheap(Keyring::without_pepper()),
+    ]
+});
+
+fn configs() -> [Config; 4] {
+    let both = Formats::new(Format::CROCKFORD).accepting(Format::HIGH_ENTROPY);
+    let formats = |formats| Config::default().with_formats(formats);
+    [
+        formats(Formats::new(Format::HIGH_ENTROPY)),
+        formats(both.unwrap()),
+        formats(Formats::new(Format::CROCKFORD)),
+        formats(Formats::new(Format::HIGH_ENTROPY)).with_void_before(at(NOW)),
+    ]
+}
+
+/// What a user has on paper, and a record of it.
+struct Paper {
+    record: Record,
+    /// By slot, that of the override first.
+    right: Vec<Code>,
+    /// Codes of another user, by slot: up to one more than the set has.
+    wrong: Vec<Code>,
+}
+
+fn hashed(set: SetId, code: &Code) -> StoredHash {
+    let salt = HashSalt::random(&mut SysRng).unwrap();
+    let user = alice();
+    hash(&HASHERS[0], &mut Matrix::new(), user.id(), set, code, salt).unwrap()
+}
+
+fn draw(codes: u8) -> Vec<Code> {
+    let size = SetSize::new(codes).unwrap();
+    let mut drawn = vec![generate_override(Format::HIGH_ENTROPY, &mut SysRng).unwrap()];
+    drawn.extend(generate(Format::HIGH_ENTROPY, size, &mut SysRng).unwrap());
+    drawn
+}
+
+fn with_act<T>(config: &Config, hasher: &Hasher, now: Timestamp, f: impl Fn(&Act<'_>) -> T) -> T {
+    let (user, acceptance) = (alice(), Acceptance::new(config, hasher));
+    f(&Act {
+        user: user.id(),
+        context: &Context::new(now).by(&user),
+        config,
+        acceptance: &acceptance,
+        low_threshold: 3,
+        operation: AttemptId::from_bytes([1; 16]),
+        revision: Revision::from_bytes([2; 16]),
+    })
+}
+
+impl Paper {
+    /// A set in force and an unused override.
+    fn new() -> Self {
+        let (right, wrong) = (draw(CODES), draw(CODES + 1));
+        let (set, over) = (SetId::from_bytes([3; 16]), SetId::from_bytes([4; 16]));
+        let hashes = right[1..].iter().map(|code| hashed(set, code)).collect();
+        let new = NewSet::new(set, Format::HIGH_ENTROPY, hashes).unwrap();
+        let config = &configs()[0];
+        let record = with_act(config, &HASHERS[0], at(NOW), |act| {
+            let issued = rules::issue(&Record::new(), new.clone(), act).unwrap();
+            let (hash, until) = (hashed(over, &right[0]), at(NOW + DAY));
+            let record = &issued.step.unwrap().record;
+            let format = Format::HIGH_ENTROPY;
+            let issued = rules::issue_override(record, over, format, hash, until, act);
+            issued.unwrap().step.unwrap().record
+        });
+        Self {
+            record,
+            right,
+            wrong,
+        }
+    }
+}
+
+/// What became of one attempt.
+#[derive(Debug, PartialEq, Eq)]
+struct Verdict {
+    accepted: bool,
+    reason: Option<Reason>,
+    counted: bool,
+    evaluations: u32,
+}
+
+/// Wrong codes that a record counts, of the set and of the override together.
+fn counted(record: &Record) -> u64 {
+    let record: Value = serde_json::from_str(&record.to_json()).unwrap();
+    let of = |place: &str| record[place]["wrong_in_a_row"].as_u64().unwrap_or(0);
+    of("throttle") + of("override")
+}
+
+/// Redeems a code; `None` where it is not read as a code.
+fn redeem(
+    record: &Record,
+    code: &Code,
+    config: &Config,
+    hasher: &Hasher,
+    now: Timestamp,
+) -> Option<Verdict> {
+    let id = AttemptId::from_bytes([1; 16]);
+    let attempt = Attempt::parse(&code.expose(), config.formats(), id).ok()?;
+    with_act(config, hasher, now, |act| {
+        let (mut verified, mut evaluations) = (None, 0);
+        let transition: Transition<Redeem> = loop {
+            match rules::consume(record, &attempt, verified.as_ref(), act) {
+                Judged::Settled(transition) => break transition,
+                Judged::Evaluate(target) => {
+                    evaluations += 1;
+                    let mut matrix = Matrix::new();
+                    let compared = verify(hasher, &mut matrix, act.user, &attempt, &target);
+                    verified = Some(compared.unwrap());
+                }
+            }
+        };
+        let (accepted, reason) = match &transition.outcome {
+            Redeem::Accepted(_) => (true, None),
+            Redeem::Refused(refusal) => (false, Some(refusal.reason())),
+            Redeem::NotACode(_) => unreachable!("it was read"),
+        };
+        // The tenth wrong override code removes the override, and with it its count.
+        let counted = transition.step.as_ref().is_some_and(
+            |Step {
+                 record: after,
+                 events,
+             }| {
+                let wrong = |event: &backup_codes::Event| event.reason == Some(Reason::Wrong);
+                counted(after) > counted(record) || events.iter().any(wrong)
+            },
+        );
+        Some(Verdict {
+            accepted,
+            reason,
+            counted,
+            evaluations,
+        })
+    })
+}
+
+/// A change of the stored JSON.
+#[derive(Debug, Clone)]
+enum Change {
+    /// This slot gets this number.
+    Number(usize, u8),
+    Remove(usize),
+    Repeat(usize),
+    Swap,
+    /// One character of a hash becomes another one.
+    Hash(usize, usize),
+    Scheme(&'static str, &'static str),
+    OverrideScheme(&'static str, &'static str),
+    Used(usize),
+    OverrideUsed,
+    Set(&'static str, &'static str, Value),
+    Drop(&'static str),
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    use Change::*;
+    let slot = || 0..usize::from(CODES);
+    let schemes = || {
+        prop_oneof![
+            Just(("crockford-26", "crockford-14")),
+            Just(("crockford-26", "crockford-25")),
+            Just(("key=a:", "key=b:")),
+            Just(("m=8,t=1", "m=1048576,t=1")),
+            Just(("m=8,t=1", "m=9,t=1")),
+        ]
+    };
+    let moments = prop_oneof![
+        Just(0),
+        Just(NOW - DAY),
+        Just(NOW),
+        Just(NOW + 20 * 60_000),
+        Just(NOW + DAY),
+        Just(NOW + 365 * DAY),
+        Just(Timestamp::MAX.unix_millis())
+    ];
+    let fields = prop_oneof![
+        Just(("active", "prepared_at")),
+        Just(("active", "expires_at")),
+        Just(("override", "issued_at")),
+        Just(("override", "expires_at")),
+        Just(("throttle", "locked_until")),
+        Just(("throttle", "disabled_at")),
+    ];
+    prop_oneof![
+        (slot(), 0..6u8).prop_map(|(slot, number)| Number(slot, number)),
+        slot().prop_map(Remove),
+        slot().prop_map(Repeat),
+        Just(Swap),
+        (slot(), 40..90usize).prop_map(|(slot, place)| Hash(slot, place)),
+        schemes().prop_map(|(from, to)| Scheme(from, to)),
+        schemes().prop_map(|(from, to)| OverrideScheme(from, to)),
+        slot().prop_map(Used),
+        Just(OverrideUsed),
+        (fields, moments).prop_map(|((place, field), at)| Set(place, field, json!(at))),
+        (0..10u8).prop_map(|run| Set("throttle", "wrong_in_a_row", json!(run * 11))),
+        prop_oneof![Just("active"), Just("override")].prop_map(Drop),
+    ]
+}
+
+fn change(record: &mut Value, change: &Change) {
+    let replace = |text: &mut Value, from: &str, to: &str| {
+        if let Some(old) = text.as_str() {
+            *text = old.replace(from, to).into();
+        }
+    };
+    let slots = |record: &mut Value| -> Option<Vec<Value>> {
+        record.get("active")?["slots"].as_array().cloned()
+    };
+    match (change, slots(record)) {
+        (Change::Set(place, field, value), _) => {
+            if let Some(object) = record.get_mut(place) {
+                object[field] = value.clone();
+            }
+        }
+        (Change::Drop(place), _) => drop(record.as_object_mut().unwrap().remove(*place)),
+        (Change::OverrideUsed, _) => {
+            if let Some(code) = record.get_mut("override") {
+                code["used_at"] = json!(NOW);
+            }
+        }
+        (Change::OverrideScheme(from, to), _) => {
+            if let Some(code) = record.get_mut("override") {
+                replace(&mut code["scheme"], from, to);
+                replace(&mut code["phc"], from, to);
+            }
+        }
+        (_, None) => {}
+        (change, Some(mut slots)) => {
+            let has = |slot: usize| slot < slots.len();
+            match change {
+                Change::Number(slot, number) if has(*slot) => slots[*slot]["slot"] = json!(number),
+                Change::Remove(slot) if has(*slot) => drop(slots.remove(*slot)),
+                Change::Repeat(slot) if has(*slot) => slots.push(slots[*slot].clone()),
+                Change::Swap => slots.reverse(),
+                Change::Hash(slot, place) if has(*slot) => {
+                    let mut phc = slots[*slot]["phc"].as_str().unwrap().to_owned();
+                    let other = if phc[*place..].starts_with('A') {
+                        "B"
+                    } else {
+                        "A"
+                    };
+                    phc.replace_range(*place..=*place, other);
+                    slots[*slot]["phc"] = phc.into();
+                }
+                Change::Scheme(from, to) => {
+                    replace(&mut record["active"]["scheme"], from, to);
+                    for slot in &mut slots {
+                        replace(&mut slot["phc"], from, to);
+                    }
+                }
+                Change::Used(slot) if has(*slot) => slots[*slot]["used_at"] = json!(NOW),
+                _ => {}
+            }
+            record["active"]["slots"] = slots.into();
+        }
+    }
+}
+
+#[test]
+fn where_a_wrong_code_does_not_count_no_right_one_is_accepted() {
+    let paper = Paper::new();
+    let reached: RefCell<BTreeSet<String>> = RefCell::default();
+    let clocks = prop_oneof![
+        6 => Just(NOW),
+        2 => Just(NOW + DAY / 2),
+        1 => Just(NOW - DAY / 2),
+        1 => Just(NOW + 365 * DAY),
+        1 => Just(0),
+        1 => Just(Timestamp::MAX.unix_millis()),
+    ];
+    let changes = proptest::collection::vec((any_change(), any::<bool>()), 0..4);
+    let circumstances = (
+        prop_oneof![4 => Just(0usize), 2 => 1..6usize],
+        prop_oneof![3 => Just(0usize), 2 => 1..4usize],
+        clocks,
+    );
+    let config = ProptestConfig {
+        cases: 3000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    // Always the same cases, so that what they reach cannot depend on luck.
+    let mut runner =
+        TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    runner
+        .run(
+            &(changes, circumstances),
+            |(changes, (key, config, now))| {
+                let mut stored = paper.record.to_json();
+                for (step, forged) in &changes {
+                    let mut record: Value = serde_json::from_str(&stored).unwrap();
+                    change(&mut record, step);
+                    stored = if *forged {
+                        sum_again(&record.to_string())
+                    } else {
+                        record.to_string()
+                    };
+                }
+                let record = Record::from_json(&stored).unwrap();
+                let (hasher, config, now) = (&HASHERS[key], &configs()[config], at(now));
+                for slot in 0..=usize::from(CODES) + 1 {
+                    let wrong = redeem(&record, &paper.wrong[slot], config, hasher, now);
+                    let Some(wrong) = wrong else { continue };
+                    assert!(!wrong.accepted, "a wrong code is accepted");
+                    let mut reached = reached.borrow_mut();
+                    reached.insert(wrong.reason.unwrap().as_str().to_owned());
+                    let Some(code) = paper.right.get(slot) else {
+                        continue;
+                    };
+                    let right = redeem(&record, code, config, hasher, now).unwrap();
+                    reached.insert(match right.reason {
+                        Some(reason) => format!("right: {}", reason.as_str()),
+                        None => "right: accepted".to_owned(),
+                    });
+                    assert_eq!(right.evaluations, wrong.evaluations, "the work tells");
+                    if !wrong.counted {
+                        assert_eq!(right, wrong, "guessing without a limit");
+                    }
+                    // A slot that is gone, or forged with a right checksum, leaves a wrong code;
+                    // nothing else makes a right one count.
+                    let gone = |change: &Change| matches!(change, Change::Remove(_));
+                    let forged = changes.iter().any(|(step, forged)| *forged || gone(step));
+                    assert!(forged || !right.counted, "a right code counts: {right:?}");
+                }
+                Ok(())
+            },
+        )
+        .unwrap();
+    let reached = reached.into_inner();
+    for reason in [
+        Reason::Wrong,
+        Reason::NoCodes,
+        Reason::NoOverride,
+        Reason::Expired,
+        Reason::Void,
+        Reason::Locked,
+        Reason::Disabled,
+        Reason::FormatNotAccepted,
+        Reason::UnknownKey,
+        Reason::KeyMismatch,
+        Reason::CostAboveCeiling,
+        Reason::Malformed,
+    ] {
+        assert!(reached.contains(reason.as_str()), "{reason:?}: {reached:?}");
+    }
+    for right in ["right: accepted", "right: used", "right: wrong"] {
+        assert!(reached.contains(right), "{right}: {reached:?}");
+    }
+}
+
+/// The text inside the braces of each slot, by number, and of the override at 0.
+fn places(json: &str) -> Vec<Range<usize>> {
+    let from = |start: &str| {
+        let begin = json.find(start).unwrap();
+        let end = begin + json[begin..].find("\"}").unwrap() + 1;
+        begin..end
+    };
+    let over = json.find("\"override\":{").unwrap() + "\"override\":{".len();
+    let over = over..over + json[over..].find("\"}").unwrap() + 1;
+    let mut places = vec![over];
+    places.extend((1..=CODES).map(|slot| from(&format!("\"slot\":{slot},"))));
+    places
+}
+
+#[test]
+fn a_flipped_bit_costs_the_code_it_hits_and_counts_against_no_user() {
+    let paper = Paper::new();
+    let json = paper.record.to_json();
+    let (config, hasher, now) = (&configs()[0], &HASHERS[0], at(NOW));
+    let (mut unreadable, mut hit) = (0, 0);
+    for byte in 0..json.len() {
+        for bit in 0..8 {
+            let mut flipped = json.clone().into_bytes();
+            flipped[byte] ^= 1 << bit;
+            // As a repository reads what is no longer text.
+            let flipped = String::from_utf8_lossy(&flipped);
+            let inside = places(&json).iter().position(|place| place.contains(&byte));
+            let record = match Record::from_json(&flipped) {
+                Ok(record) => record,
+                Err(error) => {
+                    assert_eq!(inside, None, "byte {byte} bit {bit}: {error}");
+                    unreadable += 1;
+                    continue;
+                }
+            };
+            for (slot, code) in paper.right.iter().enumerate() {
+                let verdict = redeem(&record, code, config, hasher, now).unwrap();
+                assert!(!verdict.counted, "byte {byte} bit {bit} slot {slot}");
+                let expected = inside.map(|hit| hit != slot);
+                if let Some(accepted) = expected {
+                    assert_eq!(
+                        verdict.accepted, accepted,
+                        "byte {byte} bit {bit} slot {slot}"
+                    );
+                    hit += usize::from(!accepted);
+                }
+            }
+        }
+    }
+    assert!(hit > 4000 && unreadable > 100, "{hit} {unreadable}");
+}
+
+#[test]
+fn damage_is_kept_as_it_is_and_in_its_place() {
+    let paper = Paper::new();
+    let json = paper.record.to_json();
+    let damaged = json.replacen("\"slot\":1,", "\"slot\"x1,", 1);
+    let record = Record::from_json(&damaged).unwrap();
+    let written = record.to_json();
+    let slots = |text: &str| -> Vec<Value> {
+        let record: Value = serde_json::from_str(text).unwrap();
+        record["active"]["slots"].as_array().unwrap().clone()
+    };
+    let first = slots(&written)[0].as_str().unwrap().to_owned();
+    assert!(
+        first.starts_with("{\"slot\"x1,\"phc\":\"$argon2id$"),
+        "{first}"
+    );
+    assert_eq!(slots(&written)[1..], slots(&json)[1..]);
+    // Written again it stays so.
+    let again = Record::from_json(&written).unwrap();
+    assert_eq!((again.to_json(), again), (written, record));
+}
+
+#[test]
+fn a_renumbered_slot_leaves_the_other_codes_and_counts_nothing() {
+    let paper = Paper::new();
+    let (config, hasher, now) = (&configs()[0], &HASHERS[0], at(NOW));
+    for number in ["3", "0", "31", "32", "255", "256", "-1", "1.0", "null"] {
+        let json = paper.record.to_json();
+        let json = json.replacen("\"slot\":1,", &format!("\"slot\":{number},"), 1);
+        let record = Record::from_json(&json).unwrap();
+        let first = redeem(&record, &paper.right[1], config, hasher, now).unwrap();
+        assert_eq!(
+            (first.reason, first.counted),
+            (Some(Reason::Malformed), false)
+        );
+        for slot in [2, 3] {
+            let code = redeem(&record, &paper.right[slot], config, hasher, now).unwrap();
+            assert!(code.accepted, "{number}: code {slot}");
+        }
+    }
+}
+
+#[test]
+fn with_the_configuration_put_right_every_code_works_again() {
+    let paper = Paper::new();
+    let (config, now) = (&configs()[0], at(NOW));
+    // A key that is missing, and other bytes under its id: twenty right codes each.
+    for (hasher, reason) in [(3, Reason::UnknownKey), (2, Reason::KeyMismatch)] {
+        for _ in 0..20 {
+            let refused = redeem(
+                &paper.record,
+                &paper.right[1],
+                config,
+                &HASHERS[hasher],
+                now,
+            );
+            let refused = refused.unwrap();
+            assert_eq!((refused.reason, refused.counted), (Some(reason), false));
+            assert_eq!(refused.evaluations, 1);
+        }
+    }
+    // Another format: nothing is left, and the status says why.
+    let other = &configs()[2];
+    let status = with_act(other, &HASHERS[0], now, |act| {
+        rules::status(&paper.record, act)
+    });
+    assert_eq!(status.remaining, 0);
+    assert_eq!(status.level, Some(backup_codes::Level::Exhausted));
+    assert_eq!(status.not_in_force, Some(Reason::FormatNotAccepted));
+    for slot in 1..=usize::from(CODES) {
+        let code = redeem(&paper.record, &paper.right[slot], config, &HASHERS[0], now);
+        assert!(code.unwrap().accepted);
+    }
+}
+
+#[test]
+fn a_set_has_hashes_of_one_kind_and_no_more_than_31() {
+    let (set, codes) = (SetId::from_bytes([3; 16]), draw(2));
+    let one = hashed(set, &codes[1]);
+    let format = Format::HIGH_ENTROPY;
+    assert!(NewSet::new(set, format, vec![]).is_err());
+    assert!(NewSet::new(set, format, vec![one.clone(); 31]).is_ok());
+    assert!(NewSet::new(set, format, vec![one.clone(); 32]).is_err());
+    let salt = HashSalt::random(&mut SysRng).unwrap();
+    let user = alice();
+    let other = hash(
+        &HASHERS[1],
+        &mut Matrix::new(),
+        user.id(),
+        set,
+        &codes[2],
+        salt,
+    )
+    .unwrap();
+    assert!(
+        NewSet::new(set, format, vec![one, other]).is_err(),
+        "two keys"
+    );
+}
+
+#[test]
+fn an_override_that_is_asked_for_too_long_ends_at_the_longest_lifetime() {
+    let over = SetId::from_bytes([4; 16]);
+    let config = configs()[0].clone();
+    let config = config
+        .with_max_override_lifetime(Duration::from_secs(3600))
+        .unwrap();
+    let code = generate_override(Format::HIGH_ENTROPY, &mut SysRng).unwrap();
+    let hash = hashed(over, &code);
+    let until = with_act(&config, &HASHERS[0], at(NOW), |act| {
+        let format = Format::HIGH_ENTROPY;
+        let until = at(NOW + 365 * DAY);
+        let issued =
+            rules::issue_override(&Record::new(), over, format, hash.clone(), until, act).unwrap();
+        rules::status(&issued.step.unwrap().record, act).override_until
+    });
+    assert_eq!(until, Some(at(NOW + 3_600_000)));
+}
