@@ -55,6 +55,8 @@
 //! * *A schedule*: [`deliver_pending`](BackupCodes::deliver_pending) each minute and at start,
 //!   [`refresh_settings`](BackupCodes::refresh_settings) well within its bound,
 //!   [`purge`](BackupCodes::purge) each day.
+//! * *At start, and before a key is retired*: [`schemes`](BackupCodes::schemes), which says how many
+//!   users' codes depend on each key, format and cost, and which of them are refused here.
 //! * *When the second factor is removed*: [`revoke_all`](BackupCodes::revoke_all) with
 //!   [`RevokeReason::FactorRemoved`], or its codes would outlive it.
 //!
