@@ -29,6 +29,11 @@ const PURGE_AT_A_TIME: i64 = 1000;
 /// together or not at all, and nothing is read inside (SQLite refuses at once a transaction that
 /// reads first and then finds somebody else writing). Times are the caller's.
 ///
+/// # Time limits
+/// A call waits for a connection as long as the pool's acquire timeout says, and for the write lock
+/// as long as its busy timeout says; both are bounded by default (30 and 5 seconds in `sqlx`). A disk
+/// that does not answer is bounded by neither.
+///
 /// # Durability
 /// A statement that runs inside a transaction of somebody else's is durable only with that
 /// transaction. `sqlx` gives connections back without one as long as it has begun it itself: begin

@@ -118,6 +118,33 @@ fn rows(table: &[String], wanted: &[(usize, &str)]) -> usize {
 }
 
 #[test]
+fn what_finds_nothing_to_do_says_so() {
+    let place = Place::new();
+    let (mut console, _) = place.with_alice();
+    console.say("login root");
+    assert_eq!(console.say("unlock alice"), ["no wrong codes were counted"]);
+    assert_eq!(
+        console.say("revoke-override alice"),
+        ["there was no override code in force"]
+    );
+    console.say("override alice 10");
+    assert_eq!(
+        console.say("revoke-override alice"),
+        ["the override code is void"]
+    );
+    let schemes = console.say("schemes");
+    assert_eq!(schemes.len(), 2, "{schemes:?}");
+    assert!(
+        schemes[1].starts_with("crockford-14,m=19456,t=2,key="),
+        "{schemes:?}"
+    );
+    assert!(
+        schemes[1].ends_with("\t1\t"),
+        "one user, not refused: {schemes:?}"
+    );
+}
+
+#[test]
 fn a_whole_life_through_a_pipe() {
     let place = Place::new();
     let (mut console, sheet) = place.with_alice();
