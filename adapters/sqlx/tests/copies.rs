@@ -162,7 +162,7 @@ async fn a_redeem_counts_once(copy: &SqliteStore, code: &str, case: &str) {
     // What a copied row holds is taken away with it.
     let alice = subject("alice");
     let cx = Context::new(at(6)).by(&alice);
-    codes.erase(&alice, &cx).await.unwrap();
+    assert_eq!(codes.erase(&alice, &cx).await.unwrap(), Effect::Done);
     assert_eq!(usage(copy).await.used_this_month, 2, "{case}");
 }
 
@@ -212,6 +212,16 @@ async fn tables_copied_in_any_order_make_the_same_store() {
             a_redeem_counts_once(&copy, &code, &case).await;
         }
     }
+    // As the README says.
+    let readme = include_str!("../README.md");
+    let sql = readme.split("```sql\n").nth(1).unwrap();
+    let sql = sql.split("```").next().unwrap();
+    let sql = sql.replace("'old.db'", &format!("'{}'", original.display()));
+    let target = pool(&folder.path().join("readme.db")).await;
+    let copy = SqliteStore::open(target.clone()).await.unwrap();
+    execute(&target, sql).await;
+    assert_eq!(shown(&copy).await, wanted);
+    a_redeem_counts_once(&copy, &code, "README").await;
     // The original was read only.
     assert_eq!(shown(&store).await, wanted);
 }
