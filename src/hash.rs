@@ -821,6 +821,82 @@ mod tests {
     }
 
     #[test]
+    fn the_published_vectors_are_what_is_computed() {
+        use crate::keyring::Pepper;
+        use serde_json::Value;
+
+        let vectors: Value = serde_json::from_str(include_str!("../docs/vectors.json")).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let bytes = |value: &Value| -> Vec<u8> {
+            let digits = text(value);
+            let pairs = (0..digits.len()).step_by(2).map(|at| &digits[at..at + 2]);
+            pairs.map(|p| u8::from_str_radix(p, 16).unwrap()).collect()
+        };
+        let number = |value: &Value| u32::try_from(value.as_u64().unwrap()).unwrap();
+        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+
+        let keys = vectors["keys"].as_array().unwrap();
+        assert_eq!(keys.len(), 3);
+        for key in keys {
+            let id = text(&key["id"]);
+            let message = framed(&[KEY_CHECK_DOMAIN, &[FRAMING_VERSION], id.as_bytes()]);
+            assert_eq!(hex(&message), key["message"], "{id}");
+            let pepper = Pepper::new(bytes(&key["pepper"])).unwrap();
+            let stored = current(Keyring::new(KeyId::new(&*id).unwrap(), pepper));
+            assert_eq!(stored.to_string(), format!("{id}:{}", text(&key["check"])));
+        }
+
+        let codes = vectors["codes"].as_array().unwrap();
+        assert_eq!(codes.len(), 30);
+        let mut matrix = Matrix::new();
+        for code in codes {
+            let shown = text(&code["shown"]);
+            let format: Format = text(&code["format"]).parse().unwrap();
+            let formats = crate::format::Formats::new(format);
+            let attempt = Attempt::parse(&shown, &formats, AttemptId::from_bytes([1; 16])).unwrap();
+            assert_eq!(u32::from(attempt.slot()), number(&code["slot"]), "{shown}");
+            assert_eq!(attempt.payload(), text(&code["payload"]).as_bytes());
+            assert!(shown.ends_with(&text(&code["check"])), "{shown}");
+
+            let user = UserId::new(bytes(&code["user"])).unwrap();
+            let set = SetId::from_bytes(bytes(&code["set"]).try_into().unwrap());
+            let message = frame(format, &user, set, attempt.slot(), attempt.payload());
+            assert_eq!(hex(&message), code["message"], "{shown}");
+
+            let cost = Cost::new(number(&code["m"]), number(&code["t"])).unwrap();
+            let pepper = &code["pepper"];
+            let secret = match pepper {
+                Value::Null => Vec::new(),
+                pepper => bytes(pepper),
+            };
+            let salt: [u8; SALT_LEN] = bytes(&code["salt"]).try_into().unwrap();
+            let mut tag = [0; TAG_LEN];
+            argon2id(
+                &mut matrix,
+                cost.into(),
+                &secret,
+                &[],
+                &salt,
+                &message,
+                &mut tag,
+            )
+            .unwrap();
+            let key = keys.iter().find(|key| key["pepper"] == *pepper);
+            let key =
+                key.map(|key| format!("{}:{}", text(&key["id"]), text(&key["check"])).parse());
+            let stored = StoredHash {
+                cost,
+                salt,
+                tag,
+                key: key.transpose().unwrap(),
+            };
+            assert_eq!(stored.expose_phc(), code["phc"], "{shown}");
+            let scheme = crate::acceptance::Scheme::new(format, cost, stored.key);
+            assert_eq!(scheme.to_string(), code["scheme"], "{shown}");
+        }
+    }
+
+    #[test]
     fn the_cost_floor_has_its_three_steps() {
         let suffices = |m, t| Cost::new(m, t).unwrap().suffices(Format::CROCKFORD);
         for (m, t, expected) in [

@@ -24,7 +24,7 @@ const USES_MOST: usize = 62 * 96 + 1;
 
 /// Everything stored for one user. Opaque to stores: they keep its JSON.
 ///
-/// The JSON is versioned, and documented by the golden files in `tests/golden`. It holds hashes:
+/// The JSON is versioned; [`framing`](crate::framing) lists its fields. It holds hashes:
 /// treat it like a table of password hashes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
