@@ -15,8 +15,8 @@ use backup_codes::{
     Activation, AuditSink, BackupCodes, CodeRepository, Config, Context, Cost, Denial, Durability,
     Effect, Error, Event, EventKind, Expected, Format, Formats, Freshness, Hasher, Hashing,
     Keyring, MemoryAudit, MemoryRepository, Purged, Put, PutOutcome, Reason, Record, Redeem,
-    Revision, SaveSettings, SetId, SetSize, Settings, SharedSettings, Sheet, Status, Subject,
-    Summary, Timestamp, Usage, UserFilter, UserId, UserRow, UsersQuery, Windows, generate,
+    Revision, RevokeReason, SaveSettings, SetId, SetSize, Settings, SharedSettings, Sheet, Status,
+    Subject, Summary, Timestamp, Usage, UserFilter, UserId, UserRow, UsersQuery, Windows, generate,
 };
 use checksum::sum_again;
 use getrandom::SysRng;
@@ -1372,6 +1372,75 @@ fn every_write_removes_what_is_of_the_future() {
         assert!(after["throttle"]["locked_until"].is_null(), "{name}");
         assert!(after["prepared"].is_null(), "{name}");
         assert!(after["override"].is_null(), "{name}");
+    }
+}
+
+#[test]
+fn revoking_voids_what_would_come_into_force_when_the_clock_gets_there() {
+    // Either the clock of the revoking machine is behind, or that of the issuing one was ahead.
+    for behind in [SKEW + 1, HOUR, YEAR] {
+        let site = Site::new();
+        let code = site.issue_override(HOUR, NOW);
+        let prepared = site.prepare(NOW).id();
+        let (alice, cx, why) = (alice(), own(NOW - behind), RevokeReason::FactorRemoved);
+        let revoked = block_on(site.codes.revoke_all(&alice, why, &cx)).unwrap();
+        assert!(revoked.is_some(), "{behind}");
+        let refused = site.redeem(&code, NOW + MINUTE);
+        assert_eq!(refused, Some(Reason::NoOverride), "{behind}");
+        assert!(!site.activates(prepared, NOW + MINUTE), "{behind}");
+        let again = block_on(site.codes.revoke_all(&alice, why, &cx)).unwrap();
+        assert_eq!(again, None, "a second call does no harm");
+    }
+}
+
+#[test]
+fn revoking_voids_an_override_alone_that_would_come_into_force() {
+    let site = Site::new();
+    let code = site.issue_override(HOUR, NOW + YEAR);
+    let (alice, cx, why) = (alice(), own(NOW), RevokeReason::FactorRemoved);
+    let revoked = block_on(site.codes.revoke_all(&alice, why, &cx)).unwrap();
+    assert!(revoked.is_some());
+    let refused = site.redeem(&code, NOW + YEAR + MINUTE);
+    assert_eq!(refused, Some(Reason::NoOverride));
+}
+
+#[test]
+fn an_override_that_would_come_into_force_can_be_voided_alone() {
+    for behind in [SKEW + 1, HOUR, YEAR] {
+        let site = Site::new();
+        let code = site.issue_override(HOUR, NOW);
+        let (alice, cx) = (alice(), by_admin(NOW - behind));
+        let revoked = block_on(site.codes.revoke_override(&alice, &cx)).unwrap();
+        assert_eq!(revoked, Effect::Done);
+        let refused = site.redeem(&code, NOW + MINUTE);
+        assert_eq!(refused, Some(Reason::NoOverride), "{behind}");
+    }
+}
+
+#[test]
+fn a_prepared_set_that_could_be_activated_later_can_be_discarded() {
+    for behind in [SKEW + 1, HOUR, YEAR] {
+        let site = Site::new();
+        let prepared = site.prepare(NOW).id();
+        let other = SetId::from_bytes([9; 16]);
+        for (set, effect) in [(other, Effect::Nothing), (prepared, Effect::Done)] {
+            let discarded = block_on(site.codes.discard(&alice(), set, &own(NOW - behind)));
+            assert_eq!(discarded.unwrap(), effect, "{behind}");
+        }
+        assert!(!site.activates(prepared, NOW + MINUTE), "{behind}");
+    }
+}
+
+#[test]
+fn revoking_where_nothing_is_stored_writes_nothing() {
+    let site = Site::new();
+    let code = site.issue_override(HOUR, NOW);
+    assert_eq!(site.redeem(&code, NOW), None);
+    let before = site.record();
+    let (alice, cx, why) = (alice(), own(NOW), RevokeReason::FactorRemoved);
+    for _ in 0..2 {
+        let revoked = block_on(site.codes.revoke_all(&alice, why, &cx)).unwrap();
+        assert_eq!((revoked, site.record()), (None, before.clone()));
     }
 }
 
