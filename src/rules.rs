@@ -230,6 +230,19 @@ impl Act<'_> {
         code.issued_at <= self.latest_present() && code.expires_at <= longest
     }
 
+    /// Whether an override can be used, now or when the clock gets there: voiding it has an effect.
+    fn can_void(&self, code: &OverrideCode) -> bool {
+        let of_the_future = code.used_at.is_none() && !self.is_plausible_override(code);
+        of_the_future || self.override_standing(code).is_ok()
+    }
+
+    /// Whether a prepared set can be activated, now or when the clock gets there.
+    fn can_discard(&self, record: &Record, set: SetId) -> bool {
+        let of_the_future =
+            |old: &CodeSet| old.id == set && old.prepared_at > self.latest_present();
+        record.pending.as_ref().is_some_and(of_the_future) || pending(record, set, self).is_some()
+    }
+
     /// A moment after this one lies in the future: a clock that was ahead wrote it.
     fn latest_present(&self) -> Timestamp {
         self.now().saturating_add(SKEW)
@@ -866,9 +879,10 @@ pub fn activate(
     Judged::Settled(transition.map(Activation::Activated))
 }
 
-/// Drops a prepared set. Does nothing where there is none of this id that could be activated.
+/// Drops a prepared set. Does nothing where there is none of this id that could be activated, now
+/// or when the clock gets there.
 pub fn discard(record: &Record, set: SetId, act: &Act<'_>) -> Transition<Effect> {
-    if pending(record, set, act).is_none() {
+    if !act.can_discard(record, set) {
         return Transition::unchanged(Effect::Nothing);
     }
     let mut record = record.clone();
@@ -929,10 +943,11 @@ pub fn issue_override(
     ))
 }
 
-/// Voids an override code. Does nothing where none is in force.
+/// Voids an override code. Does nothing where none is in force, or will be when the clock gets
+/// there.
 pub fn revoke_override(record: &Record, act: &Act<'_>) -> Transition<Effect> {
     let code = record.override_code.as_ref();
-    let code = code.filter(|code| act.override_standing(code).is_ok());
+    let code = code.filter(|code| act.can_void(code));
     if code.is_none() && record.damaged_override.is_none() {
         return Transition::unchanged(Effect::Nothing);
     }
@@ -955,9 +970,9 @@ pub fn revoke_all(
     act: &Act<'_>,
 ) -> Transition<Option<Notice>> {
     let prepared = record.pending.as_ref();
-    let prepared = prepared.filter(|set| pending(record, set.id, act).is_some());
+    let prepared = prepared.filter(|set| act.can_discard(record, set.id));
     let override_code = record.override_code.as_ref();
-    let override_code = override_code.filter(|code| act.override_standing(code).is_ok());
+    let override_code = override_code.filter(|code| act.can_void(code));
     let nothing = record.active.is_none()
         && prepared.is_none()
         && override_code.is_none()

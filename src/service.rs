@@ -1149,7 +1149,11 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
                     &step.record,
                     &step.events,
                 );
-                (put.await?, &mut purged.trimmed)
+                let written = put.await?;
+                if matches!(written, Ok(PutOutcome::Applied)) {
+                    self.forward(&step.events).await;
+                }
+                (written, &mut purged.trimmed)
             }
             Purge::Remove => (
                 self.repository.remove(subject.id(), current).await,
