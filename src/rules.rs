@@ -230,19 +230,6 @@ impl Act<'_> {
         code.issued_at <= self.latest_present() && code.expires_at <= longest
     }
 
-    /// Whether an override can be used, now or when the clock gets there: voiding it has an effect.
-    fn can_void(&self, code: &OverrideCode) -> bool {
-        let of_the_future = code.used_at.is_none() && !self.is_plausible_override(code);
-        of_the_future || self.override_standing(code).is_ok()
-    }
-
-    /// Whether a prepared set can be activated, now or when the clock gets there.
-    fn can_discard(&self, record: &Record, set: SetId) -> bool {
-        let of_the_future =
-            |old: &CodeSet| old.id == set && old.prepared_at > self.latest_present();
-        record.pending.as_ref().is_some_and(of_the_future) || pending(record, set, self).is_some()
-    }
-
     /// A moment after this one lies in the future: a clock that was ahead wrote it.
     fn latest_present(&self) -> Timestamp {
         self.now().saturating_add(SKEW)
@@ -739,11 +726,9 @@ pub fn prepare(record: &Record, set: NewSet, act: &Act<'_>) -> Result<Transition
     Ok(act.step((), record, dropped.into_iter().chain([event]).collect()))
 }
 
-/// The event of a prepared set that a newer one replaces; none for one that could not be activated
-/// any more.
+/// The event of a prepared set that a newer one replaces.
 fn replaced(record: &Record, act: &Act<'_>) -> Option<Event> {
     let set = record.pending.as_ref()?;
-    pending(record, set.id, act)?;
     Some(
         act.success(EventKind::Discard)
             .because(Reason::Replaced)
@@ -801,7 +786,7 @@ fn put_in_force(
     let overridden = record
         .override_code
         .take()
-        .filter(|code| act.override_standing(code).is_ok());
+        .filter(|code| code.used_at.is_none());
     events.extend(overridden.map(|code| {
         act.success(EventKind::RevokeOverride)
             .because(Reason::Replaced)
@@ -879,10 +864,12 @@ pub fn activate(
     Judged::Settled(transition.map(Activation::Activated))
 }
 
-/// Drops a prepared set. Does nothing where there is none of this id that could be activated, now
-/// or when the clock gets there.
+/// Drops a prepared set. Does nothing where there is none of this id.
+///
+/// A set that is too old or not accepted now is dropped as well: a clock or a configuration that is
+/// put right later must not bring it back.
 pub fn discard(record: &Record, set: SetId, act: &Act<'_>) -> Transition<Effect> {
-    if !act.can_discard(record, set) {
+    if record.pending.as_ref().is_none_or(|old| old.id != set) {
         return Transition::unchanged(Effect::Nothing);
     }
     let mut record = record.clone();
@@ -919,7 +906,7 @@ pub fn issue_override(
     let unused = record
         .override_code
         .take()
-        .filter(|old| act.override_standing(old).is_ok());
+        .filter(|old| old.used_at.is_none());
     let replaced = unused.map(|old| {
         act.success(EventKind::RevokeOverride)
             .because(Reason::Replaced)
@@ -943,11 +930,13 @@ pub fn issue_override(
     ))
 }
 
-/// Voids an override code. Does nothing where none is in force, or will be when the clock gets
-/// there.
+/// Voids an override code. Does nothing where there is no unused one.
+///
+/// One that has expired or is not accepted now is voided as well: a clock or a configuration that is
+/// put right later must not bring it back.
 pub fn revoke_override(record: &Record, act: &Act<'_>) -> Transition<Effect> {
     let code = record.override_code.as_ref();
-    let code = code.filter(|code| act.can_void(code));
+    let code = code.filter(|code| code.used_at.is_none());
     if code.is_none() && record.damaged_override.is_none() {
         return Transition::unchanged(Effect::Nothing);
     }
@@ -969,13 +958,10 @@ pub fn revoke_all(
     reason: RevokeReason,
     act: &Act<'_>,
 ) -> Transition<Option<Notice>> {
-    let prepared = record.pending.as_ref();
-    let prepared = prepared.filter(|set| act.can_discard(record, set.id));
     let override_code = record.override_code.as_ref();
-    let override_code = override_code.filter(|code| act.can_void(code));
     let nothing = record.active.is_none()
-        && prepared.is_none()
-        && override_code.is_none()
+        && record.pending.is_none()
+        && override_code.is_none_or(|code| code.used_at.is_some())
         && record.damaged_override.is_none();
     if nothing {
         return Transition::unchanged(None);

@@ -402,7 +402,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     }
 
     /// Drops a prepared set. [`Effect::Nothing`] where there is none of this id: it was activated,
-    /// dropped or replaced, or is more than an hour old.
+    /// dropped, replaced, or purged.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
@@ -529,7 +529,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         })
     }
 
-    /// Voids an override code. [`Effect::Nothing`] where none is in force.
+    /// Voids an override code. [`Effect::Nothing`] where there is no unused one.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.

@@ -790,7 +790,8 @@ const ISSUING: &[Row] = &[
         let _ = w.prepare();
         w.now = 60 * MINUTE;
         prepare(w)
-    }, "10 codes | 10 | stored prepare success of new pending leaving 10"),
+    }, "10 codes | 10 | stored discard success replaced of pending; \
+         stored prepare success of new pending leaving 10"),
     ("prepare: erased", |w| { w.erase(); prepare(w) }, "erased | 0 | "),
     ("prepare: switched off", |w| { w.switch_off(); prepare(w) },
         "denied switched_off | 0 | offered prepare failure switched_off"),
@@ -839,7 +840,9 @@ const ISSUING: &[Row] = &[
         w.issue_override();
         w.now = 60 * MINUTE;
         override_by_admin(w)
-    }, "a code, notice OverrideIssued | 1 | stored issue_override success of new override"),
+    }, "a code, notice OverrideIssued | 1 | \
+        stored revoke_override success replaced of override; \
+        stored issue_override success of new override"),
     ("issue_override: erased", |w| { w.erase(); override_by_admin(w) }, "erased | 0 | "),
     ("issue_override: for too long", |w| {
         w.by(admin());
@@ -1041,13 +1044,16 @@ const OTHERS: &[Row] = &[
         revoke_all(w, RevokeReason::UserRequest)
     }, "done, notice Revoked | 0 | stored revoke success user_request leaving 0"),
     ("revoke_all: nothing", |w| revoke_all(w, RevokeReason::UserRequest), "nothing | 0 | "),
-    ("revoke_all: only what is past its time or used", |w| {
-        let _ = w.prepare();
+    ("revoke_all: a used override alone", |w| {
         let typed = w.issue_override();
         w.redeem(&typed);
-        w.now = 60 * MINUTE;
         revoke_all(w, RevokeReason::UserRequest)
     }, "nothing | 0 | "),
+    ("revoke_all: an expired override", |w| {
+        w.issue_override();
+        w.now = 60 * MINUTE;
+        revoke_all(w, RevokeReason::UserRequest)
+    }, "done, notice Revoked | 0 | stored revoke success user_request leaving 0"),
     ("revoke_all: denied", |w| { w.by(bob()); revoke_all(w, RevokeReason::UserRequest) },
         "denied not_administrator | 0 | offered revoke failure not_administrator"),
     ("revoke_override", |w| { w.issue_override(); revoke_override(w) },
@@ -1067,7 +1073,12 @@ const OTHERS: &[Row] = &[
         w.issue_override();
         w.now = 60 * MINUTE;
         revoke_override(w)
-    }, "nothing | 0 | "),
+    }, "done | 0 | stored revoke_override success of override"),
+    ("revoke_override: of a key that is missing", |w| {
+        w.issue_override();
+        w.set_key("b", 7);
+        revoke_override(w)
+    }, "done | 0 | stored revoke_override success of override"),
     ("revoke_override: denied", |w| { w.by(bob()); revoke_override(w) },
         "denied not_administrator | 0 | offered revoke_override failure not_administrator"),
     ("discard", |w| { let set = w.prepare().id(); discard(w, set) },
@@ -1079,7 +1090,12 @@ const OTHERS: &[Row] = &[
         let set = w.prepare().id();
         w.now = 60 * MINUTE;
         discard(w, set)
-    }, "nothing | 0 | "),
+    }, "done | 0 | stored discard success of pending"),
+    ("discard: of a key that is missing", |w| {
+        let set = w.prepare().id();
+        w.set_key("b", 7);
+        discard(w, set)
+    }, "done | 0 | stored discard success of pending"),
     ("discard: denied", |w| { w.by(bob()); let set = w.prepare().id(); discard(w, set) },
         "denied only_own | 0 | offered discard failure only_own"),
     ("unlock", |w| { let _ = w.issue(); w.guess(1); w.by(admin()); unlock(w) },

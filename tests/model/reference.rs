@@ -281,8 +281,7 @@ impl User {
 
             Deed::Prepare => {
                 let old = self.pending.replace(fresh);
-                let dropped = old.filter(|old| rules.can_be_activated(old, now));
-                let dropped = dropped.map(|old| {
+                let dropped = old.map(|old| {
                     yes(EventKind::Discard)
                         .because(Reason::Replaced)
                         .of(old.paper)
@@ -316,7 +315,7 @@ impl User {
                 self.put_in_force(sheet, vec![], now, rules)
             }
             Deed::Discard(paper) => match self.pending.take() {
-                Some(sheet) if sheet.paper == *paper && rules.can_be_activated(&sheet, now) => {
+                Some(sheet) if sheet.paper == *paper => {
                     written(Answer::Done, vec![yes(EventKind::Discard).of(*paper)])
                 }
                 other => {
@@ -362,7 +361,7 @@ impl User {
                 unwritten(Answer::OverrideLifetime, vec![])
             }
             Deed::IssueOverride { minutes } => {
-                let replaced = self.void_override(now, rules);
+                let replaced = self.void_override();
                 self.over = Some(Override {
                     paper: new,
                     issued_at: now,
@@ -378,7 +377,7 @@ impl User {
                     told.collect(),
                 )
             }
-            Deed::RevokeOverride => match self.unused_override(now, rules) {
+            Deed::RevokeOverride => match self.unused_override() {
                 Some(paper) => {
                     self.over = None;
                     written(Answer::Done, vec![yes(EventKind::RevokeOverride).of(paper)])
@@ -386,13 +385,11 @@ impl User {
                 None => nothing(),
             },
 
-            // All that could still be used goes, and an active sheet in any case. The throttle
-            // stays: revoking is no way around it.
+            // Sheets and override go, in or out of their time. The throttle stays: revoking is no
+            // way around it.
             Deed::Revoke(reason) => {
-                let pending = self.pending.as_ref();
-                let pending = pending.filter(|sheet| rules.can_be_activated(sheet, now));
-                let over = self.unused_override(now, rules);
-                if self.active.is_none() && pending.is_none() && over.is_none() {
+                let over = self.unused_override();
+                if self.active.is_none() && self.pending.is_none() && over.is_none() {
                     return nothing();
                 }
                 let owed = Owed {
@@ -448,26 +445,25 @@ impl User {
         };
         told.push(activated);
         let dropped = self.pending.take();
-        let dropped = dropped.filter(|old| rules.can_be_activated(old, now));
         told.extend(dropped.map(|old| {
             yes(EventKind::Discard)
                 .because(Reason::Replaced)
                 .of(old.paper)
         }));
-        told.extend(self.void_override(now, rules));
+        told.extend(self.void_override());
         self.clear_run();
         written(Answer::Owed(rules.notice(notice, self, now)), told)
     }
 
-    /// The paper of an override that would be accepted.
-    fn unused_override(&self, now: i64, rules: &Rules) -> Option<usize> {
+    /// The paper of an unused override.
+    fn unused_override(&self) -> Option<usize> {
         let over = self.over.as_ref()?;
-        (!over.used && rules.counts(over, now)).then_some(over.paper)
+        (!over.used).then_some(over.paper)
     }
 
-    /// Takes an override away for a newer code; told where it could still be used.
-    fn void_override(&mut self, now: i64, rules: &Rules) -> Option<Told> {
-        let unused = self.unused_override(now, rules);
+    /// Takes an override away for a newer code; told unless it was used up.
+    fn void_override(&mut self) -> Option<Told> {
+        let unused = self.unused_override();
         self.over = None;
         Some(
             yes(EventKind::RevokeOverride)

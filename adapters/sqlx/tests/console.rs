@@ -125,7 +125,7 @@ fn what_finds_nothing_to_do_says_so() {
     assert_eq!(console.say("unlock alice"), ["no wrong codes were counted"]);
     assert_eq!(
         console.say("revoke-override alice"),
-        ["there was no override code in force"]
+        ["there was no unused override code"]
     );
     console.say("override alice 10");
     assert_eq!(

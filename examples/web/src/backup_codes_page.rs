@@ -309,7 +309,7 @@ pub(crate) async fn discard(
     let text = if status.set == Some(set) {
         format!("Sheet {label} was not dropped: it is active. Keep it.")
     } else {
-        format!("Sheet {label} was dropped or replaced before, or is too old. Throw it away.")
+        format!("Sheet {label} was dropped or replaced before, or purged. Throw it away.")
     };
     not_done(&visitor, text, PAGE).await
 }

@@ -176,7 +176,9 @@ pub(crate) async fn revoke_override(
         .await?
     {
         Effect::Done => "The override code is void.",
-        Effect::Nothing => "There was no override code to revoke: it was used, or has expired.",
+        Effect::Nothing => {
+            "There was no override code to revoke: it was used, revoked or purged before."
+        }
     };
     done(&visitor, text, &page_of(&user)).await
 }

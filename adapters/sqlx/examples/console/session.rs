@@ -188,7 +188,7 @@ impl Session {
                 let user = self.accounts.named(name).await?;
                 match self.codes.revoke_override(&user, cx).await? {
                     Effect::Done => say("the override code is void"),
-                    Effect::Nothing => say("there was no override code in force"),
+                    Effect::Nothing => say("there was no unused override code"),
                 }
             }
             ("unlock", [name]) => {
