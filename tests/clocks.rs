@@ -481,6 +481,27 @@ fn only_purging_forgets_uses_by_their_age() {
     assert_eq!(site.usage(later).used_today, 1);
 }
 
+#[test]
+fn redeeming_keeps_the_newest_uses_up_to_their_greatest_number() {
+    // The quarter hours of 62 days, and the one that has begun.
+    let most = 62 * 96 + 1;
+    let first = NOW - 1000 * DAY;
+    // Where the use is the oldest of all, it is the one to go.
+    for (now, dropped) in [(NOW, true), (YEAR_9999, true), (0, false)] {
+        let template = Template::new();
+        let mut stored = Stored::usual();
+        // Otherwise it has expired in the year 9999.
+        stored.active.as_mut().unwrap().expires_at = LAST_QUARTER;
+        stored.uses = (0..most).map(|number| first + number * QUARTER).collect();
+        let site = Site::holding(&template.record(&stored), config(None));
+        assert_eq!(site.redeem(&code(&template.sheet, 3), now), None);
+        let uses = site.stored()["uses"].as_array().unwrap().clone();
+        let oldest = first / QUARTER + i64::from(dropped);
+        assert_eq!(uses.len(), usize::try_from(most).unwrap(), "{now}");
+        assert_eq!(uses[0][0], oldest, "{now}");
+    }
+}
+
 // Every stored moment, moved.
 
 /// What is stored of Alice, as plain numbers.
@@ -1402,6 +1423,16 @@ fn revoking_voids_an_override_alone_that_would_come_into_force() {
     assert!(revoked.is_some());
     let refused = site.redeem(&code, NOW + YEAR + MINUTE);
     assert_eq!(refused, Some(Reason::NoOverride));
+}
+
+#[test]
+fn revoking_voids_a_prepared_set_alone_that_could_be_activated_later() {
+    let site = Site::new();
+    let prepared = site.prepare(NOW + YEAR).id();
+    let (alice, cx, why) = (alice(), own(NOW), RevokeReason::FactorRemoved);
+    let revoked = block_on(site.codes.revoke_all(&alice, why, &cx)).unwrap();
+    assert!(revoked.is_some());
+    assert!(!site.activates(prepared, NOW + YEAR + MINUTE));
 }
 
 #[test]
