@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use backup_codes::{
-    Activation, BackupCodes, Config, Context, Cost, Format, Formats, Hasher, Hashing, Keyring,
-    Redeem, Settings, Subject, Timestamp, UserId,
+    Activation, BackupCodes, Config, Context, Cost, Hasher, Hashing, KeyId, Keyring, Pepper,
+    PoolSize, Redeem, Settings, Subject, Timestamp, UserId,
 };
 use backup_codes_sqlx::SqliteStore;
 use backup_codes_web::{App, Clock, DEMO_USERS, Options, router};
@@ -134,7 +134,7 @@ impl Site {
     }
 }
 
-/// The users' codes beside the application, cheaply hashed.
+/// The users' codes beside the application.
 struct People {
     pool: SqlitePool,
     codes: BackupCodes<SqliteStore, Settings>,
@@ -146,17 +146,15 @@ impl People {
     async fn of(site: &Site) -> Self {
         let pool = site.database().await;
         let store = SqliteStore::open(pool.clone()).await.unwrap();
-        // At 112 bits and more cheap hashing is allowed.
-        let hasher = Hasher::new(Keyring::without_pepper())
-            .unwrap()
-            .with_high_entropy_cost(Cost::LEAST);
-        let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
-        let codes = BackupCodes::new(
-            store.without_forwarding(),
-            Settings::default(),
-            Hashing::inline(hasher),
-        )
-        .with_config(config.clone());
+        // As the application hashes, or it would not count these codes.
+        let key = std::fs::read(site.folder.path().join("web.db.key")).unwrap();
+        let id = KeyId::new("key-file").unwrap();
+        let keyring = Keyring::new(id, Pepper::new(key).unwrap());
+        let hasher = Hasher::new(keyring).unwrap().with_cost(Cost::MIB_12);
+        let hashing = Hashing::pool_with(hasher.unwrap(), PoolSize::default()).unwrap();
+        let config = Config::default();
+        let codes = BackupCodes::new(store.without_forwarding(), Settings::default(), hashing)
+            .with_config(config.clone());
         Self {
             pool,
             codes,

@@ -105,7 +105,7 @@ async fn somebody_without_a_sheet_is_found_and_let_in() {
         carol
             .says(
                 "#message",
-                "Wrong codes counted against Bob Becker are cleared.",
+                "No wrong codes were counted against Bob Becker.",
             )
             .await;
         carol.click("#revoke-sure").await;
@@ -182,7 +182,7 @@ async fn a_name_and_an_id_are_text_whatever_is_in_them() {
         carol
             .says(
                 "#message",
-                &format!("Wrong codes counted against {NAME} are cleared."),
+                &format!("No wrong codes were counted against {NAME}."),
             )
             .await;
         carol.click("#revoke-sure").await;

@@ -151,7 +151,7 @@ async fn settings_and_the_list_need_no_script() {
         carol
             .says(
                 "#message",
-                "Wrong codes counted against Malik Diallo are cleared.",
+                "No wrong codes were counted against Malik Diallo.",
             )
             .await;
         // The tick is the browser's own business.
