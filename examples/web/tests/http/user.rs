@@ -359,7 +359,7 @@ async fn every_refusal_reads_the_same_and_a_typo_is_told_as_one() {
             .starts_with("This code was not accepted.")
     );
     let page = carol.submit(&format!("{user}/unlock"), &[]).await;
-    assert!(page.says("are cleared") && page.text("wrong-in-a-row") == "0");
+    assert!(page.says("No wrong codes were counted") && page.text("wrong-in-a-row") == "0");
     let page = carol
         .submit(&format!("{user}/revoke"), &[("sure", "yes")])
         .await;
