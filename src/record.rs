@@ -246,9 +246,13 @@ impl Record {
         }
         let mended;
         let parsed = match serde_json::from_str::<RecordText<'_>>(json) {
-            Err(error) if !error.is_data() => {
+            // Text that was quoted before has no braces of its own to go by, and a throttle that the
+            // damage has swallowed must not read as none: such a record stays unreadable.
+            Err(error) if !error.is_data() && !json.contains("\"{\\\"") => {
                 mended = quote_damaged(json);
-                serde_json::from_str(&mended).map_err(|_| error)
+                serde_json::from_str::<WithThrottle>(&mended)
+                    .and_then(|WithThrottle { throttle: _ }| serde_json::from_str(&mended))
+                    .map_err(|_| error)
             }
             parsed => parsed,
         };
@@ -316,6 +320,11 @@ fn version_error(found: u32) -> RecordError {
     } else {
         RecordError::Malformed { line: 1, column: 1 }
     }
+}
+
+#[derive(Deserialize)]
+struct WithThrottle {
+    throttle: serde::de::IgnoredAny,
 }
 
 #[derive(Deserialize)]

@@ -578,3 +578,18 @@ fn an_override_that_is_asked_for_too_long_ends_at_the_longest_lifetime() {
     });
     assert_eq!(until, Some(at(NOW + 3_600_000)));
 }
+
+#[test]
+fn damage_beside_the_throttle_does_not_clear_it() {
+    let json = Paper::new().record.to_json();
+    let json = json.replace(
+        "\"wrong_in_a_row\":0}",
+        "\"wrong_in_a_row\":99,\"disabled_at\":5}",
+    );
+    let end = json.find("},\"throttle\"").unwrap();
+    for other in ["]", "-", "|"] {
+        let mut damaged = json.clone();
+        damaged.replace_range(end..=end, other);
+        assert!(Record::from_json(&damaged).is_err(), "{other}");
+    }
+}
