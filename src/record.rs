@@ -246,13 +246,9 @@ impl Record {
         }
         let mended;
         let parsed = match serde_json::from_str::<RecordText<'_>>(json) {
-            // Text that was quoted before has no braces of its own to go by, and a throttle that the
-            // damage has swallowed must not read as none: such a record stays unreadable.
-            Err(error) if !error.is_data() && !json.contains("\"{\\\"") => {
-                mended = quote_damaged(json);
-                serde_json::from_str::<WithThrottle>(&mended)
-                    .and_then(|WithThrottle { throttle: _ }| serde_json::from_str(&mended))
-                    .map_err(|_| error)
+            Err(error) => {
+                mended = quote_damaged(json).unwrap_or_default();
+                serde_json::from_str::<RecordText<'_>>(&mended).map_err(|_| error)
             }
             parsed => parsed,
         };
@@ -323,11 +319,6 @@ fn version_error(found: u32) -> RecordError {
 }
 
 #[derive(Deserialize)]
-struct WithThrottle {
-    throttle: serde::de::IgnoredAny,
-}
-
-#[derive(Deserialize)]
 struct VersionOnly {
     version: u32,
 }
@@ -348,7 +339,7 @@ struct RecordText<'a> {
         skip_serializing_if = "Option::is_none"
     )]
     override_code: Option<Raw<'a>>,
-    #[serde(default)]
+    /// Required, because damage that swallows it must not read as no wrong codes.
     throttle: Throttle,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     uses: Vec<(u32, u16)>,
@@ -477,40 +468,83 @@ impl OverrideText {
     }
 }
 
-/// A record that is not JSON, with each slot and override that is to blame turned into a JSON
-/// string of its text: damage in one code then leaves the others readable.
+/// A record that is not JSON, with each slot and override that is to blame replaced by an object
+/// that holds its text: damage in one code then leaves the others readable. `None` where the
+/// damage lies elsewhere.
 ///
-/// It relies on how this crate writes them: no brace inside a slot or an override, and a field after
-/// the override.
-fn quote_damaged(json: &str) -> String {
+/// It relies on how this crate writes them: an element of `slots` begins with `{"` and has no other
+/// brace, `slots` is the last field of a set, and `throttle` follows the override.
+fn quote_damaged(json: &str) -> Option<String> {
     let mut mended = String::with_capacity(json.len() + 64);
     let mut rest = json;
-    while let Some((start, open, close)) = [("\"slots\":[{", "}]"), ("\"override\":{", "},\"")]
-        .iter()
-        .filter_map(|(open, close)| Some((rest.find(open)?, *open, *close)))
-        .min()
-    {
-        // The brace belongs to the first object.
-        let (before, body) = rest.split_at(start + open.len() - 1);
-        let Some(end) = body.find(close) else {
-            break;
-        };
-        let (body, after) = body.split_at(end + "}".len());
+    while let Some((before, slots)) = rest.split_once(SLOTS) {
         mended.push_str(before);
-        for (number, inner) in body[1..body.len() - 1].split("},{").enumerate() {
-            let text = format!("{{{inner}}}");
-            if number > 0 {
-                mended.push(',');
-            }
-            match serde_json::from_str::<&RawValue>(&text) {
-                Ok(_) => mended.push_str(&text),
-                Err(_) => mended.push_str(&serde_json::Value::from(text).to_string()),
-            }
-        }
-        rest = after;
+        mended.push_str(SLOTS);
+        rest = quote_damaged_slots(slots, &mut mended)?;
+    }
+    if let Some((before, from)) = rest.split_once(OVERRIDE) {
+        let (code, _) = from.split_once(THROTTLE)?;
+        mended.push_str(before);
+        mended.push_str(OVERRIDE);
+        push_value(&mut mended, code);
+        rest = &from[code.len()..];
     }
     mended.push_str(rest);
-    mended
+    Some(mended)
+}
+
+const SLOTS: &str = "\"slots\":[";
+const PREPARED: &str = ",\"prepared\":";
+const OVERRIDE: &str = ",\"override\":";
+const THROTTLE: &str = ",\"throttle\":";
+
+/// Appends the slots that this text begins with; gives the text from their closing bracket on.
+fn quote_damaged_slots<'a>(text: &'a str, mended: &mut String) -> Option<&'a str> {
+    // A text that is quoted never reaches into the next field of the record.
+    let next = [PREPARED, OVERRIDE, THROTTLE];
+    let list_end = next.iter().filter_map(|field| text.find(field)).min()?;
+    let mut list = &text[..list_end];
+    loop {
+        // Damage to the comma alone costs no code.
+        let goes_on = |after: &str| {
+            after.starts_with([',', ']'])
+                || after_first(after).is_some_and(|s| s.starts_with("{\""))
+        };
+        let end = value_len(list)
+            .filter(|len| goes_on(&list[*len..]))
+            .or_else(|| list.find(",{\""))
+            .or_else(|| list.rfind(']'))?;
+        let (slot, after) = list.split_at(end);
+        push_value(mended, slot);
+        if after.starts_with(']') {
+            return Some(&text[list_end - after.len()..]);
+        }
+        mended.push(',');
+        list = after_first(after)?;
+    }
+}
+
+/// The text after its first character.
+fn after_first(text: &str) -> Option<&str> {
+    let mut chars = text.chars();
+    chars.next().map(|_| chars.as_str())
+}
+
+/// The length of the JSON object at the start of this text, if there is one.
+fn value_len(text: &str) -> Option<usize> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    let value = values.next()?.ok()?;
+    value.get().starts_with('{').then(|| values.byte_offset())
+}
+
+/// Appends an object as it is, and what is none as one that holds the text.
+fn push_value(mended: &mut String, text: &str) {
+    if value_len(text) == Some(text.len()) {
+        mended.push_str(text);
+    } else {
+        let quoted = serde_json::json!({ "damaged": text });
+        mended.push_str(&quoted.to_string());
+    }
 }
 
 impl<'a> From<&'a Record> for RecordText<'a> {

@@ -408,56 +408,122 @@ fn where_a_wrong_code_does_not_count_no_right_one_is_accepted() {
     }
 }
 
-/// The text inside the braces of each slot, by number, and of the override at 0.
+/// The range of each slot, in order, and before them that of the override. Quoted ones included.
 fn places(json: &str) -> Vec<Range<usize>> {
-    let from = |start: &str| {
-        let begin = json.find(start).unwrap();
-        let end = begin + json[begin..].find("\"}").unwrap() + 1;
-        begin..end
-    };
-    let over = json.find("\"override\":{").unwrap() + "\"override\":{".len();
-    let over = over..over + json[over..].find("\"}").unwrap() + 1;
-    let mut places = vec![over];
-    places.extend((1..=CODES).map(|slot| from(&format!("\"slot\":{slot},"))));
+    let range = |start: usize, text: &str| start..start + text.len();
+    let over = json.find(",\"override\":").unwrap() + ",\"override\":".len();
+    let end = json.find(",\"throttle\":").unwrap();
+    let mut places = vec![range(over, &json[over..end])];
+    let mut start = json.find("\"slots\":[").unwrap() + "\"slots\":[".len();
+    let slots = &json[start..start + json[start..].find("]},\"").unwrap()];
+    for (number, slot) in slots.split(",{").enumerate() {
+        let begin = start - usize::from(number > 0);
+        places.push(begin..start + slot.len());
+        start += slot.len() + ",{".len();
+    }
+    assert!(
+        places
+            .iter()
+            .all(|place| json[place.clone()].starts_with('{'))
+    );
+    assert!(
+        places
+            .iter()
+            .all(|place| json[place.clone()].ends_with('}'))
+    );
     places
+}
+
+/// Flips every bit of a record. `lost` are the codes that its damage has cost before.
+fn flip_every_bit(paper: &Paper, json: &str, lost: &[usize]) -> (u32, u32) {
+    let (config, hasher, now) = (&configs()[0], &HASHERS[0], at(NOW));
+    let places = places(json);
+    assert_eq!(places.len(), paper.right.len());
+    // The commas between the slots.
+    let commas: Vec<usize> = places[1..places.len() - 1]
+        .iter()
+        .map(|slot| slot.end)
+        .collect();
+    let (mut unreadable, mut hit) = (0, 0);
+    for byte in 0..json.len() {
+        for bit in 0..8 {
+            let mut flipped = json.to_owned().into_bytes();
+            flipped[byte] ^= 1 << bit;
+            // As a repository reads what is no longer text.
+            let flipped = String::from_utf8_lossy(&flipped);
+            let inside = places.iter().position(|place| place.contains(&byte));
+            let harmless = inside.is_some() || commas.contains(&byte);
+            let record = match Record::from_json(&flipped) {
+                Ok(record) => record,
+                Err(error) => {
+                    assert!(!harmless, "byte {byte} bit {bit}: {error}");
+                    unreadable += 1;
+                    continue;
+                }
+            };
+            let written = Record::from_json(&record.to_json());
+            assert_eq!(written.as_ref(), Ok(&record), "byte {byte} bit {bit}");
+            for (slot, code) in paper.right.iter().enumerate() {
+                let verdict = redeem(&record, code, config, hasher, now).unwrap();
+                assert!(!verdict.counted, "byte {byte} bit {bit} slot {slot}");
+                if harmless {
+                    let accepted = inside != Some(slot) && !lost.contains(&slot);
+                    assert_eq!(
+                        verdict.accepted, accepted,
+                        "byte {byte} bit {bit} slot {slot}"
+                    );
+                    hit += u32::from(!accepted);
+                }
+            }
+        }
+    }
+    (unreadable, hit)
 }
 
 #[test]
 fn a_flipped_bit_costs_the_code_it_hits_and_counts_against_no_user() {
     let paper = Paper::new();
-    let json = paper.record.to_json();
-    let (config, hasher, now) = (&configs()[0], &HASHERS[0], at(NOW));
-    let (mut unreadable, mut hit) = (0, 0);
-    for byte in 0..json.len() {
-        for bit in 0..8 {
-            let mut flipped = json.clone().into_bytes();
-            flipped[byte] ^= 1 << bit;
-            // As a repository reads what is no longer text.
-            let flipped = String::from_utf8_lossy(&flipped);
-            let inside = places(&json).iter().position(|place| place.contains(&byte));
-            let record = match Record::from_json(&flipped) {
-                Ok(record) => record,
-                Err(error) => {
-                    assert_eq!(inside, None, "byte {byte} bit {bit}: {error}");
-                    unreadable += 1;
-                    continue;
-                }
-            };
-            for (slot, code) in paper.right.iter().enumerate() {
-                let verdict = redeem(&record, code, config, hasher, now).unwrap();
-                assert!(!verdict.counted, "byte {byte} bit {bit} slot {slot}");
-                let expected = inside.map(|hit| hit != slot);
-                if let Some(accepted) = expected {
-                    assert_eq!(
-                        verdict.accepted, accepted,
-                        "byte {byte} bit {bit} slot {slot}"
-                    );
-                    hit += usize::from(!accepted);
-                }
-            }
+    let (unreadable, hit) = flip_every_bit(&paper, &paper.record.to_json(), &[]);
+    assert!(hit > 4000 && unreadable > 100, "{hit} {unreadable}");
+}
+
+#[test]
+fn a_flipped_bit_beside_damage_of_before_costs_no_more_than_in_a_sound_record() {
+    let paper = Paper::new();
+    let sound = paper.record.to_json();
+    for damaged in 0..paper.right.len() {
+        // An opening brace, a closing one, and a quote.
+        let place = places(&sound)[damaged].clone();
+        for byte in [place.start, place.end - 1, place.start + 1] {
+            let mut json = sound.clone();
+            json.replace_range(byte..=byte, "s");
+            let record = Record::from_json(&json).unwrap();
+            let (unreadable, hit) = flip_every_bit(&paper, &record.to_json(), &[damaged]);
+            assert!(hit > 4000 && unreadable > 100, "{hit} {unreadable}");
         }
     }
-    assert!(hit > 4000 && unreadable > 100, "{hit} {unreadable}");
+}
+
+#[test]
+fn damage_to_several_slots_costs_these_alone() {
+    let paper = Paper::new();
+    let (config, hasher, now) = (&configs()[0], &HASHERS[0], at(NOW));
+    let sound = paper.record.to_json();
+    for damaged in 0..1 << paper.right.len() {
+        let is_damaged = |slot: usize| damaged >> slot & 1 == 1;
+        let mut json = sound.clone();
+        for (slot, place) in places(&sound).into_iter().enumerate() {
+            if is_damaged(slot) {
+                json.replace_range(place.start + 1..place.start + 2, "z");
+            }
+        }
+        let record = Record::from_json(&json).unwrap();
+        for (slot, code) in paper.right.iter().enumerate() {
+            let verdict = redeem(&record, code, config, hasher, now).unwrap();
+            let expected = (!is_damaged(slot), false);
+            assert_eq!((verdict.accepted, verdict.counted), expected, "{damaged:b}");
+        }
+    }
 }
 
 #[test]
@@ -471,7 +537,7 @@ fn damage_is_kept_as_it_is_and_in_its_place() {
         let record: Value = serde_json::from_str(text).unwrap();
         record["active"]["slots"].as_array().unwrap().clone()
     };
-    let first = slots(&written)[0].as_str().unwrap().to_owned();
+    let first = slots(&written)[0]["damaged"].as_str().unwrap().to_owned();
     assert!(
         first.starts_with("{\"slot\"x1,\"phc\":\"$argon2id$"),
         "{first}"
@@ -582,14 +648,28 @@ fn an_override_that_is_asked_for_too_long_ends_at_the_longest_lifetime() {
 #[test]
 fn damage_beside_the_throttle_does_not_clear_it() {
     let json = Paper::new().record.to_json();
-    let json = json.replace(
-        "\"wrong_in_a_row\":0}",
-        "\"wrong_in_a_row\":99,\"disabled_at\":5}",
-    );
+    let throttle = "\"throttle\":{\"wrong_in_a_row\":99,\"disabled_at\":5}";
+    let json = json.replace("\"throttle\":{\"wrong_in_a_row\":0}", throttle);
+    assert!(json.contains(throttle));
     let end = json.find("},\"throttle\"").unwrap();
-    for other in ["]", "-", "|"] {
+    let with = |at: usize, other: &str| {
         let mut damaged = json.clone();
-        damaged.replace_range(end..=end, other);
-        assert!(Record::from_json(&damaged).is_err(), "{other}");
+        damaged.replace_range(at..=at, other);
+        Record::from_json(&damaged)
+    };
+    for other in ["]", "-", "|"] {
+        // The override's brace, which costs the override, and the comma.
+        let record = with(end, other).unwrap();
+        assert!(record.to_json().contains(throttle), "{other}");
+        assert!(with(end + 1, other).is_err(), "{other}");
     }
+}
+
+#[test]
+fn a_record_without_a_throttle_is_malformed() {
+    let json = Paper::new().record.to_json();
+    let without = json.replace(",\"throttle\":{\"wrong_in_a_row\":0}", "");
+    assert_ne!(without, json);
+    assert!(Record::from_json(&without).is_err());
+    assert!(Record::from_json("{\"version\":1}").is_err());
 }

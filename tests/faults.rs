@@ -336,7 +336,8 @@ fn debug_of_what_a_store_handles_shows_no_hash() {
         &summary,
         &[],
     );
-    let damaged = r#"{"version":1,"override":"$argon2id$v=19$junk"}"#;
+    let damaged =
+        r#"{"version":1,"override":"$argon2id$v=19$junk","throttle":{"wrong_in_a_row":0}}"#;
     let record = backup_codes::Record::from_json(damaged).unwrap();
     assert!(loaded.record.contains("$argon2id") && record.to_json().contains("$argon2id"));
     for text in [

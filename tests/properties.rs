@@ -292,7 +292,9 @@ fn any_clock() -> impl Strategy<Value = Timestamp> {
 fn used_each_quarter_until(end: Timestamp) -> Record {
     let last = end.unix_millis() / 900_000;
     let uses: Vec<(i64, u16)> = (last - 62 * 96..=last).map(|at| (at, u16::MAX)).collect();
-    let text = serde_json::json!({ "version": 1, "uses": uses });
+    let text = serde_json::json!({
+        "version": 1, "throttle": { "wrong_in_a_row": 0 }, "uses": uses,
+    });
     Record::from_json(&text.to_string()).unwrap()
 }
 

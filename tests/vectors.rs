@@ -40,12 +40,12 @@ fn bytes(value: &Value) -> Vec<u8> {
 fn record_of(code: &Value) -> String {
     let (set, scheme, phc) = (&code["set"], &code["scheme"], &code["phc"]);
     let record = if code["slot"] == 0 {
-        json!({"version": 1, "override": {
+        json!({"version": 1, "throttle": {"wrong_in_a_row": 0}, "override": {
             "id": set, "scheme": scheme, "phc": phc, "issued_at": START,
             "expires_at": START + 3_600_000, "wrong_in_a_row": 0, "sum": "",
         }})
     } else {
-        json!({"version": 1, "active": {
+        json!({"version": 1, "throttle": {"wrong_in_a_row": 0}, "active": {
             "id": set, "scheme": scheme, "prepared_at": START, "activated_at": START,
             "slots": [{"slot": code["slot"], "phc": phc, "sum": ""}],
         }})
@@ -154,10 +154,11 @@ fn every_published_checksum_is_the_one_that_is_written_and_read() {
             if piece["slot"] == 0 {
                 fields.remove("slot");
                 fields.insert("id".to_owned(), set.clone());
-                json!({"version": 1, "override": code}).to_string()
+                json!({"version": 1, "throttle": {"wrong_in_a_row": 0}, "override": code})
+                    .to_string()
             } else {
                 let scheme = fields.remove("scheme");
-                json!({"version": 1, "active": {
+                json!({"version": 1, "throttle": {"wrong_in_a_row": 0}, "active": {
                     "id": set, "scheme": scheme, "prepared_at": START, "slots": [code],
                 }})
                 .to_string()
