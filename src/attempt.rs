@@ -39,8 +39,8 @@ impl Attempt {
     /// A number of one or two digits before the code is dropped, too, if white space or a mark parts
     /// it from the code (`4 CODE`, `4. CODE`, `(4) CODE`, `#4: CODE`) and it is the code's own slot.
     /// `4 CODE` without a mark could also be a code that is one symbol longer. Where a format of that
-    /// length is accepted, it is read as that code alone; if both readings have the right check
-    /// symbol, it is no code.
+    /// length is accepted, it is never read as a number and a code. Where that reading would have
+    /// the right check symbol, the input is no code at all ([`NotACode::Shape`]).
     ///
     /// Nothing fuzzier: a wrong, missing or extra symbol is not repaired.
     ///
