@@ -73,7 +73,7 @@ impl Attempt {
             Some(reading.read_as(format, id))
         };
         let read = match readings.each_ref().map(read) {
-            [Some(Ok(_)), Some(Ok(_))] => return Err(NotACode::Shape),
+            [Some(_), Some(Ok(_))] => return Err(NotACode::Shape),
             [Some(read), _] | [None, Some(read)] => read,
             [None, None] => Err(Verdict::WrongAlphabet),
         };

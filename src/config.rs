@@ -71,6 +71,8 @@ impl Config {
     pub const LOCK_FOR: Duration = Duration::from_secs(30 * 60);
     /// A prepared set that was not activated by then is dropped.
     pub const PENDING_LIFETIME: Duration = Duration::from_secs(60 * 60);
+    /// The longest lifetime that an override code can be allowed: seven days.
+    pub(crate) const LONGEST_OVERRIDE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
     /// So many wrong override codes in a row revoke the override.
     pub const OVERRIDE_RUN: u8 = 10;
 
@@ -120,7 +122,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::OverrideLifetime`] outside these bounds.
     pub fn with_max_override_lifetime(mut self, lifetime: Duration) -> Result<Self, ConfigError> {
-        if lifetime < Duration::from_secs(60) || lifetime > 7 * DAY {
+        if lifetime < Duration::from_secs(60) || lifetime > Self::LONGEST_OVERRIDE {
             return Err(ConfigError::OverrideLifetime);
         }
         self.max_override_lifetime = lifetime;

@@ -205,12 +205,14 @@ pub enum Check {
 #[must_use = "ignored, a locked set looks like a voided code"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Burn {
-    /// If this was a code of the user's, it is void. The same answer whether it was or not.
+    /// If this was a code of the user's, it is void, now and whatever becomes of the clock and the
+    /// configuration. The same answer whether it was or not.
     ///
     /// With a message owed to the user where it was one wrong code too many.
     Done(Option<Notice>),
-    /// Nothing was voided: the set is locked or disabled, the stored hash cannot be checked, or
-    /// the policy forbids it.
+    /// Nothing was voided: the set is locked or disabled, it has expired or is void at present, the
+    /// stored hash cannot be checked, or the policy forbids it. Revoking all codes voids them in
+    /// every case.
     Refused(Refusal),
     /// It cannot be a code; nothing was counted.
     NotACode(NotACode),
@@ -224,7 +226,8 @@ pub enum Activation {
     Activated(Notice),
     /// It was active already.
     AlreadyActive,
-    /// There is no such prepared set: dropped, replaced, older than an hour, or void.
+    /// There is no such prepared set, or it is not in force: dropped, replaced, older than an hour,
+    /// void, or in a format or of a key or cost that is not accepted now.
     NoSuchSet,
     /// The code typed for confirmation is not one of the new sheet, or cannot be checked here.
     /// Nothing changed.

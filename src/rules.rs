@@ -245,28 +245,43 @@ impl Act<'_> {
     }
 
     /// Removes what a clock that was ahead has written and what is therefore not in force, so that
-    /// it does not come into force when the clocks get there. The event of a set removed so.
-    fn forget_the_future(&self, record: &mut Record) -> Option<Event> {
+    /// it does not come into force when the clocks get there. An event for each set and override
+    /// removed so.
+    ///
+    /// An override that lives longer than this node is configured for stays: it was issued by a node
+    /// that is configured for more.
+    fn forget_the_future(&self, record: &mut Record) -> Vec<Event> {
         let latest = self.latest_present();
         let lock = &mut record.throttle.locked_until;
-        *lock = lock.filter(|until| *until <= latest.saturating_add(Config::LOCK_FOR));
-        let override_code = record.override_code.take();
-        record.override_code = override_code.filter(|code| self.is_plausible_override(code));
-        record.pending = record
-            .pending
-            .take()
-            .filter(|set| set.prepared_at <= latest);
-        let void = |set: &mut CodeSet| {
+        lock.take_if(|until| *until > latest.saturating_add(Config::LOCK_FOR));
+        let overlong = |code: &OverrideCode| {
+            code.expires_at > code.issued_at.saturating_add(Config::LONGEST_OVERRIDE)
+        };
+        let override_code = record
+            .override_code
+            .take_if(|code| code.issued_at > latest || overlong(code));
+        let prepared = record.pending.take_if(|set| set.prepared_at > latest);
+        let active = record.active.take_if(|set| {
             self.acceptance
                 .is_void_as_future(set.prepared_at, self.now())
-        };
-        let set = record.active.take_if(void)?;
-        Some(
-            self.success(EventKind::Revoke)
-                .because(Reason::Void)
-                .of_set(set.id)
-                .leaving(0),
-        )
+        });
+        let void = |kind, set| self.success(kind).because(Reason::Void).of_set(set);
+        let unused = override_code.filter(|code| code.used_at.is_none());
+        [
+            unused.map(|code| void(EventKind::RevokeOverride, code.id)),
+            prepared.map(|set| void(EventKind::Discard, set.id)),
+            active.map(|set| void(EventKind::Revoke, set.id).leaving(0)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Whether a prepared set can never be activated any more, whatever the configuration.
+    fn has_lapsed(&self, set: &CodeSet) -> bool {
+        let age = self.now().saturating_since(set.prepared_at);
+        let over = [Err(Reason::Expired), Err(Reason::Void)];
+        age >= Config::PENDING_LIFETIME || over.contains(&self.standing(set))
     }
 }
 
@@ -655,31 +670,28 @@ pub fn check(
 }
 
 /// Voids a leaked code by value, on the same budget of wrong codes as [`consume`]. The answer is
-/// the same whether the code was right or not; where the stored hash cannot be checked, and so
-/// nothing was voided, it is a refusal, which depends on the slot alone.
+/// the same whether the code was right or not. Where the stored hash cannot be checked, or is not in
+/// force at present, nothing is voided and the answer is a refusal, which depends on the slot alone:
+/// the code may work again once the clock or the configuration is put right.
 pub fn burn(
     record: &Record,
     attempt: &Attempt,
     verified: Option<&Verified>,
     act: &Act<'_>,
 ) -> Judged<Burn> {
-    judge(record, attempt, verified, Purpose::Burn, act).map(|verdict| match verdict {
-        Verdict::Refused(refusal)
-            if matches!(
-                refusal.reason,
-                Reason::Locked
-                    | Reason::Disabled
-                    | Reason::FormatNotAccepted
-                    | Reason::UnknownKey
-                    | Reason::KeyMismatch
-                    | Reason::CostAboveCeiling
-                    | Reason::CostBelowFloor
-                    | Reason::Malformed
-            ) =>
-        {
-            Burn::Refused(refusal)
-        }
-        Verdict::Refused(refusal) => Burn::Done(refusal.notice),
+    let override_code = record.override_code.as_ref();
+    let has_unused = override_code.is_some_and(|code| code.used_at.is_none());
+    // There is no override, or it is spent, so that nothing of it can work again.
+    let is_spent = attempt.slot() == 0 && !has_unused;
+    let judged = judge(record, attempt, verified, Purpose::Burn, act);
+    judged.map(|verdict| match verdict {
+        Verdict::Refused(refusal) => match refusal.reason {
+            Reason::Wrong | Reason::Used | Reason::Burned | Reason::NoCodes => {
+                Burn::Done(refusal.notice)
+            }
+            Reason::NoOverride | Reason::Expired | Reason::Void if is_spent => Burn::Done(None),
+            _ => Burn::Refused(refusal),
+        },
         Verdict::Right { .. } => Burn::Done(None),
     })
 }
@@ -736,6 +748,19 @@ fn replaced(record: &Record, act: &Act<'_>) -> Option<Event> {
     )
 }
 
+/// Takes the override out of a record, for something newer. The event of one that was not used.
+fn replace_override(record: &mut Record, act: &Act<'_>) -> Option<Event> {
+    let damaged = record.damaged_override.take();
+    let event = act
+        .success(EventKind::RevokeOverride)
+        .because(Reason::Replaced);
+    match record.override_code.take() {
+        Some(code) if code.used_at.is_some() => None,
+        Some(code) => Some(event.of_set(code.id)),
+        None => damaged.map(|_| event),
+    }
+}
+
 /// Makes a new set the only one at once, without a confirm step.
 ///
 /// # Errors
@@ -782,16 +807,7 @@ fn put_in_force(
     }
     record.pending = None;
     // Older codes are void, and an override is one.
-    record.damaged_override = None;
-    let overridden = record
-        .override_code
-        .take()
-        .filter(|code| code.used_at.is_none());
-    events.extend(overridden.map(|code| {
-        act.success(EventKind::RevokeOverride)
-            .because(Reason::Replaced)
-            .of_set(code.id)
-    }));
+    events.extend(replace_override(&mut record, act));
     record.active = Some(set);
     record.throttle = Throttle::default();
     act.step(notice, record, events)
@@ -800,10 +816,9 @@ fn put_in_force(
 /// A prepared set that can still be activated.
 fn pending<'r>(record: &'r Record, set: SetId, act: &Act<'_>) -> Option<&'r CodeSet> {
     record.pending.as_ref().filter(|pending| {
-        let age = act.now().saturating_since(pending.prepared_at);
         pending.id == set
             && pending.prepared_at <= act.latest_present()
-            && age < Config::PENDING_LIFETIME
+            && !act.has_lapsed(pending)
             && act.standing(pending).is_ok()
     })
 }
@@ -902,16 +917,7 @@ pub fn issue_override(
     let issued_at = act.now();
     let longest = issued_at.saturating_add(act.config.max_override_lifetime);
     let scheme = Scheme::new(format, hash.cost(), hash.key().cloned());
-    record.damaged_override = None;
-    let unused = record
-        .override_code
-        .take()
-        .filter(|old| old.used_at.is_none());
-    let replaced = unused.map(|old| {
-        act.success(EventKind::RevokeOverride)
-            .because(Reason::Replaced)
-            .of_set(old.id)
-    });
+    let replaced = replace_override(&mut record, act);
     record.override_code = Some(OverrideCode {
         id,
         scheme,
@@ -1024,8 +1030,8 @@ pub fn erase(record: &Record, act: &Act<'_>) -> Transition<Effect> {
 pub enum Purge {
     /// Nothing is old enough.
     Keep,
-    /// Write this smaller record. It has an event only for a set that is removed because its
-    /// moment lies in the future.
+    /// Write this record. It has an event for each set and override that is removed because its
+    /// moment lies in the future, and for nothing that has ended by itself.
     Trim(Step),
     /// The tombstone has stood long enough: remove the record, if it is still unchanged.
     Remove,
@@ -1035,43 +1041,39 @@ pub enum Purge {
 /// past their end, tombstones past their grace.
 #[must_use]
 pub fn purge(record: &Record, act: &Act<'_>) -> Purge {
-    if let Some(erased) = record.erased_at {
-        let old = act.now().saturating_since(erased) >= act.config.tombstone_grace;
-        return if old { Purge::Remove } else { Purge::Keep };
-    }
     let mut trimmed = record.clone();
-    trimmed.forget_uses(act.now(), act.config.keep_uses);
-    let removed = act.forget_the_future(&mut trimmed);
-    trimmed.pending = trimmed
-        .pending
-        .take()
-        .filter(|set| pending(record, set.id, act).is_some());
-    trimmed.override_code = trimmed.override_code.take().filter(|code| {
-        let ended = [Err(Reason::Expired), Err(Reason::Void)];
-        !ended.contains(&act.override_standing(code))
-    });
+    let mut removed = Vec::new();
+    match &mut trimmed.erased_at {
+        // Its grace would never end.
+        Some(erased) if *erased > act.latest_present() => *erased = act.now(),
+        Some(erased) if act.now().saturating_since(*erased) >= act.config.tombstone_grace => {
+            return Purge::Remove;
+        }
+        Some(_) => {}
+        None => {
+            trimmed.forget_uses(act.now(), act.config.keep_uses);
+            removed = act.forget_the_future(&mut trimmed);
+            trimmed.pending.take_if(|set| act.has_lapsed(set));
+            let ended = [Err(Reason::Expired), Err(Reason::Void)];
+            let over = |code: &mut OverrideCode| ended.contains(&act.override_standing(code));
+            trimmed.override_code.take_if(over);
+        }
+    }
     if trimmed == *record {
         return Purge::Keep;
     }
-    match act.step((), trimmed, removed.into_iter().collect()).step {
+    match act.step((), trimmed, removed).step {
         Some(step) => Purge::Trim(step),
         None => Purge::Keep,
     }
 }
 
-/// Whether the clock of a purge can be believed, given the newest use and the newest activation of
-/// all users: it is ahead of neither by more than uses are kept.
+/// Whether a clock is ahead of all that ever happened by more than uses are kept, given the newest
+/// use or activation of all users that is not in its future: a purge would forget every use.
 ///
-/// A purge under a clock that is years ahead would forget every use. Without either moment there
-/// is nothing to lose.
-pub(crate) fn is_purge_plausible(
-    now: Timestamp,
-    newest_use: Option<Timestamp>,
-    newest_activation: Option<Timestamp>,
-    config: &Config,
-) -> bool {
-    let newest = newest_use.max(newest_activation);
-    newest.is_none_or(|newest| now.saturating_since(newest) <= config.keep_uses)
+/// Where nothing ever happened there is nothing to lose.
+pub(crate) fn is_ahead(now: Timestamp, newest: Option<Timestamp>, config: &Config) -> bool {
+    newest.is_some_and(|newest| now.saturating_since(newest) > config.keep_uses)
 }
 
 /// The number of codes that would be accepted now.

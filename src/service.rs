@@ -8,7 +8,7 @@ use std::time::Duration;
 use getrandom::SysRng;
 use rand_core::{TryCryptoRng, TryRng};
 
-use crate::acceptance::{Acceptance, Scheme};
+use crate::acceptance::{Acceptance, SKEW, Scheme};
 use crate::attempt::{Attempt, NotACode};
 use crate::audit::{AuditSink, Durability, NoAudit};
 use crate::code::{Code, generate, generate_override};
@@ -1061,35 +1061,62 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     /// A record that changes meanwhile is left for the next time.
     ///
     /// # Errors
-    /// [`Error::ClockAhead`] where the time of the context is later than the newest use and the
-    /// newest activation of all users by more than uses are kept; nothing was removed.
+    /// [`Error::ClockSkew`] where the time of the context is later than the newest use and the
+    /// newest activation of all users by more than uses are kept, or where it is so much earlier
+    /// than the newest activation that sets would be removed as void; nothing was removed. Uses and
+    /// activations of the future say nothing about a clock that is ahead.
     /// [`Error::Denied`] or a fault; what was purged before it stays purged.
     pub async fn purge(&self, context: &Context) -> Result<Purged, Error> {
         self.ask_about_all(Action::Erase, EventKind::Erase, context)
             .await?;
-        let newest = async |order| {
-            let query = UsersQuery::new(context.now())
-                .filter(UserFilter::Every)
-                .order(order)
-                .limit(1);
-            let rows = Directory::users(&*self.repository, &query).await;
-            Ok::<_, Error>(rows.map_err(unavailable)?.pop())
-        };
-        let newest_use = newest(UserOrder::LatestUse)
-            .await?
-            .and_then(|row| row.last_used_at);
-        let newest_activation = newest(UserOrder::NewestSet)
-            .await?
-            .and_then(|row| row.activated_at);
         let now = context.now();
-        if !rules::is_purge_plausible(now, newest_use, newest_activation, &self.config) {
-            return Err(Error::ClockAhead {
+        let uses = self.newest(UserOrder::LatestUse, now, |row| &mut row.last_used_at);
+        let (newest_use, _) = uses.await?;
+        let activations = self.newest(UserOrder::NewestSet, now, |row| &mut row.activated_at);
+        let (newest_activation, later_activation) = activations.await?;
+        let would_be_void = |at: &Timestamp| self.acceptance.is_void_as_future(*at, now);
+        let later_activation = later_activation.filter(would_be_void);
+        let newest = newest_use.max(newest_activation);
+        if later_activation.is_some() || rules::is_ahead(now, newest, &self.config) {
+            return Err(Error::ClockSkew {
                 now,
                 newest_use,
-                newest_activation,
+                newest_activation: later_activation.or(newest_activation),
             });
         }
         self.force_purge(context).await
+    }
+
+    /// The newest moment of this kind that all users have and that does not lie in the future; and
+    /// the newest of all, if that one does.
+    async fn newest(
+        &self,
+        order: UserOrder,
+        now: Timestamp,
+        moment: fn(&mut UserRow) -> &mut Option<Timestamp>,
+    ) -> Result<(Option<Timestamp>, Option<Timestamp>), Error> {
+        let latest = now.saturating_add(SKEW);
+        let mut query = UsersQuery::new(now)
+            .filter(UserFilter::Every)
+            .order(order)
+            .limit(1);
+        let mut later = None;
+        loop {
+            let rows = Directory::users(&*self.repository, &query).await;
+            let Some(mut row) = rows.map_err(unavailable)?.pop() else {
+                return Ok((None, later));
+            };
+            match moment(&mut row) {
+                Some(at) if *at > latest => {
+                    later.get_or_insert(*at);
+                    // On to the first row that does not lie in the future: the rows that are
+                    // passed over may be many.
+                    *at = (*at).min(latest.saturating_add(Duration::from_millis(1)));
+                }
+                at => return Ok((*at, later)),
+            }
+            query = query.after(row);
+        }
     }
 
     /// Purges as [`purge`](Self::purge) does, whatever the newest use and the newest activation say

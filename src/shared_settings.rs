@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::acceptance::SKEW;
 use crate::id::Revision;
 use crate::policy::{Decision, Denial, Request, RolePolicy};
 use crate::settings::Settings;
@@ -13,7 +14,9 @@ use crate::timestamp::Timestamp;
 ///
 /// The policy itself does no I/O. [`BackupCodes::refresh_settings`] reads the store; call it on
 /// start and on a schedule well within the bound. A copy older than the bound, or none at all,
-/// denies everything: a node that cannot read the settings does not go by old ones. A refresh
+/// denies everything: a node that cannot read the settings does not go by old ones. A copy that was
+/// read by a clock ahead by more than the bound, and more than five minutes, is not used until the
+/// next refresh; one that was less ahead is used for up to that much longer. A refresh
 /// that began before this node's own save may put the older copy back until the next one.
 ///
 /// [`BackupCodes::refresh_settings`]: crate::BackupCodes::refresh_settings
@@ -35,12 +38,13 @@ struct Copied {
 
 impl Copied {
     fn is_young(&self, now: Timestamp, max_age: Duration) -> bool {
-        // Requests take the time one after another and are decided in any order, so a moment that
-        // is ahead by less than the bound says nothing about the clock.
-        if self.read_at > now.saturating_add(max_age) {
+        // Requests take the time one after another and may be decided long afterwards: one that is
+        // late says nothing about the clock, and must not cost the others the copy.
+        if self.read_at > now.saturating_add(max_age.max(SKEW)) {
             self.read_in_the_future.store(true, Ordering::Relaxed);
         }
         !self.read_in_the_future.load(Ordering::Relaxed)
+            && self.read_at <= now.saturating_add(max_age)
             && now.saturating_since(self.read_at) <= max_age
     }
 }

@@ -406,7 +406,7 @@ fn a_purge_under_a_clock_500_days_ahead_removes_nothing_and_names_both_moments()
     assert_eq!(site.redeem(&code(&sheet, 1), NOW + MINUTE), None);
     let before = site.record();
     let error = site.purge(NOW + 500 * DAY).unwrap_err();
-    assert!(matches!(error, Error::ClockAhead { .. }));
+    assert!(matches!(error, Error::ClockSkew { .. }));
     assert_eq!(
         error.to_string(),
         "the time is 2028-02-03T14:13:20.000Z, but the newest use is of 2026-09-21T14:14:20.000Z \
@@ -432,6 +432,84 @@ fn a_refused_purge_says_that_there_was_no_use() {
 }
 
 #[test]
+fn a_moment_of_the_future_does_not_make_a_clock_credible_that_is_500_days_ahead() {
+    for (activated, used) in [(NOW, YEAR_9999), (YEAR_9999, NOW), (NOW + 600 * DAY, NOW)] {
+        let site = Site::new();
+        let sheet = site.issue(activated);
+        assert_eq!(site.redeem(&code(&sheet, 1), used), None);
+        let bob = Subject::new(UserId::new("bob").unwrap(), ["staff"]);
+        let _ = block_on(site.codes.issue(&bob, &Context::new(at(NOW)).by(&bob))).unwrap();
+        let before = site.record();
+        let error = site.purge(NOW + 500 * DAY).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the time is 2028-02-03T14:13:20.000Z, but the newest use is of {} and the newest \
+                 activation of 2026-09-21T14:13:20.000Z: check the clock, then purge again, or \
+                 force it",
+                if used == NOW {
+                    "2026-09-21T14:13:20.000Z"
+                } else {
+                    "none"
+                },
+            )
+        );
+        assert_eq!(site.record(), before);
+        assert!(site.purge(NOW + KEPT).is_ok());
+    }
+}
+
+#[test]
+fn a_purge_goes_by_the_newest_moment_that_is_not_in_the_future_to_the_millisecond() {
+    for (activated, believed) in [
+        (NOW + SKEW - 1, true),
+        (NOW + SKEW, true),
+        // Nothing is left to compare with, as where nobody has codes.
+        (NOW + SKEW + 1, true),
+        (NOW + SKEW + 2, true),
+        (YEAR_9999, true),
+        (NOW - KEPT, true),
+        (NOW - KEPT - 1, false),
+    ] {
+        let site = Site::new();
+        let _ = site.issue(activated);
+        assert_eq!(site.purge(NOW).is_ok(), believed, "{activated}");
+    }
+}
+
+#[test]
+fn a_purge_under_a_clock_that_is_behind_removes_no_set_as_of_the_future() {
+    let void_before = NOW - 50 * MINUTE;
+    for (behind, refused) in [
+        (SKEW, false),
+        (SKEW + 1, true),
+        (55 * MINUTE, true),
+        (HOUR, false),
+    ] {
+        let site = Site::under(config(Some(void_before)));
+        let sheet = site.issue(NOW);
+        let before = site.record();
+        let purged = site.purge(NOW - behind);
+        assert_eq!(
+            matches!(purged, Err(Error::ClockSkew { .. })),
+            refused,
+            "{behind}"
+        );
+        if refused {
+            let error = purged.unwrap_err().to_string();
+            let newest = "newest activation of 2026-09-21T14:13:20.000Z: check the clock";
+            assert!(error.contains(newest), "{error}");
+        }
+        assert_eq!(site.record(), before);
+        assert_eq!(site.redeem(&code(&sheet, 1), NOW), None);
+    }
+    // Where no set is void there is nothing to lose.
+    let site = Site::new();
+    let _ = site.issue(NOW);
+    assert!(site.purge(NOW - HOUR).is_ok());
+}
+
+#[test]
 fn a_purge_without_any_use_or_activation_is_never_refused() {
     let site = Site::new();
     let _ = site.prepare(NOW);
@@ -448,7 +526,7 @@ fn a_purge_is_refused_from_the_millisecond_after_uses_are_kept() {
         }
         assert!(site.purge(NOW + KEPT).is_ok(), "{use_at:?} {activated}");
         let refused = site.purge(NOW + KEPT + 1);
-        assert!(matches!(refused, Err(Error::ClockAhead { .. })));
+        assert!(matches!(refused, Err(Error::ClockSkew { .. })));
     }
 }
 
@@ -792,8 +870,9 @@ fn forget_the_future(stored: &mut Stored, void_before: Option<i64>, now: i64) ->
     stored
         .prepared
         .take_if(|(prepared, _)| in_the_future(*prepared, now));
+    // No node allows more than a week.
     stored.overriding.take_if(|code| {
-        in_the_future(code.issued_at, now) || code.expires_at > code.issued_at + DAY
+        in_the_future(code.issued_at, now) || code.expires_at > code.issued_at + 7 * DAY
     });
     let believed = void_before.is_some_and(|first| now + SKEW >= first);
     let removed = stored
@@ -1193,7 +1272,10 @@ fn an_override_is_in_force_up_to_its_end_if_its_moments_can_be_those_of_a_right_
         (NOW + SKEW, NOW + HOUR, true, true),
         (NOW + SKEW + 1, NOW + HOUR, false, false),
         (NOW - HOUR, NOW - HOUR + DAY, true, true),
-        (NOW - HOUR, NOW - HOUR + DAY + 1, false, false),
+        // Another node may be configured for up to a week.
+        (NOW - HOUR, NOW - HOUR + DAY + 1, false, true),
+        (NOW - HOUR, NOW - HOUR + 7 * DAY, false, true),
+        (NOW - HOUR, NOW - HOUR + 7 * DAY + 1, false, false),
         (NOW + SKEW, NOW + SKEW + DAY, true, true),
     ] {
         let seen = override_with(issued_at, expires_at, None);
@@ -1295,6 +1377,63 @@ fn a_set_void_as_of_the_future_is_removed_with_an_event_and_does_not_come_back()
             assert_eq!(reason, removed.then_some(Reason::NoCodes));
         }
     }
+}
+
+#[test]
+fn each_set_and_override_that_is_removed_as_of_the_future_has_an_event() {
+    for between in [Between::Purge, Between::Override, Between::Prepare] {
+        for used_at in [None, Some(NOW + YEAR)] {
+            let mut stored = Stored::usual();
+            stored.active.as_mut().unwrap().prepared_at = NOW + YEAR;
+            stored.prepared = Some((NOW + YEAR, NOW + 3 * YEAR));
+            stored.overriding = Some(Overriding {
+                issued_at: NOW + YEAR,
+                expires_at: NOW + YEAR + HOUR,
+                used_at,
+            });
+            let record = Template::new().record(&stored);
+            let site = Site::holding(&record, config(Some(NOW)));
+            let _ = match between {
+                Between::Purge => Some(site.force_purge(NOW)).map(|_| ()),
+                _ => between.run(&site, NOW).map(|_| ()),
+            };
+            let events = site.audit.events();
+            let void = events
+                .iter()
+                .filter(|event| event.reason == Some(Reason::Void));
+            let void: Vec<EventKind> = void.map(|event| event.kind).collect();
+            let mut expected = vec![
+                EventKind::RevokeOverride,
+                EventKind::Discard,
+                EventKind::Revoke,
+            ];
+            // The others are replaced by something newer, and their events say so.
+            let replaced = |kind| match between {
+                Between::Override => kind == EventKind::RevokeOverride,
+                Between::Prepare => kind == EventKind::Discard,
+                Between::Purge | Between::Nothing => false,
+            };
+            expected.retain(|kind| !replaced(*kind));
+            expected.retain(|kind| used_at.is_none() || *kind != EventKind::RevokeOverride);
+            assert_eq!(void, expected, "{between:?} {used_at:?}");
+        }
+    }
+}
+
+#[test]
+fn a_purge_under_another_configuration_removes_no_set_and_no_override() {
+    let site = Site::new();
+    let prepared = site.prepare(NOW).id();
+    let code = site.issue_override(23 * HOUR, NOW);
+    let before = site.record();
+    let other = Config::default().with_formats(Formats::new(Format::DIGITS));
+    let other = other.with_max_override_lifetime(length(HOUR)).unwrap();
+    let node = BackupCodes::new(site.store.clone(), Settings::default(), hashing());
+    let node = node.with_config(other);
+    let purged = block_on(node.force_purge(&by_admin(NOW + MINUTE))).unwrap();
+    assert_eq!((purged.trimmed, site.record()), (0, before));
+    assert_eq!(site.redeem(&code, NOW + MINUTE), None);
+    assert!(site.activates(prepared, NOW + MINUTE));
 }
 
 #[test]
@@ -1488,9 +1627,25 @@ fn an_erased_user_stays_erased_whatever_clock_wrote_the_tombstone() {
             assert!(matches!(issued, Err(Error::Erased(_))), "{clock:?} {now}");
             assert_eq!(site.redeem(&code(&sheet, 1), now), Some(Reason::NoCodes));
         }
-        let grace = erased + 30 * DAY;
-        for (now, removed) in [(0, 0), (grace - 1, 0), (grace, 1)] {
-            assert_eq!(site.purge(now).unwrap().removed, removed, "{clock:?} {now}");
+        // A moment of the future becomes that of the purge, or the grace might never end.
+        assert_eq!(
+            site.purge(NOW).unwrap().removed,
+            usize::from(erased + 30 * DAY <= NOW)
+        );
+        if erased + 30 * DAY > NOW {
+            let from = if in_the_future(erased, NOW) {
+                NOW
+            } else {
+                erased
+            };
+            assert_eq!(site.stored()["erased_at"], from);
+            for (now, removed) in [(0, 0), (from + 30 * DAY - 1, 0), (from + 30 * DAY, 1)] {
+                // A clock that is behind does so as well, which shortens the grace.
+                let site = Site::holding(&site.record(), config(None));
+                assert_eq!(site.purge(now).unwrap().removed, removed, "{clock:?} {now}");
+                let late = block_on(site.codes.issue(&alice(), &own(NOW)));
+                assert_eq!(late.is_ok(), removed == 1);
+            }
         }
     }
 }
@@ -1548,7 +1703,7 @@ impl Node {
 
 #[test]
 fn settings_read_under_a_clock_that_was_ahead_are_not_trusted_before_they_are_read_again() {
-    for read_at in [NOW + MINUTE, NOW + HOUR, NOW + YEAR, YEAR_9999] {
+    for read_at in [NOW + SKEW + 1, NOW + HOUR, NOW + YEAR, YEAR_9999] {
         for saves in [false, true] {
             let node = Node::new();
             node.refresh(read_at);
@@ -1580,6 +1735,16 @@ fn settings_read_under_a_clock_that_was_behind_are_not_trusted_before_they_are_r
         assert!(!node.is_trusted(NOW), "{read_at}");
         node.refresh(NOW);
         assert!(node.is_trusted(NOW));
+    }
+}
+
+#[test]
+fn a_request_that_is_decided_late_costs_the_others_no_copy() {
+    for late in [MAX_AGE + 1, MINUTE, SKEW] {
+        let node = Node::new();
+        node.refresh(NOW);
+        assert!(!node.is_trusted(NOW - late), "{late}");
+        assert!(node.is_trusted(NOW), "{late}");
     }
 }
 

@@ -69,7 +69,7 @@ const REACHED: &[(&str, &str)] = &[
     ),
     (
         "Burn",
-        "Done Nothing Locked Disabled locked disabled Shape Typo no_actor only_own \
+        "Done Nothing Locked Disabled locked disabled expired void Shape Typo no_actor only_own \
          settings_unreadable",
     ),
     (
@@ -99,7 +99,7 @@ const REACHED: &[(&str, &str)] = &[
     ),
     (
         "Purge",
-        "Nothing Trimmed Removed Both ClockAhead no_actor not_administrator settings_unreadable",
+        "Nothing Trimmed Removed Both ClockSkew no_actor not_administrator settings_unreadable",
     ),
     (
         "ForcePurge",
@@ -897,7 +897,7 @@ fn run(rules: Rules, steps: &[Step], reached: &RefCell<BTreeSet<(String, String)
                     Err(Error::Denied(denial)) => Answer::Denied(denial),
                     Err(Error::Erased(_)) => Answer::Erased,
                     Err(Error::OverrideLifetime { .. }) => Answer::OverrideLifetime,
-                    Err(Error::ClockAhead { .. }) => Answer::ClockAhead,
+                    Err(Error::ClockSkew { .. }) => Answer::ClockSkew,
                     Err(error) => panic!("{error}"),
                 };
                 let (stored, offered) = world.events();

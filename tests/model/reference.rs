@@ -237,7 +237,7 @@ impl Reference {
                     .max()
                     .is_some_and(|newest| now - newest > KEEP_USES) =>
             {
-                return unwritten(Answer::ClockAhead, vec![]);
+                return unwritten(Answer::ClockSkew, vec![]);
             }
             Deed::Purge | Deed::ForcePurge => {
                 let removed = users
@@ -335,6 +335,14 @@ impl User {
                             ..
                         },
                     ) => outcome,
+                    // It could work again under another clock.
+                    (
+                        Deed::Burn(_),
+                        Answer::Refused {
+                            reason: Reason::Expired | Reason::Void,
+                            ..
+                        },
+                    ) if code.slot != 0 || self.unused_override().is_some() => outcome,
                     (
                         Deed::Burn(_),
                         Answer::Refused {

@@ -81,7 +81,7 @@ pub(crate) enum Answer {
     Denied(Denial),
     Erased,
     OverrideLifetime,
-    ClockAhead,
+    ClockSkew,
     Purged {
         trimmed: usize,
         removed: usize,
