@@ -1,6 +1,6 @@
 //! What the core hands over, as columns; the same for every database.
 
-use backup_codes::{Event, Scheme, SetSummary, Summary, Timestamp, UserId};
+use backup_codes::{Cost, Event, Format, Scheme, SetSummary, Summary, Timestamp, UserId};
 use serde_json::json;
 
 use crate::error::Error;
@@ -55,10 +55,16 @@ impl SummaryColumns {
             let count = |number: i64, column| {
                 u8::try_from(number).map_err(|_| Error::corrupt("records", column))
             };
+            // No code of a scheme that cannot be read is accepted here; a newer version of this
+            // crate may have written it.
+            let (scheme, unused) = match scheme(&self.scheme) {
+                Ok(scheme) => (scheme, self.unused),
+                Err(_) => (Scheme::new(Format::CROCKFORD, Cost::MIB_19, None), 0),
+            };
             let mut set = SetSummary::new(
-                scheme(&self.scheme)?,
+                scheme,
                 count(self.total, "total")?,
-                count(self.unused, "unused")?,
+                count(unused, "unused")?,
                 time(self.prepared_at, "prepared_at")?,
                 time(self.activated_at, "activated_at")?,
             );

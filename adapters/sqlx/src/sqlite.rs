@@ -378,7 +378,8 @@ impl SqliteStore {
         step(events, self.delivered).map_err(encode)
     }
 
-    /// The schemes of active sets that are not accepted, as a JSON array.
+    /// The schemes of active sets that are not accepted, as a JSON array. One that cannot be read
+    /// is among them: it must not stop the reports on everybody else.
     ///
     /// The statement that follows may meet a scheme that came into use in between; it then counts
     /// as accepted, being the one that new sets get.
@@ -389,7 +390,8 @@ impl SqliteStore {
             .map_err(Error::of_sqlite)?;
         let mut refused = Vec::new();
         for text in found {
-            if acceptance.check(&scheme(&text)?).is_err() {
+            let accepted = |scheme| acceptance.check(&scheme).is_ok();
+            if !scheme(&text).is_ok_and(accepted) {
                 refused.push(text);
             }
         }
@@ -484,10 +486,13 @@ impl SqliteStore {
                 _ => (1, &[][..]),
             };
             let missing = limit - rows.len();
-            rows.extend(
-                self.rows(query, refused, sql::BY_LEFT, &with, place, missing)
-                    .await?,
-            );
+            let mut holding = self
+                .rows(query, refused, sql::BY_LEFT, &with, place, missing)
+                .await?;
+            // One whose scheme came into use since the refused ones were read stands in the wrong
+            // half; the next page would begin after it and come round again.
+            holding.retain(|row| row.remaining > 0);
+            rows.extend(holding);
         }
         Ok(rows)
     }

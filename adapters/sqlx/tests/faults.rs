@@ -13,7 +13,7 @@ use backup_codes::{
     Acceptance, BackupCodes, CodeRepository as _, Config, Context, Cost, Directory as _, Event,
     Expected, Format, Formats, Freshness, Hasher, Hashing, Keyring, Put, PutError, PutOutcome,
     Reason, Record, Redeem, Revision, Settings, SettingsStore as _, Sheet, Subject, Summary,
-    Timestamp, UsageQuery, UserFilter, UserId, UsersQuery, Windows,
+    Timestamp, UsageQuery, UserFilter, UserId, UserOrder, UsersQuery, Windows,
 };
 use backup_codes_sqlx::{AuditQuery, Error, SqliteStore};
 use getrandom::SysRng;
@@ -429,7 +429,6 @@ async fn damaged_columns_are_named_by_the_lists_and_figures() {
             "user_key",
         ),
         ("UPDATE backup_codes_records SET total = 256", "total"),
-        ("UPDATE backup_codes_records SET scheme = 'x'", "scheme"),
         (
             "UPDATE backup_codes_records SET proved_at = 9223372036854775807",
             "proved_at",
@@ -472,6 +471,61 @@ async fn damaged_columns_are_named_by_the_lists_and_figures() {
         "count",
     );
     site.redeems("bob", 2).await;
+}
+
+#[tokio::test]
+async fn a_scheme_that_cannot_be_read_is_one_that_is_refused() {
+    let site = Site::new().await;
+    // As a newer version of the crate may write it.
+    site.sql(
+        "UPDATE backup_codes_records SET scheme = 'kind-to-come,m=8,t=1'
+         WHERE user_key = CAST('alice' AS BLOB)",
+    )
+    .await;
+    let codes = service(site.store());
+    let system = Context::system(now());
+    let list = async |query: UsersQuery| {
+        let rows = codes.users(query, &system).await.unwrap();
+        let row = |row: &backup_codes::UserRow| (row.user.to_string(), row.remaining, row.total);
+        rows.iter().map(row).collect::<Vec<_>>()
+    };
+    let (alice, bob) = (("alice".to_owned(), 0, 10), ("bob".to_owned(), 9, 10));
+    let both = vec![alice.clone(), bob.clone()];
+    let named = || ["alice", "bob"].map(|user| UserId::new(user).unwrap());
+    for (filter, expected) in [
+        (UserFilter::Every, both.clone()),
+        (UserFilter::WithSet, both),
+        (UserFilter::Exhausted, vec![alice.clone()]),
+        (UserFilter::Low, vec![alice]),
+        (UserFilter::Holding, vec![bob]),
+    ] {
+        for order in [UserOrder::User, UserOrder::FewestLeft] {
+            let query = UsersQuery::new(now()).filter(filter).order(order);
+            assert_eq!(list(query.clone()).await, expected, "{filter:?} {order:?}");
+            assert_eq!(
+                list(query.among(named())).await,
+                expected,
+                "{filter:?} {order:?}"
+            );
+        }
+    }
+    let windows = Windows::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
+    let usage = codes.usage(windows, &system).await.unwrap();
+    let users = (
+        usage.users_with_codes,
+        usage.users_low,
+        usage.users_exhausted,
+    );
+    assert_eq!(users, (2, 1, 1));
+    corrupt(
+        &site.store().schemes().await.unwrap_err(),
+        "records",
+        "scheme",
+    );
+    assert!(codes.purge(&system).await.is_ok());
+    // The record is sound, and its next write puts the column right.
+    site.redeems("alice", 1).await;
+    assert_eq!(site.store().schemes().await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -185,9 +185,7 @@ impl App {
             .await
             .map_err(while_doing("reading the settings"))?;
         app.seed().await?;
-        app.warn_of_refused_sets()
-            .await
-            .map_err(while_doing("looking for sets that are refused"))?;
+        app.warn_of_refused_sets().await;
         let _ = app
             .codes
             .deliver_pending()
@@ -217,15 +215,21 @@ impl App {
     }
 
     /// Tells whoever runs the program of sets that no code is accepted of, before a user meets one.
-    async fn warn_of_refused_sets(&self) -> Result<(), backup_codes::Error> {
-        for kind in self.codes.schemes(&Context::system(self.now())).await? {
+    /// A report that fails keeps nobody from logging in.
+    async fn warn_of_refused_sets(&self) {
+        let schemes = self.codes.schemes(&Context::system(self.now())).await;
+        let schemes = schemes.unwrap_or_else(|error| {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "it cannot be told which sets are refused");
+            Vec::new()
+        });
+        for kind in schemes {
             if let Some(reason) = kind.refused {
                 let (users, scheme) = (kind.users, kind.scheme.to_string());
                 let reason = reason.as_str();
                 tracing::warn!(users, %scheme, reason, "codes of these users are refused");
             }
         }
-        Ok(())
     }
 
     /// Reads the settings anew. They are not gone by when older than five minutes;
