@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use backup_codes::rules::{self, Act, Judged, NewSet, Step, Transition};
 use backup_codes::{
-    Acceptance, Attempt, AttemptId, Code, Config, Context, Cost, Format, Formats, HashSalt, Hasher,
-    KeyId, Keyring, Matrix, Pepper, Reason, Record, Redeem, Revision, SetId, SetSize, StoredHash,
-    Subject, Timestamp, UserId, generate, generate_override, hash, verify,
+    Acceptance, Attempt, AttemptId, Burn, Check, Code, Config, Context, Cost, Event, EventOutcome,
+    Format, Formats, HashSalt, Hasher, KeyId, Keyring, Matrix, Pepper, Reason, Record, Redeem,
+    Revision, SetId, SetSize, StoredHash, Subject, Target, Timestamp, UserId, Verified, generate,
+    generate_override, hash, verify,
 };
 use checksum::sum_again;
 use getrandom::SysRng;
@@ -147,8 +148,29 @@ fn counted(record: &Record) -> u64 {
     of("throttle") + of("override")
 }
 
+/// What a code is typed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Redeem,
+    Check,
+    Burn,
+}
+
+const PURPOSES: [Purpose; 3] = [Purpose::Redeem, Purpose::Check, Purpose::Burn];
+
 /// Redeems a code; `None` where it is not read as a code.
 fn redeem(
+    record: &Record,
+    code: &Code,
+    config: &Config,
+    hasher: &Hasher,
+    now: Timestamp,
+) -> Option<Verdict> {
+    attempt(Purpose::Redeem, record, code, config, hasher, now)
+}
+
+fn attempt(
+    purpose: Purpose,
     record: &Record,
     code: &Code,
     config: &Config,
@@ -158,40 +180,91 @@ fn redeem(
     let id = AttemptId::from_bytes([1; 16]);
     let attempt = Attempt::parse(&code.expose(), config.formats(), id).ok()?;
     with_act(config, hasher, now, |act| {
-        let (mut verified, mut evaluations) = (None, 0);
-        let transition: Transition<Redeem> = loop {
-            match rules::consume(record, &attempt, verified.as_ref(), act) {
-                Judged::Settled(transition) => break transition,
-                Judged::Evaluate(target) => {
-                    evaluations += 1;
-                    let mut matrix = Matrix::new();
-                    let compared = verify(hasher, &mut matrix, act.user, &attempt, &target);
-                    verified = Some(compared.unwrap());
-                }
+        let mut evaluations = 0;
+        let mut compare = |target| {
+            evaluations += 1;
+            verify(hasher, &mut Matrix::new(), act.user, &attempt, &target).unwrap()
+        };
+        // What it is told, and what is written and offered. Burning tells little; its events tell.
+        let (told, step, offered) = match purpose {
+            Purpose::Redeem => {
+                let rule = |verified: Option<&_>| rules::consume(record, &attempt, verified, act);
+                let Transition {
+                    outcome,
+                    step,
+                    offered,
+                } = settle(rule, &mut compare);
+                let told = match outcome {
+                    Redeem::Accepted(_) => None,
+                    Redeem::Refused(refusal) => Some(refusal.reason()),
+                    Redeem::NotACode(_) => unreachable!("it was read"),
+                };
+                (Some(told), step, offered)
+            }
+            Purpose::Check => {
+                let rule = |verified: Option<&_>| rules::check(record, &attempt, verified, act);
+                let Transition {
+                    outcome,
+                    step,
+                    offered,
+                } = settle(rule, &mut compare);
+                let told = match outcome {
+                    Check::Valid(_) => None,
+                    Check::Refused(refusal) => Some(refusal.reason()),
+                    Check::NotACode(_) => unreachable!("it was read"),
+                };
+                (Some(told), step, offered)
+            }
+            Purpose::Burn => {
+                let rule = |verified: Option<&_>| rules::burn(record, &attempt, verified, act);
+                let Transition {
+                    outcome,
+                    step,
+                    offered,
+                } = settle(rule, &mut compare);
+                let told = match outcome {
+                    Burn::Done(_) => None,
+                    Burn::Refused(refusal) => Some(Some(refusal.reason())),
+                    Burn::NotACode(_) => unreachable!("it was read"),
+                };
+                (told, step, offered)
             }
         };
-        let (accepted, reason) = match &transition.outcome {
-            Redeem::Accepted(_) => (true, None),
-            Redeem::Refused(refusal) => (false, Some(refusal.reason())),
-            Redeem::NotACode(_) => unreachable!("it was read"),
+        let events = match &step {
+            Some(Step { events, .. }) => events,
+            None => &offered,
         };
+        let reason = match events[0].outcome {
+            EventOutcome::Success => None,
+            EventOutcome::Failure => events[0].reason,
+        };
+        assert!(told.is_none_or(|told| told == reason), "{purpose:?}");
         // The tenth wrong override code removes the override, and with it its count.
-        let counted = transition.step.as_ref().is_some_and(
-            |Step {
-                 record: after,
-                 events,
-             }| {
-                let wrong = |event: &backup_codes::Event| event.reason == Some(Reason::Wrong);
-                counted(after) > counted(record) || events.iter().any(wrong)
-            },
-        );
+        let counted = step.as_ref().is_some_and(|step| {
+            let wrong = |event: &Event| event.reason == Some(Reason::Wrong);
+            counted(&step.record) > counted(record) || step.events.iter().any(wrong)
+        });
         Some(Verdict {
-            accepted,
+            accepted: reason.is_none(),
             reason,
             counted,
             evaluations,
         })
     })
+}
+
+/// Asks a rule until it settles.
+fn settle<T>(
+    rule: impl Fn(Option<&Verified>) -> Judged<T>,
+    mut compare: impl FnMut(Target) -> Verified,
+) -> Transition<T> {
+    let mut verified = None;
+    loop {
+        match rule(verified.as_ref()) {
+            Judged::Settled(transition) => return transition,
+            Judged::Evaluate(target) => verified = Some(compare(target)),
+        }
+    }
 }
 
 /// A change of the stored JSON.
@@ -200,6 +273,8 @@ enum Change {
     /// This slot gets this number.
     Number(usize, u8),
     Remove(usize),
+    /// This slot is no JSON any more.
+    Quote(usize),
     Repeat(usize),
     Swap,
     /// One character of a hash becomes another one.
@@ -244,6 +319,7 @@ fn any_change() -> impl Strategy<Value = Change> {
     prop_oneof![
         (slot(), 0..6u8).prop_map(|(slot, number)| Number(slot, number)),
         slot().prop_map(Remove),
+        slot().prop_map(Quote),
         slot().prop_map(Repeat),
         Just(Swap),
         (slot(), 40..90usize).prop_map(|(slot, place)| Hash(slot, place)),
@@ -290,9 +366,12 @@ fn change(record: &mut Value, change: &Change) {
             match change {
                 Change::Number(slot, number) if has(*slot) => slots[*slot]["slot"] = json!(number),
                 Change::Remove(slot) if has(*slot) => drop(slots.remove(*slot)),
+                Change::Quote(slot) if has(*slot) => {
+                    slots[*slot] = json!({ "damaged": slots[*slot].to_string() });
+                }
                 Change::Repeat(slot) if has(*slot) => slots.push(slots[*slot].clone()),
                 Change::Swap => slots.reverse(),
-                Change::Hash(slot, place) if has(*slot) => {
+                Change::Hash(slot, place) if has(*slot) && slots[*slot]["phc"].is_string() => {
                     let mut phc = slots[*slot]["phc"].as_str().unwrap().to_owned();
                     let other = if phc[*place..].starts_with('A') {
                         "B"
@@ -358,20 +437,21 @@ fn where_a_wrong_code_does_not_count_no_right_one_is_accepted() {
                 }
                 let record = Record::from_json(&stored).unwrap();
                 let (hasher, config, now) = (&HASHERS[key], &configs()[config], at(now));
-                for slot in 0..=usize::from(CODES) + 1 {
-                    let wrong = redeem(&record, &paper.wrong[slot], config, hasher, now);
-                    let Some(wrong) = wrong else { continue };
+                let slots = 0..=usize::from(CODES) + 1;
+                for (slot, purpose) in slots.flat_map(|slot| PURPOSES.map(|p| (slot, p))) {
+                    let typed = |code| attempt(purpose, &record, code, config, hasher, now);
+                    let Some(wrong) = typed(&paper.wrong[slot]) else {
+                        continue;
+                    };
                     assert!(!wrong.accepted, "a wrong code is accepted");
                     let mut reached = reached.borrow_mut();
-                    reached.insert(wrong.reason.unwrap().as_str().to_owned());
+                    reached.insert(format!("{purpose:?} {}", wrong.reason.unwrap().as_str()));
                     let Some(code) = paper.right.get(slot) else {
                         continue;
                     };
-                    let right = redeem(&record, code, config, hasher, now).unwrap();
-                    reached.insert(match right.reason {
-                        Some(reason) => format!("right: {}", reason.as_str()),
-                        None => "right: accepted".to_owned(),
-                    });
+                    let right = typed(code).unwrap();
+                    let reason = right.reason.map_or("accepted", |reason| reason.as_str());
+                    reached.insert(format!("{purpose:?} right: {reason}"));
                     assert_eq!(right.evaluations, wrong.evaluations, "the work tells");
                     if !wrong.counted {
                         assert_eq!(right, wrong, "guessing without a limit");
@@ -387,24 +467,33 @@ fn where_a_wrong_code_does_not_count_no_right_one_is_accepted() {
         )
         .unwrap();
     let reached = reached.into_inner();
-    for reason in [
-        Reason::Wrong,
-        Reason::NoCodes,
-        Reason::NoOverride,
-        Reason::Expired,
-        Reason::Void,
-        Reason::Locked,
-        Reason::Disabled,
-        Reason::FormatNotAccepted,
-        Reason::UnknownKey,
-        Reason::KeyMismatch,
-        Reason::CostAboveCeiling,
-        Reason::Malformed,
-    ] {
-        assert!(reached.contains(reason.as_str()), "{reason:?}: {reached:?}");
-    }
-    for right in ["right: accepted", "right: used", "right: wrong"] {
-        assert!(reached.contains(right), "{right}: {reached:?}");
+    for purpose in PURPOSES {
+        let is_reached = |what: &str| {
+            assert!(
+                reached.contains(&format!("{purpose:?} {what}")),
+                "{purpose:?} {what}: {reached:?}"
+            );
+        };
+        for reason in [
+            Reason::Wrong,
+            Reason::NoCodes,
+            Reason::NoOverride,
+            Reason::Expired,
+            Reason::Void,
+            Reason::Locked,
+            Reason::Disabled,
+            Reason::FormatNotAccepted,
+            Reason::UnknownKey,
+            Reason::KeyMismatch,
+            Reason::CostAboveCeiling,
+            Reason::CostBelowFloor,
+            Reason::Malformed,
+        ] {
+            is_reached(reason.as_str());
+        }
+        for right in ["accepted", "used", "wrong"] {
+            is_reached(&format!("right: {right}"));
+        }
     }
 }
 

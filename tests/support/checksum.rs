@@ -12,7 +12,8 @@ pub(crate) fn sum_again(record: &str) -> String {
             continue;
         }
         let (id, scheme) = (text(&set["id"]), text(&set["scheme"]));
-        for slot in set["slots"].as_array_mut().unwrap() {
+        let slots = set["slots"].as_array_mut().unwrap().iter_mut();
+        for slot in slots.filter(|slot| slot["damaged"].is_null()) {
             let mut bytes = begin(&id, &scheme, &slot["slot"], &slot["phc"]);
             moment(&mut bytes, &slot["used_at"]);
             moment(&mut bytes, &slot["burned_at"]);
