@@ -139,7 +139,10 @@ impl Config {
     /// Sets and overrides prepared before this moment do not count, whatever the store says.
     ///
     /// The remedy after a database was restored from a backup, in which spent codes are unspent
-    /// again: set it to the time of the restore, in the application's configuration.
+    /// again: set it to the time of the restore, in the application's configuration. Once it is set,
+    /// what was made more than five minutes later than the clock allows does not count either, and
+    /// is removed by the next write to that user's record: a wrong clock made it, so its time does
+    /// not show that it is younger than the backup. Keep the clocks of all nodes right.
     #[must_use]
     pub fn with_void_before(mut self, moment: Timestamp) -> Self {
         self.void_before = Some(moment);

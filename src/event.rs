@@ -147,7 +147,8 @@ pub enum Reason {
     NoCodes,
     /// The set has expired.
     Expired,
-    /// The set was prepared before the moment from which sets count.
+    /// The set or override was made before the moment from which they count, or, where there is
+    /// such a moment, more than five minutes later than the clock allows.
     Void,
     /// The input has not the shape of a code.
     NotACodeShape,

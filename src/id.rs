@@ -70,7 +70,7 @@ impl UserId {
 /// Returns `true` for characters that make a text from outside unsafe to show: those that could end
 /// the line it stands in, change the order in which the text around it is shown, or hide in it.
 ///
-/// These are, by the properties of Unicode 16.0, the control characters, line separators and
+/// These are, by the properties of Unicode 17.0, the control characters, line separators and
 /// paragraph separators (`General_Category` Cc, Zl, Zp) and the format characters (Cf), which
 /// include every `Bidi_Control`. Two kinds of format characters are left out, because names are
 /// spelt with them: `Join_Control` (U+200C, U+200D) and `Prepended_Concatenation_Mark`.
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn forging_characters_are_those_that_unicode_lists() {
-        // Unicode 16.0, extracted/DerivedGeneralCategory.txt and PropList.txt.
+        // Unicode 17.0, extracted/DerivedGeneralCategory.txt and PropList.txt.
         let general_category_cc = ['\u{0}'..='\u{1f}', '\u{7f}'..='\u{9f}'];
         let general_category_zl_zp = ['\u{2028}'..='\u{2028}', '\u{2029}'..='\u{2029}'];
         let general_category_cf = [

@@ -298,7 +298,8 @@ pub struct Status {
     pub activated_at: Option<Timestamp>,
     /// From when on it is refused.
     pub expires_at: Option<Timestamp>,
-    /// When a code of the set was last typed and found right, spent or not.
+    /// When an unused code of the set was last found right: by a redeem, a check or the
+    /// confirmation of a new sheet.
     pub proved_at: Option<Timestamp>,
     /// The latest use of any set.
     pub last_used_at: Option<Timestamp>,

@@ -47,7 +47,8 @@ pub(crate) struct CodeSet {
     pub(crate) prepared_at: Timestamp,
     pub(crate) activated_at: Option<Timestamp>,
     pub(crate) expires_at: Option<Timestamp>,
-    /// When a code of the set was last typed and found right, spent or not.
+    /// When an unused code of the set was last found right: by a redeem, a check or the
+    /// confirmation of a new sheet.
     pub(crate) proved_at: Option<Timestamp>,
     /// In the order they were stored in, damaged ones included.
     pub(crate) slots: Vec<StoredSlot>,

@@ -294,7 +294,7 @@ pub struct UsersQuery {
     pub limit: u16,
     /// A user with this many codes left, or fewer, is low.
     pub low_threshold: u8,
-    /// The time by which sets have expired or not.
+    /// The time at which sets are in force or not.
     pub now: Timestamp,
     /// The conditions under which a set is in force.
     pub acceptance: Acceptance,

@@ -198,7 +198,7 @@ impl Act<'_> {
             kind,
             at: self.now(),
             label: set.map(|set| set.id.label()),
-            // Of a set that expired or is void nothing is left.
+            // Of a set that is not in force nothing is left.
             remaining: set.map(|set| self.standing(set).map_or(0, |()| set.unused())),
         }
     }

@@ -1036,7 +1036,8 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     /// reason why codes of it are refused here, if they are.
     ///
     /// Ask at start, with [`Context::system`]: it shows a key in use that is missing or has other
-    /// bytes before a user meets it. A key that is in no scheme can be retired.
+    /// bytes before a user meets it. A key that is in no scheme can be retired once the overrides
+    /// issued under it have ended, a week later at the most.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.

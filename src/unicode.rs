@@ -5,8 +5,8 @@
 //! (`UnicodeData.txt`, `PropList.txt`, `DerivedCoreProperties.txt`, `Scripts.txt`). The standard
 //! library's tables change with the compiler, and with them would change which input is a code.
 //!
-//! Ranges include both ends. No character is in two tables, except that [`LETTERS`] is looked up
-//! last and covers some that other tables hold.
+//! Ranges include both ends. A character is in one table, except that
+//! [`LETTERS`] also covers some characters of other tables, so it is looked up last.
 
 /// The zeros of all decimal digits outside ASCII (`General_Category=Nd`): each is followed by the
 /// digits one to nine.

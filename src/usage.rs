@@ -45,7 +45,8 @@ pub struct SetSummary {
     pub activated_at: Timestamp,
     /// The moment from which its codes are refused.
     pub expires_at: Option<Timestamp>,
-    /// When one of its codes was last typed and found right, spent or not.
+    /// When an unused code of the set was last found right: by a redeem, a check or the
+    /// confirmation of a new sheet.
     pub proved_at: Option<Timestamp>,
 }
 
@@ -392,7 +393,7 @@ pub struct UsageQuery {
     pub windows: Windows,
     /// A user with this many codes left, or fewer, is low.
     pub low_threshold: u8,
-    /// The time by which sets have expired or not.
+    /// The time at which sets are in force or not.
     pub now: Timestamp,
     /// The conditions under which a set is in force.
     pub acceptance: Acceptance,

@@ -80,7 +80,7 @@ impl CodesView {
 fn why_not_in_force(reason: Reason) -> &'static str {
     match reason {
         Reason::Expired => "the sheet has expired. Make a new one.",
-        Reason::Void => "the sheet is older than the last restored backup. Make a new one.",
+        Reason::Void => "the sheet may be older than the last restored backup. Make a new one.",
         Reason::FormatNotAccepted => "codes of this kind are no longer in use. Make a new sheet.",
         _ => "they cannot be checked at the moment. Tell an administrator, or make a new sheet.",
     }
