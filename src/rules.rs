@@ -305,8 +305,6 @@ impl Purpose {
 
 /// The part of the record that an attempt's slot leads to.
 enum Place<'r> {
-    /// Locked or disabled: no evaluation, no verdict.
-    Closed(Refusal),
     /// The attempt is refused whatever it is compared with, and cannot count as wrong. One
     /// evaluation is done all the same, so that timing does not tell.
     Uncountable(Option<SetId>, Reason),
@@ -330,49 +328,50 @@ impl Place<'_> {
     }
 }
 
-/// Decides, before anything is compared, whether an attempt can count as wrong.
+/// Decides, before anything is compared, whether an attempt can count as wrong. A refusal where the
+/// set is locked or disabled: nothing is compared then.
 ///
 /// It depends on the record, the conditions and the time, never on the tag: there is no record in
 /// which a wrong code is not counted and a right one is accepted.
-fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Place<'r> {
+fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Result<Place<'r>, Refusal> {
     let now = act.now();
     let is_override = attempt.slot() == 0;
     let override_code = record.override_code.as_ref().filter(|_| is_override);
     let overridden = override_code.map(|code| (code, act.override_standing(code)));
     // It works while the set is locked or disabled.
     if let Some((code, Ok(()))) = overridden {
-        return Place::Override(code);
+        return Ok(Place::Override(code));
     }
     if record.throttle.disabled_at.is_some() {
-        return Place::Closed(Refusal::because(Reason::Disabled));
+        return Err(Refusal::because(Reason::Disabled));
     }
     if let Some(until) = act.locked_until(&record.throttle) {
         let wait = Some(until.saturating_since(now));
-        return Place::Closed(Refusal {
+        return Err(Refusal {
             wait,
             ..Refusal::because(Reason::Locked)
         });
     }
     match overridden {
-        Some((code, Err(reason))) => return Place::Uncountable(Some(code.id), reason),
+        Some((code, Err(reason))) => return Ok(Place::Uncountable(Some(code.id), reason)),
         _ if is_override && record.damaged_override.is_some() => {
-            return Place::Uncountable(None, Reason::Malformed);
+            return Ok(Place::Uncountable(None, Reason::Malformed));
         }
-        _ if is_override => return Place::Uncountable(None, Reason::NoOverride),
+        _ if is_override => return Ok(Place::Uncountable(None, Reason::NoOverride)),
         _ => {}
     }
     let Some(set) = &record.active else {
-        return Place::Uncountable(None, Reason::NoCodes);
+        return Ok(Place::Uncountable(None, Reason::NoCodes));
     };
     if let Err(reason) = act.standing(set) {
-        return Place::Uncountable(Some(set.id), reason);
+        return Ok(Place::Uncountable(Some(set.id), reason));
     }
-    match set.slot(attempt.slot()) {
+    Ok(match set.slot(attempt.slot()) {
         Some(slot) => Place::Slot(set, Some(slot)),
         // A damaged slot no longer says which code it was.
         None if set.damaged() > 0 => Place::Uncountable(Some(set.id), Reason::Malformed),
         None => Place::Slot(set, None),
-    }
+    })
 }
 
 /// What an attempt came to, before it is worded for its purpose.
@@ -390,11 +389,11 @@ fn judge(
 ) -> Judged<Verdict> {
     let kind = purpose.kind();
     let place = match place(record, attempt, act) {
-        Place::Closed(refusal) => {
+        Ok(place) => place,
+        Err(refusal) => {
             let event = act.failure(kind, refusal.reason);
             return Judged::Settled(Transition::offering(Verdict::Refused(refusal), event));
         }
-        place => place,
     };
     let target = place.target(attempt);
     let equality = match verified {
@@ -415,7 +414,6 @@ fn judge(
         (Place::Override(code), Equality::Different) => wrong_override(record, code, kind, act),
         (Place::Slot(set, Some(slot)), Equality::Equal) => right(record, set, slot, purpose, act),
         (Place::Slot(set, _), _) => wrong(record, set.id, kind, act),
-        (Place::Closed(refusal), _) => refused_uncounted(None, refusal.reason, kind, act),
     })
 }
 
