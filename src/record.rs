@@ -478,7 +478,12 @@ impl OverrideText {
 fn quote_damaged(json: &str) -> Option<String> {
     let mut mended = String::with_capacity(json.len() + 64);
     let mut rest = json;
-    while let Some((before, slots)) = rest.split_once(SLOTS) {
+    // The active set and the prepared one. More of them, or of their slots, would be read again and
+    // again.
+    for _ in 0..2 {
+        let Some((before, slots)) = rest.split_once(SLOTS) else {
+            break;
+        };
         mended.push_str(before);
         mended.push_str(SLOTS);
         rest = quote_damaged_slots(slots, &mut mended)?;
@@ -491,7 +496,8 @@ fn quote_damaged(json: &str) -> Option<String> {
         rest = &from[code.len()..];
     }
     mended.push_str(rest);
-    Some(mended)
+    // It has to be read again once it is written.
+    (mended.len() <= Record::MAX_JSON_LEN).then_some(mended)
 }
 
 const SLOTS: &str = "\"slots\":[";
@@ -505,7 +511,7 @@ fn quote_damaged_slots<'a>(text: &'a str, mended: &mut String) -> Option<&'a str
     let next = [PREPARED, OVERRIDE, THROTTLE];
     let list_end = next.iter().filter_map(|field| text.find(field)).min()?;
     let mut list = &text[..list_end];
-    loop {
+    for _ in 0..MAX_SLOT {
         // Damage to the comma alone costs no code.
         let goes_on = |after: &str| {
             after.starts_with([',', ']'])
@@ -523,6 +529,7 @@ fn quote_damaged_slots<'a>(text: &'a str, mended: &mut String) -> Option<&'a str
         mended.push(',');
         list = after_first(after)?;
     }
+    None
 }
 
 /// The text after its first character.
