@@ -260,8 +260,14 @@ impl Browser {
     /// What is in the file of this name, once it was saved; then removes it.
     pub(crate) async fn download(&self, name: &str) -> String {
         let file = self.downloads.join(name);
-        // A file on its way has another name.
-        let text = until(name, async || fs::read_to_string(&file).ok()).await;
+        // Chromium writes under another name, and may reserve this one with an empty file. So the
+        // file is whole when it is alone in the folder and has something in it.
+        let text = until(name, async || {
+            let alone = fs::read_dir(&self.downloads).unwrap().count() == 1;
+            let text = fs::read_to_string(&file).ok()?;
+            (alone && !text.is_empty()).then_some(text)
+        })
+        .await;
         fs::remove_file(file).unwrap();
         text
     }
