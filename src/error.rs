@@ -41,17 +41,13 @@ pub enum Error {
     /// The user was erased.
     #[error(transparent)]
     Erased(#[from] crate::rules::Erased),
-    /// A purge was asked for at a time that does not fit the newest use and the newest activation
-    /// of all users. Nothing was removed.
-    ///
-    /// The time is later than both by more than uses are kept; or, where sets can be void as of the
-    /// future ([`Config::with_void_before`](crate::Config::with_void_before)), earlier than an
-    /// activation by more than five minutes.
+    /// A purge was asked for at a time that is later than the newest use and the newest activation
+    /// of all users by more than uses are kept. Nothing was removed.
     #[error(
         "the time is {now}, but the newest use is of {} and the newest activation of {}: check the \
          clock, then purge again, or force it", or_none(.newest_use), or_none(.newest_activation)
     )]
-    ClockSkew {
+    ClockAhead {
         /// The time of the purge.
         now: Timestamp,
         /// The newest use of all users.

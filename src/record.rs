@@ -473,8 +473,8 @@ impl OverrideText {
 /// that holds its text: damage in one code then leaves the others readable. `None` where the
 /// damage lies elsewhere.
 ///
-/// It relies on how this crate writes them: an element of `slots` begins with `{"` and has no other
-/// brace, `slots` is the last field of a set, and `throttle` follows the override.
+/// It relies on how this crate writes them: how an element of `slots` begins, that it has no other
+/// brace, that `slots` is the last field of a set, and that `throttle` follows the override.
 fn quote_damaged(json: &str) -> Option<String> {
     let mut mended = String::with_capacity(json.len() + 64);
     let mut rest = json;
@@ -512,24 +512,36 @@ fn quote_damaged_slots<'a>(text: &'a str, mended: &mut String) -> Option<&'a str
     let list_end = next.iter().filter_map(|field| text.find(field)).min()?;
     let mut list = &text[..list_end];
     for _ in 0..MAX_SLOT {
-        // Damage to the comma alone costs no code.
-        let goes_on = |after: &str| {
-            after.starts_with([',', ']'])
-                || after_first(after).is_some_and(|s| s.starts_with("{\""))
-        };
+        // A slot that is whole costs no other, whatever stands where its comma was. One that is
+        // not goes as far as the next.
         let end = value_len(list)
-            .filter(|len| goes_on(&list[*len..]))
-            .or_else(|| list.find(",{\""))
+            .or_else(|| next_slot(list))
             .or_else(|| list.rfind(']'))?;
         let (slot, after) = list.split_at(end);
-        push_value(mended, slot);
-        if after.starts_with(']') {
+        let slot = slot.strip_suffix(',').unwrap_or(slot);
+        if !slot.is_empty() {
+            if !mended.ends_with(SLOTS) {
+                mended.push(',');
+            }
+            push_value(mended, slot);
+        }
+        if after.rfind(']') == Some(0) {
             return Some(&text[list_end - after.len()..]);
         }
-        mended.push(',');
-        list = after_first(after)?;
+        let at_slot = SLOT_STARTS.iter().any(|start| after.starts_with(start));
+        list = if at_slot { after } else { after_first(after)? };
     }
     None
+}
+
+/// How a slot begins as this crate writes it.
+const SLOT_STARTS: [&str; 2] = ["{\"slot\":", "{\"damaged\":"];
+
+/// Where the next slot after the one at the start of this text begins.
+fn next_slot(text: &str) -> Option<usize> {
+    let rest = after_first(text)?;
+    let starts = SLOT_STARTS.iter().filter_map(|start| rest.find(start));
+    starts.min().map(|at| at + text.len() - rest.len())
 }
 
 /// The text after its first character.

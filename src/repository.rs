@@ -173,7 +173,9 @@ pub enum PutError<E> {
 ///    as the caller waits for as long as the call does: statement timeouts of a server do not end
 ///    every wait, and not one for a server that is gone. A write that has not ended by then is
 ///    `Unknown`, as it may still be applied. Its connection is closed and not used again: what it
-///    answers later would be read as the answer to the next call.
+///    answers later would be read as the answer to the next call. A database inside the process
+///    needs limits on its own waits only, for a connection and for a lock: a disk that does not
+///    answer stops the process all the same.
 ///
 /// The `conformance` feature turns these clauses into tests for any implementation, but for 4,
 /// which cannot be seen from outside, and most of 7: read the store's own promises for them, and
@@ -460,6 +462,9 @@ pub trait Directory: Send + Sync {
     fn usage(&self, query: &UsageQuery) -> impl Future<Output = Result<Usage, Self::Error>> + Send;
 
     /// The schemes of active sets, in order, each with the number of users whose set has it.
+    ///
+    /// One that the store cannot read is left out, as it must not hide the others; lists and figures
+    /// count it as one that is not accepted.
     ///
     /// # Errors
     /// The store's own.

@@ -244,6 +244,11 @@ impl Act<'_> {
             .filter(|until| self.now() < *until && *until <= latest)
     }
 
+    fn is_void_as_future(&self, set: &CodeSet) -> bool {
+        let acceptance = self.acceptance;
+        acceptance.is_void_as_future(set.prepared_at, self.now())
+    }
+
     /// Removes what a clock that was ahead has written and what is therefore not in force, so that
     /// it does not come into force when the clocks get there. An event for each set and override
     /// removed so.
@@ -261,10 +266,7 @@ impl Act<'_> {
             .override_code
             .take_if(|code| code.issued_at > latest || overlong(code));
         let prepared = record.pending.take_if(|set| set.prepared_at > latest);
-        let active = record.active.take_if(|set| {
-            self.acceptance
-                .is_void_as_future(set.prepared_at, self.now())
-        });
+        let active = record.active.take_if(|set| self.is_void_as_future(set));
         let void = |kind, set| self.success(kind).because(Reason::Void).of_set(set);
         let unused = override_code.filter(|code| code.used_at.is_none());
         [
@@ -277,7 +279,8 @@ impl Act<'_> {
         .collect()
     }
 
-    /// Whether a prepared set can never be activated any more, whatever the configuration.
+    /// Whether a prepared set can never be activated any more, whatever formats, keys and costs
+    /// are accepted.
     fn has_lapsed(&self, set: &CodeSet) -> bool {
         let age = self.now().saturating_since(set.prepared_at);
         let over = [Err(Reason::Expired), Err(Reason::Void)];
@@ -332,7 +335,8 @@ impl Place<'_> {
 /// set is locked or disabled: nothing is compared then.
 ///
 /// It depends on the record, the conditions and the time, never on the tag: there is no record in
-/// which a wrong code is not counted and a right one is accepted.
+/// which a wrong code is not counted and a right one is accepted. Only the confirmation of a prepared
+/// set counts nothing at all: its codes let nobody in yet.
 fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Result<Place<'r>, Refusal> {
     let now = act.now();
     let is_override = attempt.slot() == 0;
@@ -1031,14 +1035,39 @@ pub enum Purge {
     /// Write this record. It has an event for each set and override that is removed because its
     /// moment lies in the future, and for nothing that has ended by itself.
     Trim(Step),
+    /// Leave the record alone: its active set would be removed because its moment lies in the
+    /// future, and the clock may be the one that is wrong.
+    Ahead,
     /// The tombstone has stood long enough: remove the record, if it is still unchanged.
     Remove,
+}
+
+/// How far a purge trusts the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PurgeClock {
+    /// Somebody has looked, and it is right.
+    Right,
+    /// Nobody has looked. This is the newest use or activation of all users that does not lie in
+    /// the future, or the time of the clock where there is none: uses age by it, so that no clock
+    /// that is ahead makes them old.
+    Unchecked(Timestamp),
 }
 
 /// Forgets what is old: uses beyond their time, prepared sets never activated, override codes
 /// past their end, tombstones past their grace.
 #[must_use]
-pub fn purge(record: &Record, act: &Act<'_>) -> Purge {
+pub fn purge(record: &Record, clock: PurgeClock, act: &Act<'_>) -> Purge {
+    let active = record.active.as_ref();
+    let (today, is_ahead) = match clock {
+        PurgeClock::Right => (act.now(), false),
+        PurgeClock::Unchecked(newest) => (
+            act.now().min(newest),
+            active.is_some_and(|set| act.is_void_as_future(set)),
+        ),
+    };
+    if is_ahead {
+        return Purge::Ahead;
+    }
     let mut trimmed = record.clone();
     let mut removed = Vec::new();
     match &mut trimmed.erased_at {
@@ -1049,7 +1078,7 @@ pub fn purge(record: &Record, act: &Act<'_>) -> Purge {
         }
         Some(_) => {}
         None => {
-            trimmed.forget_uses(act.now(), act.config.keep_uses);
+            trimmed.forget_uses(today, act.config.keep_uses);
             removed = act.forget_the_future(&mut trimmed);
             trimmed.pending.take_if(|set| act.has_lapsed(set));
             let ended = [Err(Reason::Expired), Err(Reason::Void)];
@@ -1064,14 +1093,6 @@ pub fn purge(record: &Record, act: &Act<'_>) -> Purge {
         Some(step) => Purge::Trim(step),
         None => Purge::Keep,
     }
-}
-
-/// Whether a clock is ahead of all that ever happened by more than uses are kept, given the newest
-/// use or activation of all users that is not in its future: a purge would forget every use.
-///
-/// Where nothing ever happened there is nothing to lose.
-pub(crate) fn is_ahead(now: Timestamp, newest: Option<Timestamp>, config: &Config) -> bool {
-    newest.is_some_and(|newest| now.saturating_since(newest) > config.keep_uses)
 }
 
 /// The number of codes that would be accepted now.

@@ -26,7 +26,7 @@ use crate::repository::{
     CodeRepository, Directory, Expected, Freshness, Put, PutError, PutOutcome, SettingsStore,
     UserFilter, UserOrder, UsersQuery,
 };
-use crate::rules::{self, Act, Judged, NewSet, Purge, Transition};
+use crate::rules::{self, Act, Judged, NewSet, Purge, PurgeClock, Transition};
 use crate::settings::Settings;
 use crate::shared_settings::{SettingsDraft, SharedSettings};
 use crate::sheet::{Override, Sheet};
@@ -142,8 +142,14 @@ pub struct Purged {
     pub trimmed: usize,
     /// Tombstones removed.
     pub removed: usize,
-    /// Records that cannot be read, and were left as they are: repair or remove them.
+    /// Records that cannot be read, or that would be too large for a store, and were left as they
+    /// are: repair or remove them.
     pub unreadable: usize,
+    /// Records left as they are because their active set is void as of the future
+    /// ([`Config::with_void_before`](crate::Config::with_void_before)) and the clock may be the one
+    /// that is wrong. Where it is right, [`force_purge`](BackupCodes::force_purge) removes these
+    /// sets, which would come into force otherwise when the clock reaches them.
+    pub ahead: usize,
 }
 
 /// An operation that came to no outcome: whether it is known that nothing was written.
@@ -1061,73 +1067,76 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     ///
     /// A record that changes meanwhile is left for the next time.
     ///
+    /// A clock that is ahead costs no use and no active set: uses age by the newest use or
+    /// activation of all users that does not lie in the future, and [`Purged::ahead`] counts the
+    /// sets that seem to lie in the future. On a site that nobody uses, uses stay therefore until
+    /// somebody does, or until a [`force_purge`](Self::force_purge).
+    ///
     /// # Errors
-    /// [`Error::ClockSkew`] where the time of the context is later than the newest use and the
-    /// newest activation of all users by more than uses are kept, or where it is so much earlier
-    /// than the newest activation that sets would be removed as void; nothing was removed. Uses and
-    /// activations of the future say nothing about a clock that is ahead.
-    /// [`Error::Denied`] or a fault; what was purged before it stays purged.
+    /// [`Error::ClockAhead`] where the time of the context is later than the newest use and the
+    /// newest activation by more than uses are kept; nothing was removed. [`Error::Denied`] or a
+    /// fault; what was purged before it stays purged.
     pub async fn purge(&self, context: &Context) -> Result<Purged, Error> {
         self.ask_about_all(Action::Erase, EventKind::Erase, context)
             .await?;
         let now = context.now();
         let uses = self.newest(UserOrder::LatestUse, now, |row| &mut row.last_used_at);
-        let (newest_use, _) = uses.await?;
+        let newest_use = uses.await?;
         let activations = self.newest(UserOrder::NewestSet, now, |row| &mut row.activated_at);
-        let (newest_activation, later_activation) = activations.await?;
-        let would_be_void = |at: &Timestamp| self.acceptance.is_void_as_future(*at, now);
-        let later_activation = later_activation.filter(would_be_void);
-        let newest = newest_use.max(newest_activation);
-        if later_activation.is_some() || rules::is_ahead(now, newest, &self.config) {
-            return Err(Error::ClockSkew {
+        let newest_activation = activations.await?;
+        // Where nothing ever happened there is nothing to lose.
+        let newest = newest_use.max(newest_activation).unwrap_or(now);
+        if now.saturating_since(newest) > self.config.keep_uses {
+            return Err(Error::ClockAhead {
                 now,
                 newest_use,
-                newest_activation: later_activation.or(newest_activation),
+                newest_activation,
             });
         }
-        self.force_purge(context).await
+        self.purge_all(PurgeClock::Unchecked(newest), context).await
     }
 
-    /// The newest moment of this kind that all users have and that does not lie in the future; and
-    /// the newest of all, if that one does.
+    /// The newest moment of this kind that all users have and that does not lie in the future.
     async fn newest(
         &self,
         order: UserOrder,
         now: Timestamp,
         moment: fn(&mut UserRow) -> &mut Option<Timestamp>,
-    ) -> Result<(Option<Timestamp>, Option<Timestamp>), Error> {
+    ) -> Result<Option<Timestamp>, Error> {
         let latest = now.saturating_add(SKEW);
         let mut query = UsersQuery::new(now)
             .filter(UserFilter::Every)
             .order(order)
             .limit(1);
-        let mut later = None;
         loop {
             let rows = Directory::users(&*self.repository, &query).await;
             let Some(mut row) = rows.map_err(unavailable)?.pop() else {
-                return Ok((None, later));
+                return Ok(None);
             };
             match moment(&mut row) {
+                // On to the first row that does not lie in the future: the rows that are passed
+                // over may be many.
                 Some(at) if *at > latest => {
-                    later.get_or_insert(*at);
-                    // On to the first row that does not lie in the future: the rows that are
-                    // passed over may be many.
                     *at = (*at).min(latest.saturating_add(Duration::from_millis(1)));
                 }
-                at => return Ok((*at, later)),
+                at => return Ok(*at),
             }
             query = query.after(row);
         }
     }
 
-    /// Purges as [`purge`](Self::purge) does, whatever the newest use and the newest activation say
-    /// about the clock: for a site that was not used for a long time.
+    /// Purges as [`purge`](Self::purge) does, by the clock alone: once you know that it is right,
+    /// for a site that was not used for a long time, and for sets that lie in the future.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault; what was purged before it stays purged.
     pub async fn force_purge(&self, context: &Context) -> Result<Purged, Error> {
         self.ask_about_all(Action::Erase, EventKind::Erase, context)
             .await?;
+        self.purge_all(PurgeClock::Right, context).await
+    }
+
+    async fn purge_all(&self, clock: PurgeClock, context: &Context) -> Result<Purged, Error> {
         let mut purged = Purged::default();
         let mut query = UsersQuery::new(context.now())
             .filter(UserFilter::Every)
@@ -1141,7 +1150,8 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
             };
             for row in rows {
                 let subject = Subject::new(row.user, [] as [&str; 0]);
-                self.purge_one(&subject, context, &mut purged).await?;
+                self.purge_one(&subject, clock, context, &mut purged)
+                    .await?;
             }
             query = query.after(last);
         }
@@ -1150,6 +1160,7 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     async fn purge_one(
         &self,
         subject: &Subject,
+        clock: PurgeClock,
         context: &Context,
         purged: &mut Purged,
     ) -> Result<(), Error> {
@@ -1167,8 +1178,12 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
             return Ok(());
         };
         let revision = self.revision()?;
-        let written = match rules::purge(&state.record, &self.act(operation, revision)) {
+        let written = match rules::purge(&state.record, clock, &self.act(operation, revision)) {
             Purge::Keep => return Ok(()),
+            Purge::Ahead => {
+                purged.ahead += 1;
+                return Ok(());
+            }
             Purge::Trim(step) => {
                 let put = self.put(
                     subject.id(),
@@ -1177,7 +1192,13 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
                     &step.record,
                     &step.events,
                 );
-                let written = put.await?;
+                let written = match put.await {
+                    Err(Error::Record(_)) => {
+                        purged.unreadable += 1;
+                        return Ok(());
+                    }
+                    put => put?,
+                };
                 if matches!(written, Ok(PutOutcome::Applied)) {
                     self.forward(&step.events).await;
                 }

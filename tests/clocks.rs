@@ -406,7 +406,7 @@ fn a_purge_under_a_clock_500_days_ahead_removes_nothing_and_names_both_moments()
     assert_eq!(site.redeem(&code(&sheet, 1), NOW + MINUTE), None);
     let before = site.record();
     let error = site.purge(NOW + 500 * DAY).unwrap_err();
-    assert!(matches!(error, Error::ClockSkew { .. }));
+    assert!(matches!(error, Error::ClockAhead { .. }));
     assert_eq!(
         error.to_string(),
         "the time is 2028-02-03T14:13:20.000Z, but the newest use is of 2026-09-21T14:14:20.000Z \
@@ -478,35 +478,73 @@ fn a_purge_goes_by_the_newest_moment_that_is_not_in_the_future_to_the_millisecon
 }
 
 #[test]
-fn a_purge_under_a_clock_that_is_behind_removes_no_set_as_of_the_future() {
+fn a_purge_under_a_clock_that_is_ahead_forgets_no_use_that_is_not_old() {
+    for ahead in [MINUTE, HOUR, 100 * DAY, YEAR, KEPT] {
+        let site = Site::new();
+        let sheet = site.issue(NOW - KEPT - DAY);
+        let uses = [NOW - KEPT - HOUR, NOW - KEPT, NOW];
+        for (number, used_at) in (1..).zip(uses) {
+            assert_eq!(site.redeem(&code(&sheet, number), used_at), None);
+        }
+        assert_eq!(site.purge(NOW + ahead).unwrap().trimmed, 1, "{ahead}");
+        let kept = uses[1..]
+            .iter()
+            .map(|used_at| json!([used_at / QUARTER, 1]));
+        assert_eq!(site.stored()["uses"], kept.collect::<Value>(), "{ahead}");
+    }
+}
+
+#[test]
+fn a_use_or_an_activation_of_anybody_makes_the_uses_of_everybody_older() {
+    for (used, activated) in [(Some(NOW + 30 * DAY), NOW), (None, NOW + 30 * DAY)] {
+        let site = Site::new();
+        let sheet = site.issue(NOW - KEPT);
+        assert_eq!(site.redeem(&code(&sheet, 1), NOW - KEPT + DAY), None);
+        assert_eq!(site.redeem(&code(&sheet, 2), NOW), None);
+        assert_eq!(site.purge(NOW + 300 * DAY).unwrap().trimmed, 0);
+        let bob = Subject::new(UserId::new("bob").unwrap(), ["staff"]);
+        let of_bob = block_on(
+            site.codes
+                .issue(&bob, &Context::new(at(activated)).by(&bob)),
+        );
+        if let Some(used) = used {
+            let code = code(&of_bob.unwrap().sheet, 1);
+            let cx = Context::new(at(used)).by(&bob);
+            let redeemed = block_on(site.codes.redeem(&bob, &code, &cx)).unwrap();
+            assert!(matches!(redeemed, Redeem::Accepted(_)), "{redeemed:?}");
+        }
+        assert_eq!(site.purge(NOW + 300 * DAY).unwrap().trimmed, 1);
+    }
+}
+
+#[test]
+fn a_purge_leaves_sets_of_the_future_until_somebody_vouches_for_the_clock() {
     let void_before = NOW - 50 * MINUTE;
-    for (behind, refused) in [
-        (SKEW, false),
-        (SKEW + 1, true),
-        (55 * MINUTE, true),
-        (HOUR, false),
+    for (behind, ahead) in [
+        (SKEW, 0),
+        (SKEW + 1, 1),
+        (55 * MINUTE, 1),
+        // From before the moment: such a clock says nothing.
+        (HOUR, 0),
     ] {
         let site = Site::under(config(Some(void_before)));
         let sheet = site.issue(NOW);
         let before = site.record();
-        let purged = site.purge(NOW - behind);
-        assert_eq!(
-            matches!(purged, Err(Error::ClockSkew { .. })),
-            refused,
-            "{behind}"
-        );
-        if refused {
-            let error = purged.unwrap_err().to_string();
-            let newest = "newest activation of 2026-09-21T14:13:20.000Z: check the clock";
-            assert!(error.contains(newest), "{error}");
-        }
+        let purged = site.purge(NOW - behind).unwrap();
+        assert_eq!((purged.trimmed, purged.ahead), (0, ahead), "{behind}");
         assert_eq!(site.record(), before);
         assert_eq!(site.redeem(&code(&sheet, 1), NOW), None);
     }
-    // Where no set is void there is nothing to lose.
-    let site = Site::new();
-    let _ = site.issue(NOW);
-    assert!(site.purge(NOW - HOUR).is_ok());
+    // The clock is right, and one set is not: everybody else is purged, day by day.
+    let site = Site::under(config(Some(void_before)));
+    let _ = site.issue(NOW + YEAR);
+    let bob = Subject::new(UserId::new("bob").unwrap(), ["staff"]);
+    let _ = block_on(site.codes.prepare(&bob, &Context::new(at(NOW)).by(&bob))).unwrap();
+    let purged = site.purge(NOW + HOUR).unwrap();
+    assert_eq!((purged.trimmed, purged.ahead, site.voided()), (1, 1, 0));
+    let forced = site.force_purge(NOW + HOUR);
+    assert_eq!((forced.trimmed, forced.ahead, site.voided()), (1, 0, 1));
+    assert_eq!(site.purge(NOW + HOUR).unwrap().ahead, 0);
 }
 
 #[test]
@@ -526,7 +564,7 @@ fn a_purge_is_refused_from_the_millisecond_after_uses_are_kept() {
         }
         assert!(site.purge(NOW + KEPT).is_ok(), "{use_at:?} {activated}");
         let refused = site.purge(NOW + KEPT + 1);
-        assert!(matches!(refused, Err(Error::ClockSkew { .. })));
+        assert!(matches!(refused, Err(Error::ClockAhead { .. })));
     }
 }
 

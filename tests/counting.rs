@@ -576,6 +576,54 @@ fn a_flipped_bit_costs_the_code_it_hits_and_counts_against_no_user() {
     assert!(hit > 4000 && unreadable > 100, "{hit} {unreadable}");
 }
 
+/// Damages the slots of a record in one place, and says which codes this costs.
+fn damage_slots(paper: &Paper, range: Range<usize>, with: &str) -> Vec<usize> {
+    let mut json = paper.record.to_json();
+    json.replace_range(range, with);
+    let record = Record::from_json(&json).unwrap();
+    let again = Record::from_json(&record.to_json());
+    assert_eq!(again.as_ref(), Ok(&record), "{json}");
+    let mut lost = Vec::new();
+    for (slot, code) in paper.right.iter().enumerate() {
+        let verdict = redeem(&record, code, &configs()[0], &HASHERS[0], at(NOW)).unwrap();
+        assert!(!verdict.counted, "{slot}: {json}");
+        if !verdict.accepted {
+            lost.push(slot);
+        }
+    }
+    lost
+}
+
+#[test]
+fn damage_at_the_border_of_a_slot_costs_no_neighbour() {
+    let paper = Paper::new();
+    let json = paper.record.to_json();
+    let places = places(&json);
+    let (first, last) = (places[1].start, places.last().unwrap().end);
+    let within = |range: &Range<usize>| {
+        let overlaps = |place: &Range<usize>| place.start < range.end && range.start < place.end;
+        let hit = places.iter().enumerate().filter(|(_, p)| overlaps(p));
+        hit.map(|(slot, _)| slot).collect::<Vec<_>>()
+    };
+    // Overwritten, cut out, and put in, in one, two and three bytes; also in what is between slots.
+    for start in first..last {
+        for len in 1..=3.min(last - start) {
+            let range = start..start + len;
+            for with in ["", "X", "XX", "XXX", "]", "}", ",", "\"", "},", "\u{fffd}"] {
+                let lost = damage_slots(&paper, range.clone(), with);
+                let hit = within(&range);
+                let is_hit = |slot: &usize| hit.contains(slot);
+                assert!(lost.iter().all(is_hit), "{range:?} {with}: {lost:?}");
+            }
+        }
+        for with in ["X", ",", "]", "}", "\""] {
+            let lost = damage_slots(&paper, start..start, with);
+            let hit = within(&(start.saturating_sub(1)..start + 1));
+            assert!(lost.iter().all(|slot| hit.contains(slot)), "{start} {with}");
+        }
+    }
+}
+
 #[test]
 fn a_flipped_bit_beside_damage_of_before_costs_no_more_than_in_a_sound_record() {
     let paper = Paper::new();

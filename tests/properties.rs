@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use backup_codes::rules::{self, Act, Judged, NewSet, Purge, Step, Transition};
+use backup_codes::rules::{self, Act, Judged, NewSet, Purge, PurgeClock, Step, Transition};
 use backup_codes::{
     Acceptance, Activation, Attempt, AttemptId, BackupCodes, Burn, Check, Code, CodeRepository,
     Config, Context, Cost, Effect, Event, Format, Formats, Freshness, HashSalt, Hasher, Hashing,
@@ -519,7 +519,7 @@ impl Holder {
             Ask::Erase => came(Some(rules::erase(&record, &act)), |effect| {
                 did(*effect, "erased")
             }),
-            Ask::Purge => match rules::purge(&record, &act) {
+            Ask::Purge => match rules::purge(&record, PurgeClock::Right, &act) {
                 Purge::Keep => Came {
                     to: "kept",
                     ..Came::default()
@@ -529,6 +529,7 @@ impl Holder {
                     step: Some(step),
                     ..Came::default()
                 },
+                Purge::Ahead => unreachable!("the clock is right"),
                 Purge::Remove => {
                     self.record = Record::new();
                     Came {

@@ -7,7 +7,7 @@ use std::fmt::{Debug, Display};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use backup_codes::rules::{Act, Judged, NewSet, Purge};
+use backup_codes::rules::{Act, Judged, NewSet, Purge, PurgeClock};
 use backup_codes::{
     Acceptance, Attempt, AttemptId, AuditSink, BackupCodes, CodeRepository, Config, Context, Cost,
     Denial, Effect, Error, Event, EventId, Expected, Format, Formats, Freshness, HashSalt, Hasher,
@@ -344,7 +344,7 @@ fn values(kept: &Kept) -> Vec<String> {
         Some(&verified),
         &act,
     ));
-    let purged: Purge = rules::purge(&record, &act);
+    let purged: Purge = rules::purge(&record, PurgeClock::Right, &act);
     kept.debug(&purged);
     let json = record.to_json();
     kept.records.lock().unwrap().push_str(&json);

@@ -99,7 +99,7 @@ const REACHED: &[(&str, &str)] = &[
     ),
     (
         "Purge",
-        "Nothing Trimmed Removed Both ClockSkew no_actor not_administrator settings_unreadable",
+        "Nothing Trimmed Removed Both ClockAhead no_actor not_administrator settings_unreadable",
     ),
     (
         "ForcePurge",
@@ -602,7 +602,7 @@ impl World {
                     Deed::Purge => block_on(codes.purge(context))?,
                     _ => block_on(codes.force_purge(context))?,
                 };
-                assert_eq!(purged.unreadable, 0);
+                assert_eq!((purged.unreadable, purged.ahead), (0, 0));
                 Answer::Purged {
                     trimmed: purged.trimmed,
                     removed: purged.removed,
@@ -897,7 +897,7 @@ fn run(rules: Rules, steps: &[Step], reached: &RefCell<BTreeSet<(String, String)
                     Err(Error::Denied(denial)) => Answer::Denied(denial),
                     Err(Error::Erased(_)) => Answer::Erased,
                     Err(Error::OverrideLifetime { .. }) => Answer::OverrideLifetime,
-                    Err(Error::ClockSkew { .. }) => Answer::ClockSkew,
+                    Err(Error::ClockAhead { .. }) => Answer::ClockAhead,
                     Err(error) => panic!("{error}"),
                 };
                 let (stored, offered) = world.events();

@@ -228,25 +228,23 @@ impl Reference {
             };
         }
         let Self { rules, users } = self;
+        let newest = users.iter().filter_map(User::newest).max();
         match deed {
             // A clock so far ahead of everything that ever happened is not believed.
-            Deed::Purge
-                if users
-                    .iter()
-                    .filter_map(User::newest)
-                    .max()
-                    .is_some_and(|newest| now - newest > KEEP_USES) =>
-            {
-                return unwritten(Answer::ClockSkew, vec![]);
+            Deed::Purge if newest.is_some_and(|newest| now - newest > KEEP_USES) => {
+                return unwritten(Answer::ClockAhead, vec![]);
             }
             Deed::Purge | Deed::ForcePurge => {
+                // Uses age by what happened, where nobody vouches for the clock.
+                let unforced = newest.filter(|_| matches!(deed, Deed::Purge));
+                let today = unforced.map_or(now, |newest| now.min(newest));
                 let removed = users
                     .iter_mut()
                     .map(|user| usize::from(user.bury(now)))
                     .sum();
                 let trimmed = users
                     .iter_mut()
-                    .map(|user| usize::from(user.trim(now, rules)))
+                    .map(|user| usize::from(user.trim(now, today, rules)))
                     .sum();
                 return written(Answer::Purged { trimmed, removed }, vec![]);
             }
@@ -698,11 +696,11 @@ impl User {
         old
     }
 
-    /// Purging: whether something was old enough to be forgotten.
-    fn trim(&mut self, now: i64, rules: &Rules) -> bool {
+    /// Purging: whether something was old enough to be forgotten; uses age by `today`.
+    fn trim(&mut self, now: i64, today: i64, rules: &Rules) -> bool {
         let kept = |user: &Self| (user.uses.len(), user.pending.is_some(), user.over.is_some());
         let before = kept(self);
-        self.forget_uses(now);
+        self.forget_uses(today);
         self.pending = self
             .pending
             .take()

@@ -81,7 +81,7 @@ pub(crate) enum Answer {
     Denied(Denial),
     Erased,
     OverrideLifetime,
-    ClockSkew,
+    ClockAhead,
     Purged {
         trimmed: usize,
         removed: usize,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backup_codes::{
     Acceptance, AuditSink, CodeRepository, Directory, Durability, Event, EventId, Expected,
@@ -353,15 +354,20 @@ impl SqliteStore {
         })
     }
 
-    /// Removes events from before this moment, as far as they are delivered, and says how many.
+    /// Removes events older than `keep`, as far as they are delivered, and says how many.
+    ///
+    /// They age by the newest event that does not lie after `now`, so that a clock that is ahead
+    /// removes none that is not old. On a site where nothing happens any more they stay.
     ///
     /// # Errors
     /// A fault; what was removed before it stays removed.
-    pub async fn purge_events(&self, before: Timestamp) -> Result<u64, Error> {
+    pub async fn purge_events(&self, keep: Duration, now: Timestamp) -> Result<u64, Error> {
+        let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let mut removed = 0;
         loop {
             let some = sqlx::query(safe(&self.sql.purge_events))
-                .bind(before.unix_millis())
+                .bind(now.unix_millis())
+                .bind(keep)
                 .bind(PURGE_AT_A_TIME)
                 .execute(&self.pool)
                 .await
@@ -763,11 +769,10 @@ impl Directory for SqliteStore {
             .fetch_all(&self.pool)
             .await
             .map_err(Error::of_sqlite)?;
-        let count = |users| u64::try_from(users).map_err(|_| Error::corrupt("records", "scheme"));
-        let mut schemes = rows
-            .into_iter()
-            .map(|(text, users)| Ok((scheme(&text)?, count(users)?)))
-            .collect::<Result<Vec<_>, Error>>()?;
+        // One that cannot be read must not hide the others.
+        let known =
+            |(text, users): (String, i64)| Some((scheme(&text).ok()?, u64::try_from(users).ok()?));
+        let mut schemes: Vec<_> = rows.into_iter().filter_map(known).collect();
         // In the order of schemes, not of their texts.
         schemes.sort_unstable();
         Ok(schemes)

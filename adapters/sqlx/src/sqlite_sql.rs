@@ -79,11 +79,15 @@ INSERT OR IGNORE INTO backup_codes_events (id, at, kind, user_key, delivered, bo
 SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4, value ->> 5
 FROM json_each(?1) ORDER BY key";
 
-/// Removes delivered events of long ago: 1 before when, 2 how many at most.
+/// Removes delivered events of long ago, by the newest event that does not lie in the future: 1 the
+/// time, 2 for how long they are kept, 3 how many at most.
 pub const PURGE_EVENTS: &str = "\
 DELETE FROM backup_codes_events WHERE seq IN (
     SELECT seq FROM backup_codes_events INDEXED BY backup_codes_events_by_time
-    WHERE at < ?1 AND delivered = 1 ORDER BY at LIMIT ?2
+    WHERE at < (
+        SELECT max(at) FROM backup_codes_events INDEXED BY backup_codes_events_by_time
+        WHERE at <= ?1
+    ) - ?2 AND delivered = 1 ORDER BY at LIMIT ?3
 )";
 
 /// The settings.

@@ -219,10 +219,13 @@ async fn the_sink_keeps_an_event_once() {
 
 #[tokio::test]
 async fn the_sink_keeps_what_a_service_stores_nowhere_else() {
-    let (_folder, store) = fresh().await;
-    let sink = store.audit_sink();
-    for store in [store.clone(), store.without_forwarding()] {
-        let codes = service(store.clone()).with_audit(sink.clone());
+    for forwarding in [true, false] {
+        let (_folder, mut store) = fresh().await;
+        let sink = store.audit_sink();
+        if !forwarding {
+            store = store.without_forwarding();
+        }
+        let codes = service(store.clone()).with_audit(sink);
         let alice = Subject::new(user("alice"), ["staff"]);
         let cx = |millis| Context::new(at(millis)).by(&alice);
         let sheet = codes.issue(&alice, &cx(0)).await.unwrap().sheet;
@@ -243,7 +246,9 @@ async fn the_sink_keeps_what_a_service_stores_nowhere_else() {
         let no_code = (at(1), EventOutcome::Failure, Some(Reason::NotACodeShape));
         assert_eq!(told, [accepted, no_code]);
         assert_eq!(store.undelivered(10).await.unwrap(), []);
-        assert_eq!(store.purge_events(at(10)).await.unwrap(), 4);
+        // The newest stays, and none waits.
+        let purged = store.purge_events(Duration::ZERO, at(10)).await;
+        assert_eq!(purged.unwrap(), 3);
     }
 }
 
@@ -264,13 +269,38 @@ async fn retention_removes_old_events_as_far_as_they_are_delivered() {
     let waiting = event("bob", EventKind::Redeem, -1);
     put(&store, "bob", std::slice::from_ref(&waiting)).await;
 
-    assert_eq!(store.purge_events(at(1)).await.unwrap(), 2500);
+    let purge = async || store.purge_events(Duration::ZERO, at(1)).await.unwrap();
+    assert_eq!(purge().await, 2500);
     let page = store.audit_page(&AuditQuery::new()).await.unwrap();
     assert_eq!(page.events, [newer.clone(), waiting.clone()]);
     store.acknowledge(&[waiting.id]).await.unwrap();
-    assert_eq!(store.purge_events(at(1)).await.unwrap(), 1);
+    assert_eq!(purge().await, 1);
     let page = store.audit_page(&AuditQuery::new()).await.unwrap();
     assert_eq!(page.events, [newer]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_removes_no_event_that_is_not_old() {
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    let (_folder, store) = fresh().await;
+    let days = |days: i64| Duration::from_millis((days * DAY).unsigned_abs());
+    let all = [0, 1, 399, 400, 2000].map(|day| event("alice", EventKind::Check, day * DAY));
+    store.audit_sink().record(&all).await.unwrap();
+    let left = async |keep, day| {
+        store.purge_events(keep, at(day * DAY)).await.unwrap();
+        let page = store.audit_page(&AuditQuery::new()).await.unwrap();
+        let day = |event: &Event| (event.at.unix_millis() - START) / DAY;
+        page.events.iter().map(day).collect::<Vec<_>>()
+    };
+    // Under a clock of 1970 nothing is old.
+    assert_eq!(left(days(400), 0).await, [2000, 400, 399, 1, 0]);
+    for ahead in [400, 401, 799, 1000, 1999] {
+        assert_eq!(left(days(400), ahead).await, [2000, 400, 399, 1, 0]);
+    }
+    assert_eq!(left(days(399), 1000).await, [2000, 400, 399, 1]);
+    // Once the clock gets there the event of the future is one like any other.
+    assert_eq!(left(days(400), 2000).await, [2000]);
+    assert_eq!(left(Duration::MAX, 2000).await, [2000]);
 }
 
 #[tokio::test]

@@ -317,15 +317,19 @@ impl App {
             |app| async move {
                 // The machine may have slept, and nothing is allowed by old settings.
                 app.refresh_settings().await?;
-                app.codes.purge(&Context::system(app.now())).await.map(drop)
+                let purged = app.codes.purge(&Context::system(app.now())).await?;
+                if purged.unreadable > 0 || purged.ahead > 0 {
+                    tracing::warn!(purged.unreadable, purged.ahead, "records left unpurged");
+                }
+                Ok::<_, backup_codes::Error>(())
             },
         );
         self.every(
             Duration::from_secs(24 * 60 * 60),
             "purging events",
             |app| async move {
-                let before = app.now().saturating_sub(KEEP_EVENTS);
-                app.store.purge_events(before).await.map(drop)
+                let purge = app.store.purge_events(KEEP_EVENTS, app.now());
+                purge.await.map(drop)
             },
         );
     }

@@ -281,8 +281,8 @@ pub(crate) async fn activate(
         }
         _ => {
             let text = format!(
-                "Sheet {label} counts for nothing: it was replaced by a newer one, dropped, or is \
-                 older than an hour. Throw it away."
+                "Sheet {label} counts for nothing: it was replaced by a newer one, dropped, is older \
+                 than an hour, or is not accepted any more. Throw it away."
             );
             not_done(&visitor, text, PAGE).await
         }

@@ -29,6 +29,8 @@ const PREPARED: &str = "prepared";
 const SIGNED_IN_FOR: Duration = Duration::from_secs(8 * 60 * 60);
 /// The second step of a login has to follow the first within this time.
 const HALF_WAY_FOR: Duration = Duration::from_secs(10 * 60);
+/// Clocks may differ by so much.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
 /// A session is removed this long after it was last written.
 const KEPT_FOR: cookie::time::Duration = cookie::time::Duration::hours(8);
 
@@ -38,7 +40,9 @@ struct SignIn {
     step: Step,
     /// A session that was made by the password alone ends when a second factor is set up elsewhere.
     second_factor: SecondFactor,
-    /// Since when. What changes a second factor ends the user's sessions of before.
+    /// How often the user's sessions had been ended. What changes a second factor ends them.
+    sign_outs: i64,
+    /// Since when.
     since: Timestamp,
     /// Kept here, since messages make the session itself last longer.
     until: Timestamp,
@@ -137,6 +141,7 @@ pub(crate) async fn sign_in(
         user: user.id.clone(),
         step,
         second_factor,
+        sign_outs: user.sign_outs,
         since: now,
         until: now.saturating_add(lasts),
     };
@@ -165,12 +170,11 @@ pub(crate) async fn end_other_sessions(
     let Some(sign_in) = session.get::<SignIn>(SIGN_IN).await? else {
         return Ok(());
     };
-    let since = app.now();
-    app.users.end_sessions(&visitor.user.id, since).await?;
+    let sign_outs = app.users.end_sessions(&visitor.user.id).await?;
     session.cycle_id().await?;
     let sign_in = SignIn {
         second_factor,
-        since,
+        sign_outs,
         ..sign_in
     };
     Ok(session.insert(SIGN_IN, sign_in).await?)
@@ -221,13 +225,15 @@ pub(crate) async fn whoever(
     let Some(sign_in) = session.get::<SignIn>(SIGN_IN).await? else {
         return Ok(None);
     };
-    if app.now() >= sign_in.until {
+    // One that begins in the future would last until the clock has got there, and longer.
+    let latest = app.now().saturating_add(CLOCKS_DIFFER);
+    if app.now() >= sign_in.until || sign_in.since > latest {
         return Ok(None);
     }
     let Some(user) = app.users.find(&sign_in.user).await? else {
         return Ok(None);
     };
-    if sign_in.since < user.sessions_since {
+    if sign_in.sign_outs != user.sign_outs {
         return Ok(None);
     }
     // What was owed or not owed when the password was typed may have changed since: then it is to be

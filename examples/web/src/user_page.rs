@@ -115,7 +115,7 @@ pub(crate) async fn revoke(
     {
         Some(notice) => {
             app.tell(&notice);
-            app.users.end_sessions(&user.id, app.now()).await?;
+            app.users.end_sessions(&user.id).await?;
             let text = format!("All backup codes of {} are void.", user.name);
             done(&visitor, text, &page_of(&user)).await
         }

@@ -1,7 +1,7 @@
 //! The application's own users. Their login name is their key in the records of backup codes: it
 //! never changes here. Where names change, take the number of the row.
 
-use backup_codes::{Effect, Subject, Timestamp, UserId};
+use backup_codes::{Effect, Subject, UserId};
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
 use crate::passwords::{PasswordError, Passwords};
@@ -83,7 +83,7 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS web_users (
     totp_pending TEXT,
     totp_last_step INTEGER NOT NULL DEFAULT 0,
     totp_tries INTEGER NOT NULL DEFAULT 0,
-    sessions_since INTEGER NOT NULL DEFAULT 0
+    sign_outs INTEGER NOT NULL DEFAULT 0
 ) STRICT";
 
 /// Wrong codes of an authenticator app in a row (NIST SP 800-63B-4, 3.2.2).
@@ -102,8 +102,9 @@ pub(crate) struct User {
     /// A secret that the user has yet to confirm.
     pub(crate) totp_pending: Option<String>,
     totp_tries: i64,
-    /// Sessions of before have ended.
-    pub(crate) sessions_since: Timestamp,
+    /// How often all sessions were ended. One of before the last time is over. A count: a moment
+    /// of a clock that was ahead would end sessions for as long.
+    pub(crate) sign_outs: i64,
     key: UserId,
 }
 
@@ -147,8 +148,7 @@ impl User {
             totp_secret: row.try_get("totp_secret")?,
             totp_pending: row.try_get("totp_pending")?,
             totp_tries: row.try_get("totp_tries")?,
-            sessions_since: Timestamp::from_unix_millis(row.try_get("sessions_since")?)
-                .map_err(|error| sqlx::Error::Decode(error.into()))?,
+            sign_outs: row.try_get("sign_outs")?,
             key: UserId::new(&id).map_err(|error| sqlx::Error::Decode(error.into()))?,
             id,
         })
@@ -259,13 +259,14 @@ impl Users {
         })
     }
 
-    /// Marks a step of the authenticator app as used, and forgets wrong tries. `false` where it, or a later one, was used
-    /// before: a code of the app counts once too (RFC 6238, 5.2).
+    /// Marks a step of the authenticator app as used, and forgets wrong tries. `false` where it, or a
+    /// later one, was used before: a code of the app counts once too (RFC 6238, 5.2). A step that lies
+    /// more than ten minutes ahead was written by a clock that was ahead, and keeps nobody out.
     pub(crate) async fn use_totp_step(&self, id: &str, step: i64) -> Result<bool, sqlx::Error> {
         self.changed(
             sqlx::query(
                 "UPDATE web_users SET totp_last_step = ?2, totp_tries = 0
-                 WHERE id = ?1 AND totp_last_step < ?2",
+                 WHERE id = ?1 AND (totp_last_step < ?2 OR totp_last_step > ?2 + 20)",
             )
             .bind(id)
             .bind(step),
@@ -273,11 +274,14 @@ impl Users {
         .await
     }
 
-    /// Ends this user's sessions of before.
-    pub(crate) async fn end_sessions(&self, id: &str, now: Timestamp) -> Result<(), sqlx::Error> {
-        let query = sqlx::query("UPDATE web_users SET sessions_since = ?2 WHERE id = ?1");
-        let query = query.bind(id).bind(now.unix_millis());
-        self.changed(query).await.map(drop)
+    /// Ends this user's sessions, and says how often that was done by now.
+    pub(crate) async fn end_sessions(&self, id: &str) -> Result<i64, sqlx::Error> {
+        sqlx::query_scalar(
+            "UPDATE web_users SET sign_outs = sign_outs + 1 WHERE id = ?1 RETURNING sign_outs",
+        )
+        .bind(id)
+        .fetch_one(&self.0)
+        .await
     }
 
     /// Keeps a secret that the user has yet to confirm. `false` where an app is set up.

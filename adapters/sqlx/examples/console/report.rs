@@ -91,8 +91,8 @@ impl Session {
         let by_day = labels.iter().zip(usage.used_by_day);
         rows.extend(by_day.map(|(day, used)| row![format!("codes used on {day}"), used]));
         let zone = self.zone.iana_name().map_or_else(
-            // A rule that the machine was given without a name.
-            || format!("UTC{}", today.offset()),
+            // A rule that the machine was given without a name; summer time may change its offset.
+            || format!("a zone without a name, now UTC{}", today.offset()),
             str::to_owned,
         );
         let zone = Answer::Text(format!("days and months are those of {zone}").into());

@@ -216,10 +216,17 @@ impl Session {
                     [] => self.codes.purge(cx).await?,
                     _ => self.codes.force_purge(cx).await?,
                 };
-                say(format!(
-                    "trimmed {}, removed {}",
-                    purged.trimmed, purged.removed
-                ))
+                let mut told = format!("trimmed {}, removed {}", purged.trimmed, purged.removed);
+                if purged.unreadable > 0 {
+                    told += &format!(", left {} that cannot be read", purged.unreadable);
+                }
+                if purged.ahead > 0 {
+                    told += &format!(
+                        ", left {} of the future: if the time is right, purge force",
+                        purged.ahead
+                    );
+                }
+                say(told)
             }
             (words, _) if words.starts_with("settings ") => {
                 self.save_settings(command, arguments, &actor).await

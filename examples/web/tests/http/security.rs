@@ -716,7 +716,6 @@ async fn what_changes_a_second_factor_ends_the_users_other_sessions() {
         thief.password("alice").await;
         thief.post("/login/code", &[("code", code)]).await;
         assert_eq!(thief.get(CODES).await.status, StatusCode::OK);
-        site.pass(Duration::from_millis(1));
         thief
     };
     let is_out = async |mut thief: Browser| thief.get(CODES).await.location() == "/login";
@@ -751,6 +750,50 @@ async fn what_changes_a_second_factor_ends_the_users_other_sessions() {
         is_out(old).await && is_out(alice).await,
         "an administrator's revoking"
     );
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_neither_keeps_users_out_nor_sessions_alive() {
+    const YEAR: i64 = 365 * 24 * 60 * 60 * 1000;
+    let set_clock = async |site: &Site, millis| {
+        site.set_clock(millis);
+        site.app.refresh_settings().await.unwrap();
+    };
+    for (ahead, lasts) in [
+        (4 * 60 * 1000, true),
+        (6 * 60 * 1000, false),
+        (60 * 60 * 1000, false),
+        (YEAR, false),
+        // Not far from the year 9999.
+        (7970 * YEAR, false),
+    ] {
+        let site = Site::new().await;
+        let right = site.now().unix_millis();
+        let wrong = right + ahead;
+        set_clock(&site, wrong).await;
+        let mut alice = site.signed_in("alice").await;
+        // Ends her other sessions.
+        let sheet = alice.active_sheet("alice").await;
+        assert_eq!(alice.get(CODES).await.status, StatusCode::OK);
+        set_clock(&site, right).await;
+        let status = alice.get(CODES).await.status;
+        assert_eq!(status == StatusCode::OK, lasts, "{ahead}");
+        let mut again = site.browser();
+        again.password("alice").await;
+        again
+            .post("/login/code", &[("code", &sheet.codes[0])])
+            .await;
+        assert_eq!(again.get(CODES).await.status, StatusCode::OK, "{ahead}");
+        set_clock(&site, wrong).await;
+        let status = alice.get(CODES).await.status;
+        assert_eq!(status, StatusCode::OK, "nothing was forgotten: {ahead}");
+        set_clock(&site, right).await;
+        // A clock that is behind takes a session for one of the future, and gives it back.
+        set_clock(&site, 0).await;
+        assert_eq!(again.get(CODES).await.location(), "/login", "{ahead}");
+        set_clock(&site, right).await;
+        assert_eq!(again.get(CODES).await.status, StatusCode::OK, "{ahead}");
+    }
 }
 
 #[tokio::test]

@@ -619,9 +619,21 @@ async fn an_app_set_up_anew_works_whatever_the_clock_was() {
     let ahead = Duration::from_secs(30 * 24 * 60 * 60);
     site.wait(ahead).await;
     let mut bob = site.signed_in("bob").await;
-    set_app_up(&site, &mut bob, "bob").await;
+    let secret = set_app_up(&site, &mut bob, "bob").await;
     site.set_back(ahead);
     site.app.refresh_settings().await.unwrap();
+    // The session is one of the future, and so is the app's last step.
+    assert_eq!(bob.get("/profile").await.location(), "/login");
+    let code = app_code(&secret, site.now());
+    for to in ["/profile", "/login/second"] {
+        bob = site.browser();
+        bob.password("bob").await;
+        let page = bob.post("/login/authenticator", &[("code", &code)]).await;
+        assert_eq!(page.location(), to);
+    }
+    site.wait(STEP).await;
+    let code = app_code(&secret, site.now());
+    bob.post("/login/authenticator", &[("code", &code)]).await;
     let page = bob
         .submit(
             "/profile/authenticator/remove",

@@ -204,8 +204,8 @@ async fn of_two_tabs_with_a_sheet_the_later_counts() {
             .says(
                 "#message",
                 &format!(
-                    "Sheet {old} counts for nothing: it was replaced by a newer one, dropped, or is \
-                     older than an hour. Throw it away."
+                    "Sheet {old} counts for nothing: it was replaced by a newer one, dropped, is older \
+                     than an hour, or is not accepted any more. Throw it away."
                 ),
             )
             .await;
