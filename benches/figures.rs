@@ -127,7 +127,7 @@ fn subject(name: &str) -> Subject {
 }
 
 fn context(subject: &Subject) -> Context {
-    Context::new(now()).by(subject)
+    Context::new(now(), subject)
 }
 
 fn now() -> Timestamp {
@@ -429,7 +429,7 @@ fn usage_of_a_million(users: usize, runs: usize) {
             let sheet = issue(&service, &user);
             for used in 0..n % 7 {
                 let days = Duration::from_secs(86_400 * u64::from(used) * 9);
-                let cx = Context::new(now().saturating_sub(days)).by(&user);
+                let cx = Context::new(now().saturating_sub(days), &user);
                 let typed = code(&sheet, usize::from(used));
                 let _ = pollster::block_on(service.redeem(&user, &typed, &cx)).unwrap();
             }

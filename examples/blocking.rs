@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let acceptance = Acceptance::new(&config, &hasher);
     let settings = Settings::default();
     let alice = Subject::new(UserId::new("alice")?, ["staff"]);
-    let context = Context::new(Timestamp::try_from(SystemTime::now())?).by(&alice);
+    let context = Context::new(Timestamp::try_from(SystemTime::now())?, &alice);
     let mut row = Row {
         revision: None,
         record: Record::new().to_json(),

@@ -53,7 +53,7 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     let alice = Subject::new(UserId::new("alice")?, ["staff"]);
     let guest = Subject::new(UserId::new("greg")?, ["guest"]);
     let admin = Subject::new(UserId::new("root")?, ["administrator"]);
-    let by = |who: &Subject, now| Context::new(now).by(who).from_address([203, 0, 113, 7]);
+    let by = |who: &Subject, now| Context::new(now, who).with_address([203, 0, 113, 7]);
 
     heading("An administrator lets two roles have backup codes");
     let mut draft = codes.policy().edit().ok_or("the settings were just read")?;
@@ -219,7 +219,7 @@ async fn show(
     typed: &str,
     now: Timestamp,
 ) -> Result<(), Box<dyn Error>> {
-    let cx = Context::new(now).by(user).from_address([198, 51, 100, 23]);
+    let cx = Context::new(now, user).with_address([198, 51, 100, 23]);
     match codes.redeem(user, typed, &cx).await? {
         Redeem::Accepted(receipt) => {
             let advice = match receipt.level() {

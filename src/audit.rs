@@ -387,11 +387,10 @@ fn ecs(event: &Event) -> serde_json::Value {
         }
     };
     let actor = match &event.actor {
-        EventActor::Nobody => None,
-        EventActor::System => Some("system".to_owned()),
-        EventActor::User(user) => Some(user.to_string()),
+        EventActor::System => "system".to_owned(),
+        EventActor::User(user) => user.to_string(),
     };
-    set("user.id", actor);
+    set("user.id", Some(actor));
     set(
         "user.target.id",
         event.subject.as_ref().map(ToString::to_string),
@@ -496,9 +495,8 @@ mod tests {
     fn a_line_stays_one_line_and_holds_the_value_whatever_is_in_it() {
         let user = UserId::new(HOSTILE).unwrap();
         let actor = Subject::new(user.clone(), ["staff"]);
-        let cx = Context::new(Timestamp::MIN)
-            .by(&actor)
-            .from_address("fe80::1".parse::<std::net::IpAddr>().unwrap())
+        let cx = Context::new(Timestamp::MIN, &actor)
+            .with_address("fe80::1".parse::<std::net::IpAddr>().unwrap())
             .with_user_agent(HOSTILE)
             .with_correlation(HOSTILE);
         let id = EventId::from_bytes([1; 16]);

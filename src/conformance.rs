@@ -900,16 +900,15 @@ pub fn every_kind_of_event_comes_unchanged<H: Harness>(case: &Case<H>) {
         let subject = &users[index % users.len()];
         let at = Timestamp::from_unix_millis(times[index % times.len()]).unwrap();
         let context = match number % 4 {
-            0 => Context::new(at),
+            0 => Context::new(at, &Subject::new(subject.clone(), ["staff"])),
             1 => Context::system(at),
-            _ => Context::new(at)
-                .by(&Subject::new(
-                    users[(index + 1) % users.len()].clone(),
-                    ["staff"],
-                ))
-                .from_address(addresses[index % 3].parse::<std::net::IpAddr>().unwrap())
-                .with_user_agent(&agents[index % agents.len()])
-                .with_correlation(&agents[(index + 1) % agents.len()]),
+            _ => Context::new(
+                at,
+                &Subject::new(users[(index + 1) % users.len()].clone(), ["staff"]),
+            )
+            .with_address(addresses[index % 3].parse::<std::net::IpAddr>().unwrap())
+            .with_user_agent(&agents[index % agents.len()])
+            .with_correlation(&agents[(index + 1) % agents.len()]),
         };
         let outcome = if number % 3 == 0 {
             EventOutcome::Failure

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::id::{Subject, is_forging};
+use crate::id::is_forging;
 use crate::policy::Actor;
 use crate::timestamp::Timestamp;
 
@@ -16,7 +16,7 @@ use crate::timestamp::Timestamp;
 ///
 /// let now = Timestamp::from_unix_millis(1_790_000_000_000)?;
 /// let alice = Subject::new(UserId::new("42")?, ["staff"]);
-/// let cx = Context::new(now).by(&alice).from_address([203, 0, 113, 7]).with_user_agent("curl/8");
+/// let cx = Context::new(now, &alice).with_address([203, 0, 113, 7]).with_user_agent("curl/8");
 /// assert_eq!(cx.now(), now);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -35,49 +35,42 @@ impl Context {
     /// Correlation ids are cut to this many bytes.
     pub const MAX_CORRELATION_LEN: usize = 128;
 
-    /// An operation at this time, by nobody yet: name the actor with [`Context::by`].
+    /// Creates the circumstances of an operation at this time by this actor. For a redeem the actor
+    /// is the user whom the first factor has identified.
     #[must_use]
-    pub fn new(now: Timestamp) -> Self {
+    pub fn new(now: Timestamp, actor: impl Into<Actor>) -> Self {
         Self {
             now,
-            actor: Actor::Nobody,
+            actor: actor.into(),
             address: None,
             user_agent: None,
             correlation: None,
         }
     }
 
-    /// An operation of the application itself: a scheduled task, an operator's console.
+    /// Creates the circumstances of an operation by the application itself: a scheduled task, an
+    /// operator's console.
     #[must_use]
     pub fn system(now: Timestamp) -> Self {
-        Self {
-            actor: Actor::System,
-            ..Self::new(now)
-        }
+        Self::new(now, Actor::System)
     }
 
-    /// Who does it. For a redeem this is the user the first factor has identified.
+    /// Sets the client's address. Take it from a proxy's header only if the proxy is yours.
     #[must_use]
-    pub fn by(mut self, actor: &Subject) -> Self {
-        self.actor = Actor::User(actor.clone());
-        self
-    }
-
-    /// The client's address. Take it from a proxy's header only if the proxy is yours.
-    #[must_use]
-    pub fn from_address(mut self, address: impl Into<IpAddr>) -> Self {
+    pub fn with_address(mut self, address: impl Into<IpAddr>) -> Self {
         self.address = Some(address.into());
         self
     }
 
-    /// The client's user agent.
+    /// Sets the client's user agent.
     #[must_use]
     pub fn with_user_agent(mut self, user_agent: &str) -> Self {
         self.user_agent = Some(one_line(user_agent, Self::MAX_USER_AGENT_LEN));
         self
     }
 
-    /// An id that joins this event to the application's own logs, such as a request id.
+    /// Sets an id that joins the events of this operation to the application's own logs, such as a
+    /// request id.
     #[must_use]
     pub fn with_correlation(mut self, id: &str) -> Self {
         self.correlation = Some(one_line(id, Self::MAX_CORRELATION_LEN));
@@ -90,7 +83,7 @@ impl Context {
         self.now
     }
 
-    /// Who does it.
+    /// The actor.
     #[must_use]
     pub fn actor(&self) -> &Actor {
         &self.actor
@@ -135,7 +128,7 @@ mod tests {
 
     #[test]
     fn texts_are_capped_at_a_character_and_kept_on_one_line() {
-        let cx = Context::new(Timestamp::MIN).with_user_agent(&"ä".repeat(200));
+        let cx = Context::system(Timestamp::MIN).with_user_agent(&"ä".repeat(200));
         assert_eq!(cx.user_agent().unwrap().len(), 256);
         let cx = cx.with_correlation("a\r\nb\u{2028}c\u{202e}d");
         assert_eq!(
@@ -148,7 +141,7 @@ mod tests {
     fn texts_hold_no_forging_character() {
         for c in ('\0'..=char::MAX).filter(|c| is_forging(*c)) {
             let text = format!("a{c}b");
-            let cx = Context::new(Timestamp::MIN)
+            let cx = Context::system(Timestamp::MIN)
                 .with_user_agent(&text)
                 .with_correlation(&text);
             assert_eq!(cx.user_agent(), Some("a\u{fffd}b"), "{c:?}");

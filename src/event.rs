@@ -186,8 +186,6 @@ pub enum Reason {
     OnlyOwn,
     /// Somebody else has to do this.
     NotOneself,
-    /// No actor was named.
-    NoActor,
     /// The settings could not be read lately.
     SettingsUnreadable,
     /// The hash pool had no room.
@@ -237,7 +235,6 @@ impl Reason {
             Self::NotAdministrator => "not_administrator",
             Self::OnlyOwn => "only_own",
             Self::NotOneself => "not_oneself",
-            Self::NoActor => "no_actor",
             Self::SettingsUnreadable => "settings_unreadable",
             Self::Busy => "busy",
             Self::NoSuchSet => "no_such_set",
@@ -258,7 +255,6 @@ impl From<Denial> for Reason {
             Denial::NotAdministrator => Self::NotAdministrator,
             Denial::OnlyOwn => Self::OnlyOwn,
             Denial::NotOneself => Self::NotOneself,
-            Denial::NoActor => Self::NoActor,
             Denial::SettingsUnreadable => Self::SettingsUnreadable,
         }
     }
@@ -301,8 +297,6 @@ impl From<RevokeReason> for Reason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventActor {
-    /// Nobody was named.
-    Nobody,
     /// The application itself.
     System,
     /// This user.
@@ -312,7 +306,6 @@ pub enum EventActor {
 impl From<&Actor> for EventActor {
     fn from(actor: &Actor) -> Self {
         match actor {
-            Actor::Nobody => Self::Nobody,
             Actor::System => Self::System,
             Actor::User(subject) => Self::User(subject.id().clone()),
         }

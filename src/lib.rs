@@ -11,7 +11,7 @@
 //! let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper())?);
 //! let codes = BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing);
 //! let alice = Subject::new(UserId::new("42")?, ["staff"]);
-//! let cx = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?).by(&alice);
+//! let cx = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?, &alice);
 //!
 //! let sheet = codes.prepare(&alice, &cx).await?;
 //! let (number, code) = sheet.expose().codes().nth(2).expect("ten codes");

@@ -7,16 +7,25 @@ use serde::{Deserialize, Serialize};
 use crate::id::Subject;
 use crate::timestamp::Timestamp;
 
-/// Who does something.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// The user or the application that performs an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Actor {
-    /// Nobody was named. Every policy of this crate denies what nobody does.
-    #[default]
-    Nobody,
     /// The application itself: a scheduled task or an operator's console.
     System,
     /// A user, identified by the application.
     User(Subject),
+}
+
+impl From<&Subject> for Actor {
+    fn from(user: &Subject) -> Self {
+        Self::User(user.clone())
+    }
+}
+
+impl From<Subject> for Actor {
+    fn from(user: Subject) -> Self {
+        Self::User(user)
+    }
 }
 
 /// What is about to be done.
@@ -110,15 +119,12 @@ pub enum Denial {
     /// The actor may not do this to somebody else.
     #[error("this needs a role that administers backup codes")]
     NotAdministrator,
-    /// Nobody does this for somebody else.
+    /// Only the user may do this.
     #[error("only the user can do this")]
     OnlyOwn,
-    /// Nobody does this to themselves.
+    /// Another user has to do this: it is not allowed to oneself.
     #[error("somebody else has to do this")]
     NotOneself,
-    /// The context names no actor.
-    #[error("no actor was named: build the context with `by` or `system`")]
-    NoActor,
     /// The settings could not be read recently enough to go by.
     #[error("the site's settings could not be read lately, so nothing is allowed: refresh them")]
     SettingsUnreadable,

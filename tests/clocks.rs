@@ -69,11 +69,11 @@ fn admin() -> Subject {
 }
 
 fn own(now: i64) -> Context {
-    Context::new(at(now)).by(&alice())
+    Context::new(at(now), &alice())
 }
 
 fn by_admin(now: i64) -> Context {
-    Context::new(at(now)).by(&admin())
+    Context::new(at(now), &admin())
 }
 
 fn config(void_before: Option<i64>) -> Config {
@@ -438,7 +438,7 @@ fn a_moment_of_the_future_does_not_make_a_clock_credible_that_is_500_days_ahead(
         let sheet = site.issue(activated);
         assert_eq!(site.redeem(&code(&sheet, 1), used), None);
         let bob = Subject::new(UserId::new("bob").unwrap(), ["staff"]);
-        let _ = block_on(site.codes.issue(&bob, &Context::new(at(NOW)).by(&bob))).unwrap();
+        let _ = block_on(site.codes.issue(&bob, &Context::new(at(NOW), &bob))).unwrap();
         let before = site.record();
         let error = site.purge(NOW + 500 * DAY).unwrap_err();
         assert_eq!(
@@ -503,13 +503,10 @@ fn a_use_or_an_activation_of_anybody_makes_the_uses_of_everybody_older() {
         assert_eq!(site.redeem(&code(&sheet, 2), NOW), None);
         assert_eq!(site.purge(NOW + 300 * DAY).unwrap().trimmed, 0);
         let bob = Subject::new(UserId::new("bob").unwrap(), ["staff"]);
-        let of_bob = block_on(
-            site.codes
-                .issue(&bob, &Context::new(at(activated)).by(&bob)),
-        );
+        let of_bob = block_on(site.codes.issue(&bob, &Context::new(at(activated), &bob)));
         if let Some(used) = used {
             let code = code(&of_bob.unwrap().sheet, 1);
-            let cx = Context::new(at(used)).by(&bob);
+            let cx = Context::new(at(used), &bob);
             let redeemed = block_on(site.codes.redeem(&bob, &code, &cx)).unwrap();
             assert!(matches!(redeemed, Redeem::Accepted(_)), "{redeemed:?}");
         }
@@ -539,7 +536,7 @@ fn a_purge_leaves_sets_of_the_future_until_somebody_vouches_for_the_clock() {
     let site = Site::under(config(Some(void_before)));
     let _ = site.issue(NOW + YEAR);
     let bob = Subject::new(UserId::new("bob").unwrap(), ["staff"]);
-    let _ = block_on(site.codes.prepare(&bob, &Context::new(at(NOW)).by(&bob))).unwrap();
+    let _ = block_on(site.codes.prepare(&bob, &Context::new(at(NOW), &bob))).unwrap();
     let purged = site.purge(NOW + HOUR).unwrap();
     assert_eq!((purged.trimmed, purged.ahead, site.voided()), (1, 1, 0));
     let forced = site.force_purge(NOW + HOUR);

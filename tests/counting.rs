@@ -99,7 +99,7 @@ fn with_act<T>(config: &Config, hasher: &Hasher, now: Timestamp, f: impl Fn(&Act
     let (user, acceptance) = (alice(), Acceptance::new(config, hasher));
     f(&Act {
         user: user.id(),
-        context: &Context::new(now).by(&user),
+        context: &Context::new(now, &user),
         config,
         acceptance: &acceptance,
         low_threshold: 3,

@@ -26,7 +26,10 @@ fn alice() -> Subject {
 }
 
 fn own() -> Context {
-    Context::new(Timestamp::from_unix_millis(1_790_000_000_000).unwrap()).by(&alice())
+    Context::new(
+        Timestamp::from_unix_millis(1_790_000_000_000).unwrap(),
+        &alice(),
+    )
 }
 
 fn issue(store: &MemoryRepository) -> Sheet {

@@ -75,12 +75,16 @@ fn root() -> Subject {
     Subject::new(UserId::new("root").unwrap(), ["administrator"])
 }
 
+fn now() -> Timestamp {
+    Timestamp::from_unix_millis(1_790_000_000_000).unwrap()
+}
+
 fn own() -> Context {
-    Context::new(Timestamp::from_unix_millis(1_790_000_000_000).unwrap()).by(&alice())
+    Context::new(now(), &alice())
 }
 
 fn by_admin() -> Context {
-    own().by(&root())
+    Context::new(now(), &root())
 }
 
 /// A text that is wiped, in one piece that is never too small.

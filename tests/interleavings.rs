@@ -392,7 +392,7 @@ fn start(wrong_before: u8) -> Start {
         alice(),
         Subject::new(UserId::new("other").unwrap(), ["staff"]),
     );
-    let by = |subject: &Subject| Context::new(now()).by(subject);
+    let by = |subject: &Subject| Context::new(now(), subject);
     let cx = by(&alice);
     let foreign = block_on(codes.issue(&other, &by(&other))).unwrap().sheet;
     let hour = Duration::from_secs(60 * 60);
@@ -414,7 +414,7 @@ fn start(wrong_before: u8) -> Start {
         } else {
             Duration::ZERO
         };
-        enter(&wrong, &Context::new(now().saturating_sub(ago)).by(&alice));
+        enter(&wrong, &Context::new(now().saturating_sub(ago), &alice));
     }
     let override_code = override_for(&alice);
     for _ in 0..wrong_before.min(9) {
@@ -479,9 +479,7 @@ async fn perform<R: CodeRepository>(
         Op::IssueOverride | Op::RevokeOverride | Op::Unlock | Op::Erase => &admin,
         _ => &alice,
     };
-    let cx = Context::new(now())
-        .by(actor)
-        .with_correlation(&index.to_string());
+    let cx = Context::new(now(), actor).with_correlation(&index.to_string());
     let activated = |activation| match activation {
         Activation::Activated(_) => Done::Activated,
         Activation::AlreadyActive => Done::AlreadyActive,

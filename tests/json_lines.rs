@@ -143,7 +143,7 @@ fn events_stay_undelivered_while_the_path_cannot_be_opened_again() {
     .with_config(Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY)))
     .with_audit(Arc::clone(&log));
     let alice = Subject::new(UserId::new("alice").unwrap(), ["staff"]);
-    let cx = Context::new(Timestamp::MIN).by(&alice);
+    let cx = Context::new(Timestamp::MIN, &alice);
 
     let away = folder.with_file_name("away");
     fs::rename(&folder, &away).unwrap();

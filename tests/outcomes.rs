@@ -208,12 +208,12 @@ impl World {
     }
 
     fn issue(&self) -> Sheet {
-        let cx = Context::new(at(Duration::ZERO)).by(&alice());
+        let cx = Context::new(at(Duration::ZERO), &alice());
         block_on(self.codes.issue(&alice(), &cx)).unwrap().sheet
     }
 
     fn prepare(&self) -> Sheet {
-        let cx = Context::new(at(Duration::ZERO)).by(&alice());
+        let cx = Context::new(at(Duration::ZERO), &alice());
         block_on(self.codes.prepare(&alice(), &cx)).unwrap()
     }
 
@@ -222,13 +222,13 @@ impl World {
     }
 
     fn issue_override_at(&self, now: Duration) -> String {
-        let cx = Context::new(at(now)).by(&admin());
+        let cx = Context::new(at(now), &admin());
         let issued = block_on(self.codes.issue_override(&alice(), 60 * MINUTE, &cx));
         issued.unwrap().expose().to_string()
     }
 
     fn redeem(&self, typed: &str) {
-        let cx = Context::new(at(Duration::ZERO)).by(&alice());
+        let cx = Context::new(at(Duration::ZERO), &alice());
         let redeemed = block_on(self.codes.redeem(&alice(), typed, &cx)).unwrap();
         assert!(!matches!(redeemed, Redeem::NotACode(_)));
     }
@@ -246,14 +246,14 @@ impl World {
     }
 
     fn revoke(&self) {
-        let cx = Context::new(at(Duration::ZERO)).by(&alice());
+        let cx = Context::new(at(Duration::ZERO), &alice());
         let reason = RevokeReason::UserRequest;
         let revoked = block_on(self.codes.revoke_all(&alice(), reason, &cx));
         assert!(revoked.unwrap().is_some());
     }
 
     fn erase(&self) {
-        let cx = Context::new(at(Duration::ZERO)).by(&alice());
+        let cx = Context::new(at(Duration::ZERO), &alice());
         let effect = block_on(self.codes.erase(&alice(), &cx));
         assert_eq!(effect.unwrap(), Effect::Done);
     }
@@ -326,7 +326,7 @@ impl World {
         let redeem = || -> Pin<Box<dyn Future<Output = ()>>> {
             let codes = self.codes.clone();
             Box::pin(async move {
-                let cx = Context::new(at(Duration::ZERO)).by(&bob());
+                let cx = Context::new(at(Duration::ZERO), &bob());
                 let _ = codes.redeem(&bob(), &wrong(), &cx).await;
             })
         };
@@ -349,11 +349,10 @@ impl World {
     fn cx(&self) -> Context {
         let now = at(self.now);
         let cx = match &self.actor {
-            Actor::Nobody => Context::new(now),
             Actor::System => Context::system(now),
-            Actor::User(user) => Context::new(now).by(user),
+            Actor::User(user) => Context::new(now, user),
         };
-        cx.from_address([203, 0, 113, 7])
+        cx.with_address([203, 0, 113, 7])
             .with_user_agent("browser")
             .with_correlation("req-1")
     }
@@ -632,7 +631,7 @@ const REFUSED: &[Row] = &[
     ("revoked override", |w| {
         let _ = w.issue();
         let typed = w.issue_override();
-        let cx = Context::new(at(Duration::ZERO)).by(&admin());
+        let cx = Context::new(at(Duration::ZERO), &admin());
         let effect = block_on(w.codes.revoke_override(&alice(), &cx));
         assert_eq!(effect.unwrap(), Effect::Done);
         typed
@@ -665,8 +664,6 @@ const REFUSED: &[Row] = &[
         "not a code | 0 | offered {} failure not_a_code_other_script"),
     ("a format that is not accepted", |w| { let _ = w.issue(); nobodys(Format::DIGITS, 1) },
         "not a code | 0 | offered {} failure not_a_code_other_format"),
-    ("no actor", |w| { w.actor = Actor::Nobody; code(&w.issue(), 1) },
-        "refused no_actor | 0 | offered {} failure no_actor"),
     ("by somebody else", |w| { w.by(admin()); code(&w.issue(), 1) },
         "refused only_own | 0 | offered {} failure only_own"),
     ("by the application", |w| { w.actor = Actor::System; code(&w.issue(), 1) },
@@ -803,8 +800,6 @@ const ISSUING: &[Row] = &[
         "denied role_not_permitted | 0 | offered prepare failure role_not_permitted"),
     ("prepare: by somebody else", |w| { w.by(admin()); prepare(w) },
         "denied only_own | 0 | offered prepare failure only_own"),
-    ("prepare: by nobody", |w| { w.actor = Actor::Nobody; prepare(w) },
-        "denied no_actor | 0 | offered prepare failure no_actor"),
     ("prepare: settings not read", |w| { w.unread(); prepare(w) },
         "denied settings_unreadable | 0 | offered prepare failure settings_unreadable"),
     ("prepare: no room in the pool", |w| { w.fill_the_pool(); prepare(w) },
@@ -929,8 +924,6 @@ const ACTIVATING: &[Row<Prepared>] = &[
         "denied role_not_permitted | 0 | offered activate failure role_not_permitted"),
     ("by somebody else", |w| { w.by(admin()); w.prepare() },
         "denied only_own | 0 | offered activate failure only_own"),
-    ("by nobody", |w| { w.actor = Actor::Nobody; w.prepare() },
-        "denied no_actor | 0 | offered activate failure no_actor"),
 ];
 
 /// Activating a prepared set with this confirmation.
@@ -1026,7 +1019,7 @@ fn save_settings(w: &mut World, faster: Option<&Subject>) -> String {
     block_on(site.refresh_settings(now)).unwrap();
     let draft = site.policy().edit().unwrap();
     if let Some(faster) = faster {
-        let cx = Context::new(now).by(faster);
+        let cx = Context::new(now, faster);
         let saved = block_on(site.save_settings(draft.clone(), &cx)).unwrap();
         assert_eq!(saved, SaveSettings::Saved);
     }

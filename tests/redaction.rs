@@ -208,7 +208,7 @@ fn life(kept: &Kept) -> Vec<String> {
     let alice = Subject::new(UserId::new("alice").unwrap(), ["staff"]);
     let admin = Subject::new(UserId::new("root").unwrap(), ["administrator"]);
     let now = Timestamp::from_unix_millis(1_790_000_000_000).unwrap();
-    let (cx, by_admin) = (Context::new(now).by(&alice), Context::new(now).by(&admin));
+    let (cx, by_admin) = (Context::new(now, &alice), Context::new(now, &admin));
     let (store, audit) = (
         Keeping(MemoryRepository::new(), kept.clone()),
         MemoryAudit::new(),
@@ -311,7 +311,7 @@ fn values(kept: &Kept) -> Vec<String> {
     kept.debug(&matrix);
     kept.debug(&keyring());
     kept.debug(&Pepper::new(PEPPER).unwrap());
-    let (context, config) = (Context::new(Timestamp::MIN), config());
+    let (context, config) = (Context::system(Timestamp::MIN), config());
     let acceptance = Acceptance::new(&config, &hasher);
     kept.debug(&acceptance);
     let act = Act {

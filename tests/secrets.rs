@@ -114,7 +114,7 @@ fn a_sheet_is_gone_once_it_was_shown_and_used() {
         .with_config(Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY)));
     let alice = Subject::new(UserId::new("alice").unwrap(), ["staff"]);
     let now = Timestamp::from_unix_millis(1_790_000_000_000).unwrap();
-    let own = Context::new(now).by(&alice);
+    let own = Context::new(now, &alice);
 
     let sheet = block_on(codes.prepare(&alice, &own)).unwrap();
     let shown: Vec<_> = sheet

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use backup_codes::{
-    Activation, Actor, AuditSink, BackupCodes, Burn, Check, CodeRepository, Config, Context, Cost,
+    Activation, AuditSink, BackupCodes, Burn, Check, CodeRepository, Config, Context, Cost,
     Delivery, Denial, Durability, Effect, Error, Event, EventId, EventKind, EventOutcome, Expected,
     Format, Formats, Freshness, Hasher, Hashing, JsonLines, KeyId, Keyring, Level, Loaded,
     MemoryAudit, MemoryRepository, NoticeKind, OnRoleLoss, Pepper, PoolSize, Put, PutError,
@@ -51,11 +51,11 @@ fn admin() -> Subject {
 }
 
 fn own(after: Duration) -> Context {
-    Context::new(at(after)).by(&alice())
+    Context::new(at(after), &alice())
 }
 
 fn by_admin(after: Duration) -> Context {
-    Context::new(at(after)).by(&admin())
+    Context::new(at(after), &admin())
 }
 
 fn cheap(keyring: Keyring) -> Hasher {
@@ -106,7 +106,7 @@ fn code(sheet: &Sheet, slot: u8) -> String {
 
 impl Fixture {
     fn issue(&self, user: &Subject, after: Duration) -> Sheet {
-        let cx = Context::new(at(after)).by(user);
+        let cx = Context::new(at(after), user);
         block_on(self.codes.issue(user, &cx)).unwrap().sheet
     }
 
@@ -356,7 +356,7 @@ fn locking_and_disabling_one_user_leaves_another_alone() {
     let mut slots = 1..;
     let mut bob_gets_in_after = |reason: Reason, after: Duration| {
         assert_eq!(f.refused(&wrong, after).reason(), reason);
-        let cx = Context::new(at(after)).by(&bob);
+        let cx = Context::new(at(after), &bob);
         let redeem = |typed: &str| block_on(f.codes.redeem(&bob, typed, &cx)).unwrap();
         let Redeem::Refused(refusal) = redeem(&wrong) else {
             panic!("a wrong code of Bob's")
@@ -931,11 +931,11 @@ fn a_lost_role_stops_new_sets_and_redeeming_only_where_set_so() {
 }
 
 #[test]
-fn nobody_acts_for_others_without_the_role_and_nothing_without_an_actor() {
+fn only_administrators_act_for_others() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
     let bob = subject("bob", "staff");
-    let cx = Context::new(at(Duration::ZERO)).by(&bob);
+    let cx = Context::new(at(Duration::ZERO), &bob);
     let denied = |result: Result<(), Error>| matches!(result, Err(Error::Denied(_)));
     assert!(denied(block_on(f.codes.unlock(&alice(), &cx)).map(drop)));
     assert!(denied(block_on(f.codes.erase(&alice(), &cx)).map(drop)));
@@ -948,7 +948,7 @@ fn nobody_acts_for_others_without_the_role_and_nothing_without_an_actor() {
     let own = block_on(f.codes.unlock(&admin(), &by_admin(Duration::ZERO)));
     assert!(denied(own.map(drop)));
     for actor in [
-        Context::new(at(Duration::ZERO)),
+        Context::system(at(Duration::ZERO)),
         cx,
         by_admin(Duration::ZERO),
     ] {
@@ -956,12 +956,7 @@ fn nobody_acts_for_others_without_the_role_and_nothing_without_an_actor() {
         let Redeem::Refused(refusal) = redeemed else {
             panic!("redeemed for somebody else")
         };
-        let expected = if *actor.actor() == Actor::Nobody {
-            Reason::NoActor
-        } else {
-            Reason::OnlyOwn
-        };
-        assert_eq!(refusal.reason(), expected);
+        assert_eq!(refusal.reason(), Reason::OnlyOwn);
     }
 }
 
@@ -1189,7 +1184,7 @@ fn a_damaged_record_does_not_keep_later_ones_from_being_purged() {
     f.tamper(|_| "garbage".to_owned());
     let bob = subject("bob", "staff");
     let _ = f.issue(&bob, Duration::ZERO);
-    let cx = Context::new(at(Duration::ZERO)).by(&bob);
+    let cx = Context::new(at(Duration::ZERO), &bob);
     assert_eq!(block_on(f.codes.erase(&bob, &cx)).unwrap(), Effect::Done);
     let purged = block_on(f.codes.purge(&by_admin(Duration::from_secs(31 * 86_400)))).unwrap();
     assert_eq!((purged.removed, purged.unreadable), (1, 1));
@@ -1768,7 +1763,7 @@ fn the_list_of_users_has_filters_orders_and_pages() {
         let after = Duration::from_secs(60 * u64::try_from(n).unwrap());
         let sheet = f.issue(&user, after);
         for slot in 1..=(3 * u8::try_from(n).unwrap() + 1) {
-            let cx = Context::new(at(after)).by(&user);
+            let cx = Context::new(at(after), &user);
             let _ = block_on(f.codes.redeem(&user, &code(&sheet, slot), &cx)).unwrap();
         }
     }
@@ -1917,10 +1912,10 @@ fn every_refusal_has_the_same_public_text() {
     for _ in 0..11 {
         note(f.refused(&wrong, Duration::ZERO));
     }
-    let nobody = Context::new(at(Duration::ZERO));
-    let Redeem::Refused(denied) = block_on(f.codes.redeem(&alice(), &wrong, &nobody)).unwrap()
+    let system = Context::system(at(Duration::ZERO));
+    let Redeem::Refused(denied) = block_on(f.codes.redeem(&alice(), &wrong, &system)).unwrap()
     else {
-        panic!("nobody redeems");
+        panic!("redeemed for another user");
     };
     note(denied);
     let _ = block_on(
@@ -1938,7 +1933,7 @@ fn an_event_says_who_what_when_where_from_and_why() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
     let cx = own(Duration::from_millis(123))
-        .from_address([203, 0, 113, 7])
+        .with_address([203, 0, 113, 7])
         .with_user_agent("browser\nforged line")
         .with_correlation("req-1");
     let _ = block_on(f.codes.redeem(&alice(), &code(&sheet, 1), &cx)).unwrap();

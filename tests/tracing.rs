@@ -43,9 +43,7 @@ fn a_hostile_user_id_and_agent_cannot_forge_a_line() {
     assert_eq!(TracingAudit.durability(), Durability::Lossy);
     let lines = Lines::default();
     let user = Subject::new(UserId::new("x\r\nforged").unwrap(), ["staff"]);
-    let cx = Context::new(Timestamp::MIN)
-        .by(&user)
-        .with_user_agent("a\r\nforged");
+    let cx = Context::new(Timestamp::MIN, &user).with_user_agent("a\r\nforged");
     let codes = BackupCodes::new(
         MemoryRepository::new(),
         Settings::default(),

@@ -72,7 +72,7 @@ fn redeem(vectors: &Value, code: &Value, user: &UserId) -> Redeem {
     assert_eq!(block_on(store.put(put)).unwrap(), PutOutcome::Applied);
     let codes = BackupCodes::new(store, Settings::default(), Hashing::inline(hasher));
     let subject = Subject::new(user.clone(), ["staff"]);
-    let cx = Context::new(Timestamp::from_unix_millis(START + 1).unwrap()).by(&subject);
+    let cx = Context::new(Timestamp::from_unix_millis(START + 1).unwrap(), &subject);
     let shown = code["shown"].as_str().unwrap();
     block_on(codes.with_config(config).redeem(&subject, shown, &cx)).unwrap()
 }

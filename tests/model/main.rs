@@ -33,82 +33,79 @@ const START: i64 = 20_000 * DAY;
 const REACHED: &[(&str, &str)] = &[
     (
         "Prepare",
-        "Done Erased no_actor only_own role_not_permitted settings_unreadable switched_off",
+        "Done Erased only_own role_not_permitted settings_unreadable switched_off",
     ),
     (
         "Issue",
-        "Issued Replaced Erased no_actor only_own role_not_permitted settings_unreadable \
+        "Issued Replaced Erased only_own role_not_permitted settings_unreadable \
          switched_off",
     ),
     (
         "Activate",
-        "Issued Replaced AlreadyActive NoSuchSet no_actor only_own role_not_permitted \
+        "Issued Replaced AlreadyActive NoSuchSet only_own role_not_permitted \
          settings_unreadable switched_off",
     ),
     (
         "ActivateConfirmed",
-        "Issued Replaced AlreadyActive NoSuchSet WrongConfirmation Shape Typo no_actor \
+        "Issued Replaced AlreadyActive NoSuchSet WrongConfirmation Shape Typo \
          only_own role_not_permitted settings_unreadable switched_off",
     ),
     (
         "Discard",
-        "Done Nothing no_actor only_own role_not_permitted settings_unreadable switched_off",
+        "Done Nothing only_own role_not_permitted settings_unreadable switched_off",
     ),
     (
         "Redeem",
         "Ok+NotNeeded Ok+Required Low+Suggested Low+Required Exhausted+Required Override \
          Override/locked Override/disabled wrong wrong+Locked wrong+Disabled locked disabled \
-         used burned no_codes no_override expired void Shape Typo no_actor only_own role_not_permitted \
+         used burned no_codes no_override expired void Shape Typo only_own role_not_permitted \
          settings_unreadable switched_off",
     ),
     (
         "Check",
         "Valid Override Override/locked Override/disabled wrong wrong+Locked wrong+Disabled \
-         locked disabled used burned no_codes no_override expired void Shape Typo no_actor only_own \
+         locked disabled used burned no_codes no_override expired void Shape Typo only_own \
          role_not_permitted settings_unreadable switched_off",
     ),
     (
         "Burn",
-        "Done Nothing Locked Disabled locked disabled expired void Shape Typo no_actor only_own \
+        "Done Nothing Locked Disabled locked disabled expired void Shape Typo only_own \
          settings_unreadable",
     ),
     (
         "IssueOverride",
-        "OverrideIssued OverrideLifetime Erased no_actor not_oneself not_administrator \
+        "OverrideIssued OverrideLifetime Erased not_oneself not_administrator \
          role_not_permitted settings_unreadable switched_off",
     ),
     (
         "RevokeOverride",
-        "Done Nothing no_actor not_administrator settings_unreadable",
+        "Done Nothing not_administrator settings_unreadable",
     ),
     (
         "Revoke",
-        "Revoked Nothing no_actor not_administrator settings_unreadable",
+        "Revoked Nothing not_administrator settings_unreadable",
     ),
     (
         "Unlock",
-        "Done Nothing no_actor not_oneself not_administrator settings_unreadable",
+        "Done Nothing not_oneself not_administrator settings_unreadable",
     ),
     (
         "Erase",
-        "Done Nothing no_actor not_administrator settings_unreadable",
+        "Done Nothing not_administrator settings_unreadable",
     ),
     (
         "ReadStatus",
-        "Nothing no_actor not_administrator settings_unreadable",
+        "Nothing not_administrator settings_unreadable",
     ),
     (
         "Purge",
-        "Nothing Trimmed Removed Both ClockAhead no_actor not_administrator settings_unreadable",
+        "Nothing Trimmed Removed Both ClockAhead not_administrator settings_unreadable",
     ),
     (
         "ForcePurge",
-        "Nothing Trimmed Removed Both no_actor not_administrator settings_unreadable",
+        "Nothing Trimmed Removed Both not_administrator settings_unreadable",
     ),
-    (
-        "Save",
-        "Done no_actor not_administrator settings_unreadable",
-    ),
+    ("Save", "Done not_administrator settings_unreadable"),
     (
         "stored",
         "prepare activate activate/replaced discard discard/replaced redeem redeem/override \
@@ -198,12 +195,7 @@ fn any_typed() -> impl Strategy<Value = Typed> {
 /// One step, or the same one several times: double clicks, and guessing.
 fn any_steps() -> impl Strategy<Value = Vec<Step>> {
     let mostly = |who: Who| {
-        let anybody = prop_oneof![
-            Just(Who::Own),
-            Just(Who::Other),
-            Just(Who::System),
-            Just(Who::Nobody)
-        ];
+        let anybody = prop_oneof![Just(Who::Own), Just(Who::Other), Just(Who::System)];
         prop_oneof![12 => Just(who), 1 => anybody]
     };
     let reason = prop_oneof![
@@ -423,10 +415,9 @@ impl World {
     }
 
     fn context(&self, user: usize, who: Who) -> (Context, EventActor) {
-        let context = Context::new(at(self.now));
         let by = |subject: &Subject| {
             (
-                context.clone().by(subject),
+                Context::new(at(self.now), subject),
                 EventActor::User(subject.id().clone()),
             )
         };
@@ -434,7 +425,6 @@ impl World {
             Who::Own => by(&self.users[user]),
             Who::Other => by(&self.users[1 - user]),
             Who::System => (Context::system(at(self.now)), EventActor::System),
-            Who::Nobody => (context, EventActor::Nobody),
         }
     }
 
@@ -811,7 +801,7 @@ fn stranger(hashing: &Hashing) -> Paper {
     )
     .with_config(config);
     let stranger = Subject::new(UserId::new("stranger").unwrap(), ["staff"]);
-    let own = Context::new(at(START)).by(&stranger);
+    let own = Context::new(at(START), &stranger);
     let sheet = block_on(codes.issue(&stranger, &own)).unwrap().sheet;
     let system = Context::system(at(START));
     let code = block_on(codes.issue_override(&stranger, Duration::from_secs(60), &system)).unwrap();

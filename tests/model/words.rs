@@ -23,7 +23,6 @@ pub(crate) enum Who {
     /// The other of the two users.
     Other,
     System,
-    Nobody,
 }
 
 /// What is done, with what was typed as the paper and slot it was copied from.

@@ -119,7 +119,7 @@ impl<'a> Sheets<'a> {
 
     fn next(&mut self) -> String {
         if self.unspent.is_empty() {
-            let cx = Context::new(now()).by(&self.user);
+            let cx = Context::new(now(), &self.user);
             let issued = self.runtime.block_on(self.codes.issue(&self.user, &cx));
             let sheet = issued.unwrap().sheet;
             self.unspent = sheet
@@ -132,7 +132,7 @@ impl<'a> Sheets<'a> {
     }
 
     fn redeem(&self, typed: &str) {
-        let cx = Context::new(now()).by(&self.user);
+        let cx = Context::new(now(), &self.user);
         let redeemed = self
             .runtime
             .block_on(self.codes.redeem(&self.user, typed, &cx));

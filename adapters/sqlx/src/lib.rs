@@ -23,7 +23,7 @@
 //! let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper()).unwrap());
 //! let codes = BackupCodes::new(store.clone(), Settings::default(), hashing);
 //! let alice = Subject::new(UserId::new("42")?, ["staff"]);
-//! let cx = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?).by(&alice);
+//! let cx = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?, &alice);
 //!
 //! let issued = codes.issue(&alice, &cx).await?;
 //! let code = issued.sheet.expose().codes().next().expect("ten codes").1;

@@ -227,7 +227,7 @@ async fn the_sink_keeps_what_a_service_stores_nowhere_else() {
         }
         let codes = service(store.clone()).with_audit(sink);
         let alice = Subject::new(user("alice"), ["staff"]);
-        let cx = |millis| Context::new(at(millis)).by(&alice);
+        let cx = |millis| Context::new(at(millis), &alice);
         let sheet = codes.issue(&alice, &cx(0)).await.unwrap().sheet;
         let code = sheet.expose().codes().next().unwrap().1;
         assert!(matches!(
@@ -309,7 +309,7 @@ async fn purging_removes_tombstones_and_leaves_the_others_and_the_log() {
     let codes = service(store.clone());
     for name in ["alice", "bob"] {
         let subject = Subject::new(user(name), ["staff"]);
-        let cx = Context::new(at(0)).by(&subject);
+        let cx = Context::new(at(0), &subject);
         codes.issue(&subject, &cx).await.map(drop).unwrap();
     }
     let alice = Subject::new(user("alice"), ["staff"]);

@@ -50,7 +50,7 @@ fn service(store: &SqliteStore) -> Codes {
 
 async fn redeem(codes: &Codes, name: &str, typed: &str, quarter: i64) -> Redeem {
     let user = subject(name);
-    let cx = Context::new(at(quarter)).by(&user);
+    let cx = Context::new(at(quarter), &user);
     codes.redeem(&user, typed, &cx).await.unwrap()
 }
 
@@ -61,7 +61,7 @@ async fn filled(store: &SqliteStore) -> String {
     let mut unused = String::new();
     for (name, used) in USERS.into_iter().zip([3, 1, 0, 2]) {
         let user = subject(name);
-        let cx = Context::new(at(0)).by(&user);
+        let cx = Context::new(at(0), &user);
         let issued = codes.issue(&user, &cx).await.unwrap();
         let typed: Vec<String> = issued
             .sheet
@@ -79,7 +79,7 @@ async fn filled(store: &SqliteStore) -> String {
         }
     }
     let dave = subject("dave");
-    let cx = Context::new(at(3)).by(&dave);
+    let cx = Context::new(at(3), &dave);
     assert_eq!(codes.erase(&dave, &cx).await.unwrap(), Effect::Done);
     let revision = Revision::random(&mut SysRng).unwrap();
     let saved = store
@@ -150,7 +150,7 @@ async fn a_redeem_counts_once(copy: &SqliteStore, code: &str, case: &str) {
     let redeemed = redeem(&codes, "alice", code, 2).await;
     assert!(matches!(redeemed, Redeem::Accepted(_)), "{case}");
     let carol = subject("carol");
-    let cx = Context::new(at(5)).by(&carol);
+    let cx = Context::new(at(5), &carol);
     let issued = codes.issue(&carol, &cx).await.unwrap();
     let typed = issued.sheet.expose().codes().next().unwrap().1.to_string();
     let redeemed = redeem(&codes, "carol", &typed, 5).await;
@@ -161,7 +161,7 @@ async fn a_redeem_counts_once(copy: &SqliteStore, code: &str, case: &str) {
     assert_eq!(before.used_by_day, [0, 3, 1], "{case}");
     // What a copied row holds is taken away with it.
     let alice = subject("alice");
-    let cx = Context::new(at(6)).by(&alice);
+    let cx = Context::new(at(6), &alice);
     assert_eq!(codes.erase(&alice, &cx).await.unwrap(), Effect::Done);
     assert_eq!(usage(copy).await.used_this_month, 2, "{case}");
 }

@@ -38,7 +38,7 @@ fn subject(user: &str) -> Subject {
 }
 
 fn own(user: &Subject) -> Context {
-    Context::new(now()).by(user)
+    Context::new(now(), user)
 }
 
 fn service(store: SqliteStore) -> BackupCodes<SqliteStore, Settings> {

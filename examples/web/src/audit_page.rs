@@ -80,7 +80,6 @@ fn readable(name: &str) -> String {
 
 fn actor(event: &Event) -> String {
     match &event.actor {
-        EventActor::Nobody => "nobody".to_owned(),
         EventActor::System => "the application".to_owned(),
         EventActor::User(user) => user.to_string(),
     }

@@ -73,13 +73,13 @@ pub(crate) async fn show(
 pub(crate) async fn password(
     State(app): State<Arc<App>>,
     session: Session,
-    Circumstances(context): Circumstances,
+    circumstances: Circumstances,
     Form(form): Form<PasswordForm>,
 ) -> Result<Response, PageError> {
     let name = form.user.trim();
     let user = app.users.find(name).await?;
     let hash = user.as_ref().map(|user| &*user.password);
-    let place = Place::Login(context.address());
+    let place = Place::Login(circumstances.address);
     let right = password_is_right(&app, name, place, &form.password, hash).await?;
     let Some(user) = user.filter(|_| right) else {
         let page = LoginPage {
@@ -88,7 +88,7 @@ pub(crate) async fn password(
         };
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, draw(&page)?).into_response());
     };
-    let context = context.by(&user.subject());
+    let context = circumstances.context(&user.subject());
     let status = app.codes.status(&user.subject(), &context).await?;
     if has_second_factor(&user, &status) {
         sign_in(&app, &session, &user, Step::Password, SecondFactor::NotYet).await?;

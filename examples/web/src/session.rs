@@ -1,7 +1,7 @@
 //! Who is signed in, and how far. The session holds a user's name, a step and a message; never a
 //! code.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -243,7 +243,7 @@ pub(crate) async fn whoever(
         (Step::Complete, SecondFactor::NotYet) => false,
         (Step::Password, _) => true,
     };
-    let context = Context::new(app.now()).by(&user.subject());
+    let context = Context::new(app.now(), &user.subject());
     let status = app.codes.status(&user.subject(), &context).await?;
     let goes_on = match (has_second_factor(&user, &status), owed, status.set) {
         // Whoever has seen the codes in force here has the second factor, whoever confirmed them.
@@ -257,19 +257,6 @@ pub(crate) async fn whoever(
 /// whatever the settings say. Where codes were set up, the password alone never is enough.
 pub(crate) fn has_second_factor(user: &User, status: &Status) -> bool {
     user.totp_secret.is_some() || status.set.is_some() || status.override_until.is_some()
-}
-
-/// The circumstances of a request, by nobody yet.
-pub(crate) fn circumstances(app: &App, parts: &Parts) -> Context {
-    let mut context = Context::new(app.now());
-    if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>() {
-        let address = client_address(peer.ip(), &parts.headers, &app.trusted_proxies);
-        context = context.from_address(address);
-    }
-    match user_agent(&parts.headers) {
-        Some(agent) => context.with_user_agent(&agent),
-        None => context,
-    }
 }
 
 fn user_agent(headers: &HeaderMap) -> Option<String> {
@@ -287,7 +274,7 @@ async fn visitor(app: &App, parts: &mut Parts, wanted: Step) -> Result<Visitor, 
     let elsewhere = match (found, wanted) {
         (Some((user, step)), _) if step == wanted => {
             let subject = user.subject();
-            let context = circumstances(app, parts).by(&subject);
+            let context = Circumstances::new(app, parts).context(&subject);
             return Ok(Visitor {
                 user,
                 subject,
@@ -318,9 +305,36 @@ impl FromRequestParts<Arc<App>> for HalfWay {
     }
 }
 
-/// The circumstances of a request by somebody who is not signed in.
+/// When a request came, from where, and from which browser.
 #[derive(Debug, Clone)]
-pub(crate) struct Circumstances(pub(crate) Context);
+pub(crate) struct Circumstances {
+    now: Timestamp,
+    pub(crate) address: Option<IpAddr>,
+    user_agent: Option<String>,
+}
+
+impl Circumstances {
+    fn new(app: &App, parts: &Parts) -> Self {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let address = |peer: IpAddr| client_address(peer, &parts.headers, &app.trusted_proxies);
+        Self {
+            now: app.now(),
+            address: peer.map(|ConnectInfo(peer)| address(peer.ip())),
+            user_agent: user_agent(&parts.headers),
+        }
+    }
+
+    pub(crate) fn context(&self, actor: &Subject) -> Context {
+        let mut context = Context::new(self.now, actor);
+        if let Some(address) = self.address {
+            context = context.with_address(address);
+        }
+        if let Some(agent) = &self.user_agent {
+            context = context.with_user_agent(agent);
+        }
+        context
+    }
+}
 
 impl FromRequestParts<Arc<App>> for Circumstances {
     type Rejection = std::convert::Infallible;
@@ -329,6 +343,6 @@ impl FromRequestParts<Arc<App>> for Circumstances {
         parts: &mut Parts,
         app: &Arc<App>,
     ) -> Result<Self, Self::Rejection> {
-        Ok(Self(circumstances(app, parts)))
+        Ok(Self::new(app, parts))
     }
 }

@@ -135,7 +135,6 @@ impl Session {
             unreadable += page.unreadable;
             rows.extend(page.events.into_iter().map(|event| {
                 let by = match event.actor {
-                    EventActor::Nobody => "-".to_owned(),
                     EventActor::System => "operator".to_owned(),
                     EventActor::User(user) => user.to_string(),
                 };

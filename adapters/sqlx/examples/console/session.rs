@@ -240,11 +240,14 @@ impl Session {
             Some(name) => self.accounts.named(name).await.ok(),
             None => None,
         };
-        // An account that was removed meanwhile is nobody, which every policy denies.
-        let context = match &account {
-            Some(account) => Context::new(now).by(account),
-            None if self.acting.is_some() => Context::new(now),
-            None => Context::system(now),
+        let context = match (&account, &self.acting) {
+            (Some(account), _) => Context::new(now, account),
+            // An account that was removed meanwhile has no role any more.
+            (None, Some(name)) => Context::new(
+                now,
+                Subject::new(backup_codes::UserId::new(name)?, [] as [&str; 0]),
+            ),
+            (None, None) => Context::system(now),
         };
         Ok(Actor { account, context })
     }

@@ -33,7 +33,7 @@ impl Population {
         let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper())?);
         let codes = BackupCodes::new(store.clone(), Settings::default(), hashing);
         let somebody = Subject::new(UserId::new("template")?, ["staff"]);
-        let cx = Context::new(now).by(&somebody);
+        let cx = Context::new(now, &somebody);
         let issued = codes.issue(&somebody, &cx).await?;
         let mut templates = Vec::new();
         let sheet = issued.sheet.expose();

@@ -168,5 +168,5 @@ fn subject(user: &str) -> Subject {
 }
 
 fn own(user: &Subject, millis: i64) -> Context {
-    Context::new(Timestamp::from_unix_millis(START + millis).unwrap()).by(user)
+    Context::new(Timestamp::from_unix_millis(START + millis).unwrap(), user)
 }

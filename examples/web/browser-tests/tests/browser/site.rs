@@ -165,9 +165,7 @@ impl People {
 
     fn days_ago(&self, days: usize, user: &Subject, address: u8) -> Context {
         let ago = DAY * u32::try_from(days).unwrap();
-        Context::new(self.now.saturating_sub(ago))
-            .by(user)
-            .from_address([192, 0, 2, address])
+        Context::new(self.now.saturating_sub(ago), user).with_address([192, 0, 2, address])
     }
 
     /// A user with a sheet of 29 days ago.
