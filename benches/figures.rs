@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use backup_codes::{
     BackupCodes, Config, Context, Cost, Error, Format, Formats, Hasher, Hashing, Keyring,
-    MemoryRepository, PoolSize, Redeem, SetSize, Settings, Sheet, Subject, Summary, Timestamp,
-    UsageQuery, UserId, Windows, usage,
+    MemoryRepository, Periods, PoolSize, Redeem, SetSize, Settings, Sheet, Subject, Summary,
+    Timestamp, UsageQuery, UserId, usage,
 };
 
 struct Counting;
@@ -439,7 +439,7 @@ fn usage_of_a_million(users: usize, runs: usize) {
                 backup_codes::Freshness::Latest,
             ));
             let record = backup_codes::Record::from_json(&loaded.unwrap().unwrap().record);
-            Summary::of(&record.unwrap())
+            record.unwrap().summary()
         })
         .collect();
     let all: Vec<Summary> = (0..users).map(|n| some[n % some.len()].clone()).collect();
@@ -448,8 +448,8 @@ fn usage_of_a_million(users: usize, runs: usize) {
         Timestamp::from_unix_millis(midnight - back * 86_400_000).unwrap()
     };
     let days: Vec<Timestamp> = (-1..30).rev().map(day).collect();
-    let windows = Windows::new(day(0)..day(-1), day(20)..day(-1), &days).unwrap();
-    let query = UsageQuery::new(windows, 3, now(), service.acceptance().clone());
+    let periods = Periods::new(day(0)..day(-1), day(20)..day(-1), &days).unwrap();
+    let query = UsageQuery::new(periods, 3, now(), service.acceptance().clone());
     let times = (0..runs).map(|_| {
         seconds(|| {
             black_box(usage(&all, &query));

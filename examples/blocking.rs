@@ -8,10 +8,10 @@
 
 use std::time::SystemTime;
 
-use backup_codes::rules::{self, Act, Judged, NewSet, Step};
+use backup_codes::rules::{self, Act, NewSet, Progress, Step};
 use backup_codes::{
-    Acceptance, Action, Attempt, AttemptId, Config, Context, Decision, HashSalt, Hasher, Keyring,
-    Matrix, Record, Redeem, Request, Revision, RolePolicy, SetId, Settings, Sheet, Subject,
+    Acceptance, Action, Attempt, Config, Context, Decision, HashSalt, Hasher, Keyring, Matrix,
+    OperationId, Record, Redeem, Request, Revision, RolePolicy, SetId, Settings, Sheet, Subject,
     Timestamp, UserId, Wording, generate, hash, verify,
 };
 use getrandom::SysRng;
@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         config: &config,
         acceptance: &acceptance,
         low_threshold: 3,
-        operation: AttemptId::random(&mut rng)?,
+        operation: OperationId::random(&mut rng)?,
         revision,
     };
     let new = NewSet::new(set, config.formats().issued(), hashes)?;
@@ -102,7 +102,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     for title in ["Redeem code 3:", "Redeem it again:"] {
         println!("{title}");
-        let attempt = Attempt::parse(&third, config.formats(), AttemptId::random(&mut rng)?)?;
+        let attempt = Attempt::parse(&third, config.formats(), OperationId::random(&mut rng)?)?;
         let mut verified = None;
         let mut outcome = None;
         // Starts over where somebody else was faster: policy, throttle and slot anew.
@@ -120,8 +120,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             };
             let transition = loop {
                 match rules::consume(&record, &attempt, verified.as_ref(), &act) {
-                    Judged::Settled(transition) => break transition,
-                    Judged::Evaluate(target) => {
+                    Progress::Done(transition) => break transition,
+                    Progress::Compare(target) => {
                         // Outside any transaction: this takes tens of milliseconds.
                         let user = alice.id();
                         verified = Some(verify(&hasher, &mut matrix, user, &attempt, &target)?);

@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use backup_codes::{
     Activation, AuditSink, BackupCodes, Context, Delivery, Hashing, JsonLines, KeyId, Keyring,
-    Level, MemoryAudit, MemoryRepository, Pepper, Redeem, SaveSettings, SharedSettings, Sheet,
-    Subject, Switch, Timestamp, UserId, UsersQuery, Windows, Wording,
+    Level, MemoryAudit, MemoryRepository, Pepper, Periods, Redeem, SettingsSaved, SharedSettings,
+    Sheet, Subject, Switch, Timestamp, UserId, UsersQuery, Wording,
 };
 use getrandom::rand_core::TryRng;
 
@@ -61,7 +61,7 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     let saved = codes
         .save_settings(draft, &by(&admin, clock.tick()))
         .await?;
-    assert_eq!(saved, SaveSettings::Saved);
+    assert_eq!(saved, SettingsSaved::Saved);
     say("Saved: staff and administrator may have codes; everybody else may not.");
     match codes.prepare(&guest, &by(&guest, clock.tick())).await {
         Err(backup_codes::Error::Denied(why)) => {
@@ -146,7 +146,7 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     heading("What the administrator sees");
     let cx = by(&admin, clock.tick());
     let (today, month) = days_around(started, clock.0)?;
-    let usage = codes.usage(Windows::new(today, month, &[])?, &cx).await?;
+    let usage = codes.usage(Periods::new(today, month, &[])?, &cx).await?;
     say(&format!(
         "users with codes {}, low {}, exhausted {}, used today {}, this month {}",
         usage.users_with_codes,
@@ -169,7 +169,7 @@ async fn tour() -> Result<(), Box<dyn Error>> {
         .record(&events[events.len().saturating_sub(4)..])
         .await?;
     print!("{}", String::from_utf8_lossy(&lines.into_inner()));
-    if let Delivery::Delivered(late) = codes.deliver_pending().await? {
+    if let Delivery::Delivered(late) = codes.deliver_events().await? {
         say(&format!(
             "{} events, {late} of them delivered late.",
             events.len()
@@ -253,7 +253,7 @@ async fn switch(codes: &Codes, switch: Switch, cx: &Context) -> Result<(), Box<d
         .edit()
         .ok_or("the settings were read at the start")?;
     draft.settings.set_switch(switch);
-    assert_eq!(codes.save_settings(draft, cx).await?, SaveSettings::Saved);
+    assert_eq!(codes.save_settings(draft, cx).await?, SettingsSaved::Saved);
     Ok(())
 }
 
@@ -276,7 +276,7 @@ fn swapped(code: &str) -> String {
 type Span = std::ops::Range<Timestamp>;
 
 /// The days in UTC that this tour took, and thirty of them before. With the feature `jiff`,
-/// `Windows::in_zone` gives a time zone's days and months.
+/// `Periods::in_zone` gives a time zone's days and months.
 fn days_around(first: Timestamp, last: Timestamp) -> Result<(Span, Span), Box<dyn Error>> {
     const DAY: i64 = 86_400_000;
     let start = first.unix_millis() / DAY * DAY;

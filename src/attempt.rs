@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::fold::{Folded, fold};
 use crate::format::{Format, Formats, MAX_SYMBOLS, Verdict};
-use crate::id::AttemptId;
+use crate::id::OperationId;
 use crate::symbols::Symbols;
 
 /// A typed input that was read as a code: its check symbol is right.
@@ -14,7 +14,7 @@ use crate::symbols::Symbols;
 /// Whether it is a code of the user is for [`verify`](crate::verify) and
 /// [`consume`](crate::consume) to say. The payload is wiped when dropped and shown nowhere.
 pub struct Attempt {
-    id: AttemptId,
+    id: OperationId,
     format: Format,
     slot: u8,
     symbols: Symbols,
@@ -44,23 +44,23 @@ impl Attempt {
     ///
     /// Nothing fuzzier: a wrong, missing or extra symbol is not repaired.
     ///
-    /// `id` is one that no attempt before had: [`AttemptId::random`].
+    /// `id` is one that no attempt before had: [`OperationId::random`].
     ///
     /// # Errors
     /// [`NotACode`] when the input cannot be a code, which costs no hash and is no guess.
     /// Inputs over [`Attempt::MAX_INPUT_LEN`] bytes are refused before anything is read.
     ///
     /// ```
-    /// use backup_codes::{Attempt, AttemptId, Format, Formats, SetSize, generate};
+    /// use backup_codes::{Attempt, OperationId, Format, Formats, SetSize, generate};
     ///
     /// let mut rng = getrandom::SysRng;
     /// let codes = generate(Format::CROCKFORD, SetSize::default(), &mut rng)?;
     /// let messy = format!(" ٣) {}.\n", codes[2].expose().to_lowercase().replace('-', "ー"));
-    /// let attempt = Attempt::parse(&messy, &Formats::default(), AttemptId::random(&mut rng)?)?;
+    /// let attempt = Attempt::parse(&messy, &Formats::default(), OperationId::random(&mut rng)?)?;
     /// assert_eq!(attempt.slot(), 3);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn parse(typed: &str, formats: &Formats, id: AttemptId) -> Result<Self, NotACode> {
+    pub fn parse(typed: &str, formats: &Formats, id: OperationId) -> Result<Self, NotACode> {
         let typed = match Typed::read(typed) {
             // No keyboard layout helps with a letter in a code of digits.
             Err(NotACode::OtherScript) if !formats.have_letters() => return Err(NotACode::Shape),
@@ -98,7 +98,7 @@ impl Attempt {
 
     /// The attempt's own id.
     #[must_use]
-    pub fn id(&self) -> AttemptId {
+    pub fn id(&self) -> OperationId {
         self.id
     }
 
@@ -114,7 +114,7 @@ impl Attempt {
         self.format
     }
 
-    pub(crate) fn with_id(self, id: AttemptId) -> Self {
+    pub(crate) fn with_id(self, id: OperationId) -> Self {
         Self { id, ..self }
     }
 
@@ -273,7 +273,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     /// Reads the code in a format of its length.
-    fn read_as(&self, format: Format, id: AttemptId) -> Result<Attempt, Verdict> {
+    fn read_as(&self, format: Format, id: OperationId) -> Result<Attempt, Verdict> {
         let mut symbols = Symbols::blank();
         match format.read(self.number, self.symbols, &mut symbols) {
             Verdict::Right(slot) => Ok(Attempt {

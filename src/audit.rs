@@ -31,7 +31,7 @@ pub enum Durability {
 ///    only when they are flushed.
 /// 2. The same event may come more than once, with the same id; drop the repetition or keep it.
 /// 3. A sink that fails changes no outcome: the events stay in the repository and are handed
-///    over again by [`deliver_pending`](crate::BackupCodes::deliver_pending).
+///    over again by [`deliver_events`](crate::BackupCodes::deliver_events).
 ///
 /// Operations wait for the sink, so a slow one slows logins down.
 ///

@@ -93,7 +93,7 @@ use crate::repository::{
 };
 use crate::settings::{OnRoleLoss, Settings, Switch};
 use crate::timestamp::Timestamp;
-use crate::usage::{SetSummary, Summary, UsageQuery, Windows, schemes, usage};
+use crate::usage::{Periods, SetSummary, Summary, UsageQuery, schemes, usage};
 
 /// A store under test, and how to open it.
 ///
@@ -1860,7 +1860,7 @@ where
     let users = various(case, &store, &hasher);
     let day = |n: i64| moment(n * 1440);
     let days: Vec<Timestamp> = (-4..=1).map(day).collect();
-    let windows = Windows::new(day(-1)..day(0), day(-2)..day(0), &days).unwrap();
+    let periods = Periods::new(day(-1)..day(0), day(-2)..day(0), &days).unwrap();
     let void = Some(moment(VOID_BEFORE));
     let narrow = Acceptance::default();
     for (now, acceptance, void) in [
@@ -1871,7 +1871,7 @@ where
         (moment(600), &wider, void),
     ] {
         let acceptance = acceptance.clone().with_void_before(void);
-        let query = UsageQuery::new(windows.clone(), 3, now, acceptance);
+        let query = UsageQuery::new(periods.clone(), 3, now, acceptance);
         let plain = usage(users.iter().map(|(_, summary)| summary), &query);
         match case.call("usage", Directory::usage(store.second(), &query)) {
             Ok(figures) => assert_eq!(figures, plain, "directory: usage"),
@@ -1946,8 +1946,8 @@ where
             assert_eq!(rest, plain, "directory: the page after {length} rows");
         }
     }
-    let windows = Windows::new(moment(0)..moment(15), moment(0)..moment(30), &[]).unwrap();
-    let query = UsageQuery::new(windows, 3, moment(1), Acceptance::default());
+    let periods = Periods::new(moment(0)..moment(15), moment(0)..moment(30), &[]).unwrap();
+    let query = UsageQuery::new(periods, 3, moment(1), Acceptance::default());
     let plain = usage(users.iter().map(|(_, summary)| summary), &query);
     match case.call("usage", Directory::usage(store.second(), &query)) {
         Ok(figures) => assert_eq!(figures, plain, "directory: usage of all users"),

@@ -15,7 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::attempt::Attempt;
 use crate::code::Code;
 use crate::format::{Format, classify, declassify};
-use crate::id::{AttemptId, RandomError, SetId, UserId};
+use crate::id::{OperationId, RandomError, SetId, UserId};
 use crate::keyring::{KeyId, Keyring, StoredKey};
 
 const SALT_LEN: usize = 16;
@@ -594,7 +594,7 @@ impl fmt::Debug for Target {
 #[must_use = "a verification decides nothing by itself: hand it to `consume`"]
 #[derive(Debug, Clone)]
 pub struct Verified {
-    pub(crate) attempt: AttemptId,
+    pub(crate) attempt: OperationId,
     pub(crate) target: Target,
     pub(crate) equality: Equality,
 }
@@ -853,7 +853,8 @@ mod tests {
             let shown = text(&code["shown"]);
             let format: Format = text(&code["format"]).parse().unwrap();
             let formats = crate::format::Formats::new(format);
-            let attempt = Attempt::parse(&shown, &formats, AttemptId::from_bytes([1; 16])).unwrap();
+            let attempt =
+                Attempt::parse(&shown, &formats, OperationId::from_bytes([1; 16])).unwrap();
             assert_eq!(u32::from(attempt.slot()), number(&code["slot"]), "{shown}");
             assert_eq!(attempt.payload(), text(&code["payload"]).as_bytes());
             assert!(shown.ends_with(&text(&code["check"])), "{shown}");

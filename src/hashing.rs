@@ -226,7 +226,7 @@ mod tests {
     use crate::code::{SetSize, generate};
     use crate::format::{Format, Formats};
     use crate::hash::{Cost, Equality};
-    use crate::id::AttemptId;
+    use crate::id::OperationId;
     use pollster::block_on;
 
     /// A pool of two workers and the calling thread, both at the least cost.
@@ -254,7 +254,7 @@ mod tests {
             .map(|_| HashSalt::random(&mut rng).unwrap())
             .collect();
         let (user, set) = (UserId::new("a").unwrap(), SetId::from_bytes([7; 16]));
-        let id = AttemptId::from_bytes([9; 16]);
+        let id = OperationId::from_bytes([9; 16]);
         let typed = codes[1].expose();
         let attempt = Arc::new(Attempt::parse(&typed, &Formats::new(format), id).unwrap());
 
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(block_on(none), Ok(Vec::new()));
         let format = Format::crockford(23).unwrap();
         let code = generate(format, SetSize::new(1).unwrap(), &mut getrandom::SysRng).unwrap();
-        let id = AttemptId::from_bytes([9; 16]);
+        let id = OperationId::from_bytes([9; 16]);
         let attempt = Attempt::parse(&code[0].expose(), &Formats::new(format), id).unwrap();
         let attempt = Arc::new(attempt);
         drop(sendable(hashing.verify(

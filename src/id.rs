@@ -345,7 +345,7 @@ random_id! {
 }
 random_id! {
     /// One operation on a record, so that it can tell whether its own write was applied.
-    AttemptId
+    OperationId
 }
 random_id! {
     /// One state of a stored record. Never used twice, so a late write cannot meet the state it

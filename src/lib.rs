@@ -52,7 +52,7 @@
 //! * *An administrator*: [`users`](BackupCodes::users), [`usage`](BackupCodes::usage),
 //!   [`issue_override`](BackupCodes::issue_override), [`unlock`](BackupCodes::unlock),
 //!   [`revoke_all`](BackupCodes::revoke_all), [`save_settings`](BackupCodes::save_settings).
-//! * *A schedule*: [`deliver_pending`](BackupCodes::deliver_pending) each minute and at start,
+//! * *A schedule*: [`deliver_events`](BackupCodes::deliver_events) each minute and at start,
 //!   [`refresh_settings`](BackupCodes::refresh_settings) well within its bound,
 //!   [`purge`](BackupCodes::purge) each day.
 //! * *At start, and before a key is retired*: [`schemes`](BackupCodes::schemes), which says how many
@@ -70,7 +70,7 @@
 //! # Features
 //!
 //! All are off by default, and each adds something without changing anything: `conformance` (the
-//! storage contract as tests; for development), `jiff` (windows of figures out of a time zone;
+//! storage contract as tests; for development), `jiff` (periods of figures out of a time zone;
 //! without it, pass the midnights yourself), `tracing` (an audit sink).
 #![forbid(unsafe_code)]
 
@@ -127,13 +127,13 @@ pub use hash::{
 };
 pub use hashing::{Hashing, PoolError, PoolSize};
 pub use id::{
-    AttemptId, EventId, IdError, RandomError, Revision, Role, SetId, Subject, UserId, UserIdError,
-    is_forging,
+    EventId, IdError, OperationId, RandomError, Revision, Role, SetId, Subject, UserId,
+    UserIdError, is_forging,
 };
 pub use keyring::{KeyId, Keyring, KeyringError, Pepper, StoredKey};
 pub use memory::MemoryRepository;
 pub use outcome::{
-    Activation, Burn, Check, Effect, Level, Notice, NoticeKind, PendingStatus, Receipt, Redeem,
+    Activation, Burn, Check, Effect, Level, Notice, NoticeKind, PreparedStatus, Receipt, Redeem,
     Refusal, Reissue, SlotStatus, Status,
 };
 pub use policy::{Action, Actor, Decision, Denial, Request, RolePolicy};
@@ -143,13 +143,13 @@ pub use repository::{
     SettingsStore, UserFilter, UserOrder, UsersQuery,
 };
 pub use rules::consume;
-pub use service::{BackupCodes, Confirmation, Delivery, Issued, Purged, SaveSettings, SchemeUse};
+pub use service::{BackupCodes, Confirmation, Delivery, Issued, Purged, SchemeUse, SettingsSaved};
 pub use settings::{OnRoleLoss, PermittedRoles, Settings, SettingsError, Switch};
 pub use shared_settings::{SettingsDraft, SharedSettings};
 pub use sheet::{ExposedSheet, Override, Sheet, Wording};
 pub use timestamp::{Timestamp, TimestampError};
 pub use usage::{
-    SetSummary, Summary, Usage, UsageQuery, UserRow, Windows, WindowsError, schemes, usage,
+    Periods, PeriodsError, SetSummary, Summary, Usage, UsageQuery, UserRow, schemes, usage,
 };
 
 #[doc = include_str!("../docs/framing.md")]

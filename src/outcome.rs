@@ -261,7 +261,7 @@ pub struct SlotStatus {
 /// A set that was prepared and not yet activated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct PendingStatus {
+pub struct PreparedStatus {
     /// Its id, for `activate` and `discard`.
     pub set: SetId,
     /// Its label.
@@ -312,7 +312,7 @@ pub struct Status {
     /// Since when the set is disabled, if it is.
     pub disabled_at: Option<Timestamp>,
     /// A set waiting to be activated.
-    pub pending: Option<PendingStatus>,
+    pub prepared: Option<PreparedStatus>,
     /// Until when an unused override code works.
     pub override_until: Option<Timestamp>,
 }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::acceptance::Scheme;
 use crate::format::MAX_SLOT;
 use crate::hash::StoredHash;
-use crate::id::{AttemptId, SetId};
+use crate::id::{OperationId, SetId};
 use crate::timestamp::Timestamp;
 
 /// The format version this crate writes.
@@ -29,14 +29,14 @@ const USES_MOST: usize = 62 * 96 + 1;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
     pub(crate) active: Option<CodeSet>,
-    pub(crate) pending: Option<CodeSet>,
+    pub(crate) prepared: Option<CodeSet>,
     pub(crate) override_code: Option<OverrideCode>,
     pub(crate) damaged_override: Option<DamagedText>,
     pub(crate) throttle: Throttle,
     pub(crate) uses: Vec<Use>,
     pub(crate) last_used_at: Option<Timestamp>,
     pub(crate) revoked_at: Option<Timestamp>,
-    pub(crate) settled: Vec<AttemptId>,
+    pub(crate) settled: Vec<OperationId>,
     pub(crate) erased_at: Option<Timestamp>,
 }
 
@@ -277,11 +277,11 @@ impl Record {
 
     /// Whether the write of this operation was applied.
     #[must_use]
-    pub fn has_settled(&self, operation: AttemptId) -> bool {
+    pub fn has_settled(&self, operation: OperationId) -> bool {
         self.settled.contains(&operation)
     }
 
-    pub(crate) fn settle(&mut self, operation: AttemptId) {
+    pub(crate) fn settle(&mut self, operation: OperationId) {
         if self.settled.len() >= SETTLED_KEPT {
             let surplus = self.settled.len() + 1 - SETTLED_KEPT;
             self.settled.drain(..surplus);
@@ -349,7 +349,7 @@ struct RecordText<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revoked_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    operations: Vec<AttemptId>,
+    operations: Vec<OperationId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     erased_at: Option<Timestamp>,
 }
@@ -590,7 +590,7 @@ impl<'a> From<&'a Record> for RecordText<'a> {
         Self {
             version: VERSION,
             active: record.active.as_ref().map(SetText::from),
-            prepared: record.pending.as_ref().map(SetText::from),
+            prepared: record.prepared.as_ref().map(SetText::from),
             override_code,
             throttle: record.throttle.clone(),
             uses: record
@@ -663,7 +663,7 @@ impl TryFrom<RecordText<'_>> for Record {
         }
         Ok(Self {
             active: text.active.map(CodeSet::try_from).transpose()?,
-            pending: text.prepared.map(CodeSet::try_from).transpose()?,
+            prepared: text.prepared.map(CodeSet::try_from).transpose()?,
             override_code,
             damaged_override,
             throttle: text.throttle,

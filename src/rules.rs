@@ -15,9 +15,9 @@ use crate::context::Context;
 use crate::event::{Event, EventKind, EventOutcome, Reason, RevokeReason};
 use crate::format::Format;
 use crate::hash::{Equality, StoredHash, Target, Verified};
-use crate::id::{AttemptId, Revision, SetId, UserId};
+use crate::id::{OperationId, Revision, SetId, UserId};
 use crate::outcome::{
-    Activation, Burn, Check, Effect, Level, Notice, NoticeKind, PendingStatus, Receipt, Redeem,
+    Activation, Burn, Check, Effect, Level, Notice, NoticeKind, PreparedStatus, Receipt, Redeem,
     Refusal, Reissue, SlotStatus, Status,
 };
 use crate::record::{CodeSet, OverrideCode, Record, Slot, StoredSlot, Throttle};
@@ -37,7 +37,7 @@ pub struct Act<'a> {
     /// A user with this many codes left, or fewer, is low.
     pub low_threshold: u8,
     /// The operation's own id, which is written into the record.
-    pub operation: AttemptId,
+    pub operation: OperationId,
     /// The revision the record will have once written. New for every write.
     pub revision: Revision,
 }
@@ -72,18 +72,18 @@ pub struct Transition<T> {
     clippy::large_enum_variant,
     reason = "moved once an operation; a box would be one more allocation"
 )]
-pub enum Judged<T> {
+pub enum Progress<T> {
     /// Compare the attempt with this target ([`verify`](crate::verify)), then ask again.
-    Evaluate(Target),
-    /// Done.
-    Settled(Transition<T>),
+    Compare(Target),
+    /// The operation is decided.
+    Done(Transition<T>),
 }
 
-impl<T> Judged<T> {
-    fn map<U>(self, f: impl FnOnce(T) -> U) -> Judged<U> {
+impl<T> Progress<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Progress<U> {
         match self {
-            Self::Evaluate(target) => Judged::Evaluate(target),
-            Self::Settled(transition) => Judged::Settled(transition.map(f)),
+            Self::Compare(target) => Progress::Compare(target),
+            Self::Done(transition) => Progress::Done(transition.map(f)),
         }
     }
 }
@@ -265,7 +265,7 @@ impl Act<'_> {
         let override_code = record
             .override_code
             .take_if(|code| code.issued_at > latest || overlong(code));
-        let prepared = record.pending.take_if(|set| set.prepared_at > latest);
+        let prepared = record.prepared.take_if(|set| set.prepared_at > latest);
         let active = record.active.take_if(|set| self.is_void_as_future(set));
         let void = |kind, set| self.success(kind).because(Reason::Void).of_set(set);
         let unused = override_code.filter(|code| code.used_at.is_none());
@@ -390,13 +390,13 @@ fn judge(
     verified: Option<&Verified>,
     purpose: Purpose,
     act: &Act<'_>,
-) -> Judged<Verdict> {
+) -> Progress<Verdict> {
     let kind = purpose.kind();
     let place = match place(record, attempt, act) {
         Ok(place) => place,
         Err(refusal) => {
             let event = act.failure(kind, refusal.reason);
-            return Judged::Settled(Transition::offering(Verdict::Refused(refusal), event));
+            return Progress::Done(Transition::offering(Verdict::Refused(refusal), event));
         }
     };
     let target = place.target(attempt);
@@ -404,9 +404,9 @@ fn judge(
         Some(verified) if verified.attempt == attempt.id() && verified.target == target => {
             verified.equality
         }
-        _ => return Judged::Evaluate(target),
+        _ => return Progress::Compare(target),
     };
-    Judged::Settled(match (place, equality) {
+    Progress::Done(match (place, equality) {
         (Place::Uncountable(set, reason), _) => refused_uncounted(set, reason, kind, act),
         // The hasher that compared has other keys or bounds than `act.acceptance`: an error of the
         // application, which counts against no user.
@@ -633,7 +633,7 @@ fn wrong(record: &Record, set: SetId, kind: EventKind, act: &Act<'_>) -> Transit
 
 /// Redeems: decides on an attempt and, where it is right, spends the code.
 ///
-/// Ask with `verified: None` first. [`Judged::Evaluate`] names the hash to compare with;
+/// Ask with `verified: None` first. [`Progress::Compare`] names the hash to compare with;
 /// [`verify`](crate::verify) makes the comparison, and with its result this function settles.
 /// A verification of another attempt, or of a hash that is no longer in the slot, is not taken:
 /// the answer is then `Evaluate` again.
@@ -646,7 +646,7 @@ pub fn consume(
     attempt: &Attempt,
     verified: Option<&Verified>,
     act: &Act<'_>,
-) -> Judged<Redeem> {
+) -> Progress<Redeem> {
     judge(record, attempt, verified, Purpose::Redeem, act).map(|verdict| match verdict {
         Verdict::Right {
             receipt: Some(receipt),
@@ -664,7 +664,7 @@ pub fn check(
     attempt: &Attempt,
     verified: Option<&Verified>,
     act: &Act<'_>,
-) -> Judged<Check> {
+) -> Progress<Check> {
     judge(record, attempt, verified, Purpose::Check, act).map(|verdict| match verdict {
         Verdict::Right { slot, .. } => Check::Valid(slot),
         Verdict::Refused(refusal) => Check::Refused(refusal),
@@ -680,7 +680,7 @@ pub fn burn(
     attempt: &Attempt,
     verified: Option<&Verified>,
     act: &Act<'_>,
-) -> Judged<Burn> {
+) -> Progress<Burn> {
     let override_code = record.override_code.as_ref();
     let has_unused = override_code.is_some_and(|code| code.used_at.is_none());
     // There is no override, or it is spent, so that nothing of it can work again.
@@ -736,13 +736,13 @@ pub fn prepare(record: &Record, set: NewSet, act: &Act<'_>) -> Result<Transition
         .success(EventKind::Prepare)
         .of_set(set.id)
         .leaving(set.unused());
-    record.pending = Some(set);
+    record.prepared = Some(set);
     Ok(act.step((), record, dropped.into_iter().chain([event]).collect()))
 }
 
 /// The event of a prepared set that a newer one replaces.
 fn replaced(record: &Record, act: &Act<'_>) -> Option<Event> {
-    let set = record.pending.as_ref()?;
+    let set = record.prepared.as_ref()?;
     Some(
         act.success(EventKind::Discard)
             .because(Reason::Replaced)
@@ -804,10 +804,10 @@ fn put_in_force(
         event
     });
     let notice = act.notice(kind, Some(&set));
-    if record.pending.as_ref().is_some_and(|old| old.id != set.id) {
+    if record.prepared.as_ref().is_some_and(|old| old.id != set.id) {
         events.extend(replaced(&record, act));
     }
-    record.pending = None;
+    record.prepared = None;
     // Older codes are void, and an override is one.
     events.extend(replace_override(&mut record, act));
     record.active = Some(set);
@@ -816,12 +816,12 @@ fn put_in_force(
 }
 
 /// A prepared set that can still be activated.
-fn pending<'r>(record: &'r Record, set: SetId, act: &Act<'_>) -> Option<&'r CodeSet> {
-    record.pending.as_ref().filter(|pending| {
-        pending.id == set
-            && pending.prepared_at <= act.latest_present()
-            && !act.has_lapsed(pending)
-            && act.standing(pending).is_ok()
+fn prepared_set<'r>(record: &'r Record, set: SetId, act: &Act<'_>) -> Option<&'r CodeSet> {
+    record.prepared.as_ref().filter(|prepared| {
+        prepared.id == set
+            && prepared.prepared_at <= act.latest_present()
+            && !act.has_lapsed(prepared)
+            && act.standing(prepared).is_ok()
     })
 }
 
@@ -835,50 +835,50 @@ pub fn activate(
     set: SetId,
     confirmation: Option<(&Attempt, Option<&Verified>)>,
     act: &Act<'_>,
-) -> Judged<Activation> {
+) -> Progress<Activation> {
     if record
         .active
         .as_ref()
         .is_some_and(|active| active.id == set)
     {
-        return Judged::Settled(Transition::unchanged(Activation::AlreadyActive));
+        return Progress::Done(Transition::unchanged(Activation::AlreadyActive));
     }
-    let Some(pending) = pending(record, set, act) else {
+    let Some(prepared) = prepared_set(record, set, act) else {
         let event = act
             .failure(EventKind::Activate, Reason::NoSuchSet)
             .of_set(set);
-        return Judged::Settled(Transition::offering(Activation::NoSuchSet, event));
+        return Progress::Done(Transition::offering(Activation::NoSuchSet, event));
     };
-    let mut set = pending.clone();
+    let mut set = prepared.clone();
     if let Some((attempt, verified)) = confirmation {
-        let slot = pending
+        let slot = prepared
             .slot(attempt.slot())
-            .filter(|_| pending.scheme.format() == attempt.format());
+            .filter(|_| prepared.scheme.format() == attempt.format());
         let target = slot.map_or(Target::Nothing, |slot| {
-            Target::Hash(pending.id, slot.hash.clone())
+            Target::Hash(prepared.id, slot.hash.clone())
         });
         let why = match verified {
             Some(verified) if verified.attempt == attempt.id() && verified.target == target => {
                 match verified.equality {
                     Equality::Equal => None,
-                    Equality::Different if slot.is_none() && pending.damaged() > 0 => {
+                    Equality::Different if slot.is_none() && prepared.damaged() > 0 => {
                         Some(Reason::Malformed)
                     }
                     Equality::Different => Some(Reason::Wrong),
                     Equality::Unknown(why) => Some(why.into()),
                 }
             }
-            _ => return Judged::Evaluate(target),
+            _ => return Progress::Compare(target),
         };
         if let Some(why) = why {
             let event = act.failure(EventKind::Activate, why).of_set(set.id);
             let outcome = Activation::WrongConfirmation;
-            return Judged::Settled(Transition::offering(outcome, event));
+            return Progress::Done(Transition::offering(outcome, event));
         }
         set.proved_at = Some(act.now());
     }
     let transition = put_in_force(record, set, Vec::new(), act);
-    Judged::Settled(transition.map(Activation::Activated))
+    Progress::Done(transition.map(Activation::Activated))
 }
 
 /// Drops a prepared set. Does nothing where there is none of this id.
@@ -886,11 +886,11 @@ pub fn activate(
 /// A set that is too old or not accepted now is dropped as well: a clock or a configuration that is
 /// put right later must not bring it back.
 pub fn discard(record: &Record, set: SetId, act: &Act<'_>) -> Transition<Effect> {
-    if record.pending.as_ref().is_none_or(|old| old.id != set) {
+    if record.prepared.as_ref().is_none_or(|old| old.id != set) {
         return Transition::unchanged(Effect::Nothing);
     }
     let mut record = record.clone();
-    record.pending = None;
+    record.prepared = None;
     act.step(
         Effect::Done,
         record,
@@ -968,7 +968,7 @@ pub fn revoke_all(
 ) -> Transition<Option<Notice>> {
     let override_code = record.override_code.as_ref();
     let nothing = record.active.is_none()
-        && record.pending.is_none()
+        && record.prepared.is_none()
         && override_code.is_none_or(|code| code.used_at.is_some())
         && record.damaged_override.is_none();
     if nothing {
@@ -981,7 +981,7 @@ pub fn revoke_all(
         Some(set) => event.of_set(set.id),
         None => event,
     };
-    record.pending = None;
+    record.prepared = None;
     record.override_code = None;
     record.damaged_override = None;
     record.revoked_at = Some(act.now());
@@ -1080,7 +1080,7 @@ pub fn purge(record: &Record, clock: PurgeClock, act: &Act<'_>) -> Purge {
         None => {
             trimmed.forget_uses(today, act.config.keep_uses);
             removed = act.forget_the_future(&mut trimmed);
-            trimmed.pending.take_if(|set| act.has_lapsed(set));
+            trimmed.prepared.take_if(|set| act.has_lapsed(set));
             let ended = [Err(Reason::Expired), Err(Reason::Void)];
             let over = |code: &mut OverrideCode| ended.contains(&act.override_standing(code));
             trimmed.override_code.take_if(over);
@@ -1137,11 +1137,11 @@ pub fn status(record: &Record, act: &Act<'_>) -> Status {
         wrong_in_a_row: record.throttle.run,
         locked_until: act.locked_until(&record.throttle),
         disabled_at: record.throttle.disabled_at,
-        pending: record
-            .pending
+        prepared: record
+            .prepared
             .as_ref()
-            .filter(|set| pending(record, set.id, act).is_some())
-            .map(|set| PendingStatus {
+            .filter(|set| prepared_set(record, set.id, act).is_some())
+            .map(|set| PreparedStatus {
                 set: set.id,
                 label: set.id.label(),
                 prepared_at: set.prepared_at,

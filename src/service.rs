@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::event::{Event, EventKind, EventOutcome, Reason, RevokeReason};
 use crate::hash::{HashSalt, StoredHash, Verified};
 use crate::hashing::{Hashing, HashingError, Known};
-use crate::id::{AttemptId, EventId, RandomError, Revision, SetId, Subject, UserId};
+use crate::id::{EventId, OperationId, RandomError, Revision, SetId, Subject, UserId};
 use crate::outcome::{Activation, Burn, Check, Effect, Notice, Redeem, Refusal, Status};
 use crate::policy::{Action, Decision, Denial, Request, RolePolicy};
 use crate::record::{Record, RecordError};
@@ -26,12 +26,12 @@ use crate::repository::{
     CodeRepository, Directory, Expected, Freshness, Put, PutError, PutOutcome, SettingsStore,
     UserFilter, UserOrder, UsersQuery,
 };
-use crate::rules::{self, Act, Judged, NewSet, Purge, PurgeClock, Transition};
+use crate::rules::{self, Act, NewSet, Progress, Purge, PurgeClock, Transition};
 use crate::settings::Settings;
 use crate::shared_settings::{SettingsDraft, SharedSettings};
 use crate::sheet::{Override, Sheet};
 use crate::timestamp::Timestamp;
-use crate::usage::{Summary, Usage, UsageQuery, UserRow, Windows};
+use crate::usage::{Periods, Usage, UsageQuery, UserRow};
 
 /// How often an operation starts over because somebody else changed the record.
 const ROUNDS: usize = 16;
@@ -47,7 +47,7 @@ const DELIVERY_PAGE: usize = 100;
 /// dropped after it may have spent a code, which nothing un-spends, and a dropped
 /// [`issue`](Self::issue) may have put a set in force that nobody saw: [`prepare`](Self::prepare)
 /// and [`activate`](Self::activate) cannot. Events of a write that was applied are delivered later
-/// by [`deliver_pending`](Self::deliver_pending).
+/// by [`deliver_events`](Self::deliver_events).
 pub struct BackupCodes<R, P, A = NoAudit> {
     repository: Arc<R>,
     policy: Arc<P>,
@@ -112,14 +112,15 @@ pub enum Delivery {
     SinkIsLossy,
 }
 
-/// What saving the settings came to.
-#[must_use = "settings that somebody else overtook are not in force"]
+/// The outcome of saving the settings.
+#[must_use = "after a conflict the settings were not applied"]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SaveSettings {
-    /// They are in force.
+pub enum SettingsSaved {
+    /// The settings are in force.
     Saved,
-    /// Somebody else saved first. This is what is in force now; nothing of the draft is.
-    Overtaken(SettingsDraft),
+    /// Another administrator saved first, and nothing of this draft was applied. These are the
+    /// settings in force: show them, and let the administrator decide again.
+    Conflict(SettingsDraft),
 }
 
 /// A scheme that active sets have.
@@ -208,7 +209,7 @@ struct Operation<'a> {
     context: &'a Context,
     action: Action,
     kind: EventKind,
-    id: AttemptId,
+    id: OperationId,
 }
 
 impl<'a> Operation<'a> {
@@ -219,7 +220,7 @@ impl<'a> Operation<'a> {
             context,
             action,
             kind,
-            id: AttemptId::from_bytes([0; 16]),
+            id: OperationId::from_bytes([0; 16]),
         }
     }
 }
@@ -234,7 +235,7 @@ impl<R: CodeRepository, P: RolePolicy> BackupCodes<R, P> {
     /// Backup codes over a repository and a role policy, without an audit sink yet.
     ///
     /// Give every process that works on one repository the same sink: one without acknowledges
-    /// the events it meets ([`NoAudit`]), in [`deliver_pending`](Self::deliver_pending) those of
+    /// the events it meets ([`NoAudit`]), in [`deliver_events`](Self::deliver_events) those of
     /// other processes too.
     pub fn new(repository: R, policy: P, hashing: Hashing) -> Self {
         let config = Config::default();
@@ -330,7 +331,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         let operation = self.operation(subject, context, Action::Prepare, EventKind::Prepare)?;
         let (sheet, set, state) = self.new_set(operation).await?;
         self.run(operation, None, state, |record, act, _| {
-            Ok(Judged::Settled(rules::prepare(record, set.clone(), act)?))
+            Ok(Progress::Done(rules::prepare(record, set.clone(), act)?))
         })
         .await?;
         Ok(sheet)
@@ -348,7 +349,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         let (sheet, set, state) = self.new_set(operation).await?;
         let issued = self
             .run(operation, None, state, |record, act, _| {
-                Ok(Judged::Settled(rules::issue(record, set.clone(), act)?))
+                Ok(Progress::Done(rules::issue(record, set.clone(), act)?))
             })
             .await;
         let confirmation = match issued {
@@ -420,7 +421,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     ) -> Result<Effect, Error> {
         let operation = self.operation(subject, context, Action::Prepare, EventKind::Discard)?;
         self.on_record(operation, None, |record, act, _| {
-            Ok(Judged::Settled(rules::discard(record, set, act)))
+            Ok(Progress::Done(rules::discard(record, set, act)))
         })
         .await
     }
@@ -525,7 +526,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             .run(operation, None, state, |record, act, _| {
                 let hash = hash.clone();
                 let issued = rules::issue_override(record, set, format, hash, expires_at, act)?;
-                Ok(Judged::Settled(issued))
+                Ok(Progress::Done(issued))
             })
             .await?;
         Ok(Override {
@@ -551,7 +552,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             EventKind::RevokeOverride,
         )?;
         self.on_record(operation, None, |record, act, _| {
-            Ok(Judged::Settled(rules::revoke_override(record, act)))
+            Ok(Progress::Done(rules::revoke_override(record, act)))
         })
         .await
     }
@@ -569,7 +570,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     ) -> Result<Option<Notice>, Error> {
         let operation = self.operation(subject, context, Action::Revoke, EventKind::Revoke)?;
         self.on_record(operation, None, |record, act, _| {
-            Ok(Judged::Settled(rules::revoke_all(record, reason, act)))
+            Ok(Progress::Done(rules::revoke_all(record, reason, act)))
         })
         .await
     }
@@ -582,7 +583,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     pub async fn unlock(&self, subject: &Subject, context: &Context) -> Result<Effect, Error> {
         let operation = self.operation(subject, context, Action::Unlock, EventKind::Unlock)?;
         self.on_record(operation, None, |record, act, _| {
-            Ok(Judged::Settled(rules::unlock(record, act)))
+            Ok(Progress::Done(rules::unlock(record, act)))
         })
         .await
     }
@@ -596,7 +597,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     pub async fn erase(&self, subject: &Subject, context: &Context) -> Result<Effect, Error> {
         let operation = self.operation(subject, context, Action::Erase, EventKind::Erase)?;
         self.on_record(operation, None, |record, act, _| {
-            Ok(Judged::Settled(rules::erase(record, act)))
+            Ok(Progress::Done(rules::erase(record, act)))
         })
         .await
     }
@@ -621,7 +622,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     ///
     /// # Errors
     /// [`Error::Sink`] when the sink fails, [`Error::Unavailable`] when the store does.
-    pub async fn deliver_pending(&self) -> Result<Delivery, Error> {
+    pub async fn deliver_events(&self) -> Result<Delivery, Error> {
         let Self {
             repository, audit, ..
         } = self;
@@ -667,7 +668,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         action: Action,
         kind: EventKind,
     ) -> Result<Operation<'a>, Error> {
-        let id = AttemptId::random(&mut self.rng())?;
+        let id = OperationId::random(&mut self.rng())?;
         Ok(Operation {
             id,
             ..Operation::new(subject, context, action, kind)
@@ -733,7 +734,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     async fn parse<'a>(&self, operation: Operation<'a>, typed: &str) -> Result<Parsed<'a>, Error> {
         match Attempt::parse(typed, &self.config.formats, operation.id) {
             Ok(attempt) => {
-                let id = AttemptId::random(&mut self.rng())?;
+                let id = OperationId::random(&mut self.rng())?;
                 let attempt = Arc::new(attempt.with_id(id));
                 Ok(Parsed::Attempt(Operation { id, ..operation }, attempt))
             }
@@ -825,7 +826,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         &self,
         operation: Operation<'_>,
         attempt: Option<&Arc<Attempt>>,
-        rule: impl FnMut(&Record, &Act<'_>, Option<&Verified>) -> Result<Judged<T>, Error> + Send,
+        rule: impl FnMut(&Record, &Act<'_>, Option<&Verified>) -> Result<Progress<T>, Error> + Send,
     ) -> Result<T, Error> {
         self.ask(operation).await?;
         // An old copy can only make these two refuse. To others it could say that there is nothing
@@ -845,7 +846,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         operation: Operation<'_>,
         attempt: Option<&Arc<Attempt>>,
         mut state: State,
-        mut rule: impl FnMut(&Record, &Act<'_>, Option<&Verified>) -> Result<Judged<T>, Error> + Send,
+        mut rule: impl FnMut(&Record, &Act<'_>, Option<&Verified>) -> Result<Progress<T>, Error> + Send,
     ) -> Result<T, Failure> {
         let user = operation.subject.id();
         let mut verified: Option<Verified> = None;
@@ -855,8 +856,8 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             let act = self.act(operation, revision);
             let transition = loop {
                 match rule(&state.record, &act, verified.as_ref())? {
-                    Judged::Settled(transition) => break transition,
-                    Judged::Evaluate(target) => {
+                    Progress::Done(transition) => break transition,
+                    Progress::Compare(target) => {
                         let attempt = attempt.ok_or(Error::Hashing)?;
                         let known = state.known();
                         match self.hashing.verify(user, attempt, &target, known).await {
@@ -919,7 +920,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         record: &Record,
         events: &[Event],
     ) -> Result<Result<PutOutcome, PutError<R::Error>>, Error> {
-        let (json, summary) = (record.to_json(), Summary::of(record));
+        let (json, summary) = (record.to_json(), record.summary());
         // Damaged slots are kept as they are, so only a tampered record comes to this: what could
         // not be read again must not be written.
         if json.len() > Record::MAX_JSON_LEN {
@@ -931,7 +932,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
 
     /// Looks whether the operation's own write is in the latest state. If so, writes once more:
     /// what is visible need not be durable, but an applied write after it is.
-    async fn find_own(&self, user: &UserId, operation: AttemptId) -> Result<Own, Failure> {
+    async fn find_own(&self, user: &UserId, operation: OperationId) -> Result<Own, Failure> {
         for _ in 0..ROUNDS {
             let latest = match self.load(user, Freshness::Latest).await {
                 Ok(latest) => latest,
@@ -958,7 +959,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         Err(Failure::Unresolved(Box::new(Error::Contended)))
     }
 
-    /// Hands stored events to the sink. If that fails they stay stored, for `deliver_pending`.
+    /// Hands stored events to the sink. If that fails they stay stored, for `deliver_events`.
     async fn forward(&self, events: &[Event]) {
         let Self {
             repository, audit, ..
@@ -1001,7 +1002,7 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     ///
     /// # Errors
     /// [`Error::Denied`].
-    pub async fn may_read_reports(&self, context: &Context) -> Result<(), Error> {
+    pub async fn authorize_reports(&self, context: &Context) -> Result<(), Error> {
         self.ask_about_all(Action::ReadReports, EventKind::ReadReports, context)
             .await
     }
@@ -1012,7 +1013,7 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     /// # Errors
     /// [`Error::Denied`] or a fault.
     pub async fn users(&self, query: UsersQuery, context: &Context) -> Result<Vec<UserRow>, Error> {
-        self.may_read_reports(context).await?;
+        self.authorize_reports(context).await?;
         let query = UsersQuery {
             low_threshold: self.policy.low_threshold(),
             now: context.now(),
@@ -1024,15 +1025,15 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
             .map_err(unavailable)
     }
 
-    /// The usage figures for these windows.
+    /// The usage figures for these periods.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
-    pub async fn usage(&self, windows: Windows, context: &Context) -> Result<Usage, Error> {
-        self.may_read_reports(context).await?;
+    pub async fn usage(&self, periods: Periods, context: &Context) -> Result<Usage, Error> {
+        self.authorize_reports(context).await?;
         let threshold = self.policy.low_threshold();
         let acceptance = (*self.acceptance).clone();
-        let query = UsageQuery::new(windows, threshold, context.now(), acceptance);
+        let query = UsageQuery::new(periods, threshold, context.now(), acceptance);
         Directory::usage(&*self.repository, &query)
             .await
             .map_err(unavailable)
@@ -1048,7 +1049,7 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     /// # Errors
     /// [`Error::Denied`] or a fault.
     pub async fn schemes(&self, context: &Context) -> Result<Vec<SchemeUse>, Error> {
-        self.may_read_reports(context).await?;
+        self.authorize_reports(context).await?;
         let schemes = Directory::schemes(&*self.repository)
             .await
             .map_err(unavailable)?;
@@ -1244,7 +1245,7 @@ impl<R: CodeRepository + SettingsStore, A: AuditSink> BackupCodes<R, SharedSetti
         &self,
         draft: SettingsDraft,
         context: &Context,
-    ) -> Result<SaveSettings, Error> {
+    ) -> Result<SettingsSaved, Error> {
         self.ask_about_all(Action::SaveSettings, EventKind::SaveSettings, context)
             .await?;
         let revision = self.revision()?;
@@ -1267,7 +1268,7 @@ impl<R: CodeRepository + SettingsStore, A: AuditSink> BackupCodes<R, SharedSetti
             Ok(PutOutcome::Applied) => {
                 self.policy.replace(settings, Some(revision), context.now());
                 self.forward(&events).await;
-                Ok(SaveSettings::Saved)
+                Ok(SettingsSaved::Saved)
             }
             Ok(PutOutcome::Conflict) => {
                 self.refresh_settings(context.now()).await?;
@@ -1275,7 +1276,7 @@ impl<R: CodeRepository + SettingsStore, A: AuditSink> BackupCodes<R, SharedSetti
                     settings: Settings::default(),
                     based_on: None,
                 });
-                Ok(SaveSettings::Overtaken(in_force))
+                Ok(SettingsSaved::Conflict(in_force))
             }
             Err(PutError::NotApplied(error) | PutError::Unknown(error)) => Err(unavailable(error)),
         }

@@ -118,10 +118,10 @@ fn in_force(
     acceptance.check(scheme)
 }
 
-impl Summary {
-    /// The summary of a record.
+impl Record {
+    /// Returns the summary of this record, for a repository to index.
     #[must_use]
-    pub fn of(record: &Record) -> Self {
+    pub fn summary(&self) -> Summary {
         let set = |set: &CodeSet| SetSummary {
             scheme: set.scheme.clone(),
             total: set.total(),
@@ -131,14 +131,16 @@ impl Summary {
             expires_at: set.expires_at,
             proved_at: set.proved_at,
         };
-        Self {
-            set: record.active.as_ref().map(set),
-            last_used_at: record.last_used_at,
-            uses: record.uses.clone(),
-            erased_at: record.erased_at,
+        Summary {
+            set: self.active.as_ref().map(set),
+            last_used_at: self.last_used_at,
+            uses: self.uses.clone(),
+            erased_at: self.erased_at,
         }
     }
+}
 
+impl Summary {
     /// The number of codes that would be accepted at `now`: none of a set that is not in force.
     #[must_use]
     pub fn remaining(&self, acceptance: &Acceptance, now: Timestamp) -> u8 {
@@ -215,53 +217,53 @@ impl UserRow {
 /// the same moment, and no use counts on it. Boundaries are whole quarter hours of UTC, as those of
 /// every time zone in use are; uses are kept by quarter hour, so the figures are exact.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Windows {
+pub struct Periods {
     today: Range<u32>,
     month: Range<u32>,
     /// Starts of the days, and the end of the last.
     days: Vec<u32>,
 }
 
-/// Windows that make no sense.
+/// Periods that make no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum WindowsError {
+pub enum PeriodsError {
     /// A boundary is not on a quarter of an hour.
-    #[error("a window begins and ends on a whole quarter hour of utc: use local midnights")]
+    #[error("a period begins and ends on a whole quarter hour of utc: use local midnights")]
     NotAQuarter,
-    /// A window ends before it begins, there is one boundary alone, or there are more than 400 days.
-    #[error("windows are in order, and there are at most 400 days")]
+    /// A period ends before it begins, there is one boundary alone, or there are more than 400 days.
+    #[error("periods are in order, and there are at most 400 days")]
     Order,
     /// The day lies after the last one that a time zone can place, in December 9999.
     #[error("the time zone cannot place this day: check the time and the zone")]
     Zone,
 }
 
-impl Windows {
-    /// Windows from moments: today, this month, and the boundaries of a run of days (one more
+impl Periods {
+    /// Periods from moments: today, this month, and the boundaries of a run of days (one more
     /// than there are days; may be empty), each the start of a local day. Equal bounds are an empty
     /// day.
     ///
     /// # Errors
-    /// [`WindowsError::NotAQuarter`] when a boundary is not on a quarter hour;
-    /// [`WindowsError::Order`] when a window ends before it begins, the days are out of order or
+    /// [`PeriodsError::NotAQuarter`] when a boundary is not on a quarter hour;
+    /// [`PeriodsError::Order`] when a period ends before it begins, the days are out of order or
     /// more than 400.
     pub fn new(
         today: Range<Timestamp>,
         month: Range<Timestamp>,
         day_boundaries: &[Timestamp],
-    ) -> Result<Self, WindowsError> {
+    ) -> Result<Self, PeriodsError> {
         let quarter = |at: Timestamp| {
             if at.unix_millis() % QUARTER_MILLIS == 0 {
                 Ok(quarter_of(at))
             } else {
-                Err(WindowsError::NotAQuarter)
+                Err(PeriodsError::NotAQuarter)
             }
         };
-        let window = |range: Range<Timestamp>| {
+        let period = |range: Range<Timestamp>| {
             let quarters = quarter(range.start)?..quarter(range.end)?;
             if quarters.start > quarters.end {
-                Err(WindowsError::Order)
+                Err(PeriodsError::Order)
             } else {
                 Ok(quarters)
             }
@@ -272,11 +274,11 @@ impl Windows {
             .collect::<Result<Vec<_>, _>>()?;
         let in_order = days.windows(2).all(|pair| pair[0] <= pair[1]);
         if !in_order || days.len() == 1 || days.len() > 401 {
-            return Err(WindowsError::Order);
+            return Err(PeriodsError::Order);
         }
         Ok(Self {
-            today: window(today)?,
-            month: window(month)?,
+            today: period(today)?,
+            month: period(month)?,
             days,
         })
     }
@@ -300,7 +302,7 @@ impl Windows {
             .map(|pair| moments(&(pair[0]..pair[1])))
     }
 
-    /// Windows of a time zone: the day and month of `now`, and the `days` days up to and
+    /// Periods of a time zone: the day and month of `now`, and the `days` days up to and
     /// including today.
     ///
     /// A day begins at the first moment at which the zone's clocks show its date or a later one:
@@ -315,21 +317,21 @@ impl Windows {
     /// day after it. What lies before 1970 is cut off.
     ///
     /// # Errors
-    /// [`WindowsError::Zone`] in the last days of the year 9999, [`WindowsError::NotAQuarter`] when
+    /// [`PeriodsError::Zone`] in the last days of the year 9999, [`PeriodsError::NotAQuarter`] when
     /// the zone's offset is not a whole quarter hour (`Africa/Monrovia` before 1972),
-    /// [`WindowsError::Order`] for more than 400 days.
+    /// [`PeriodsError::Order`] for more than 400 days.
     #[cfg(feature = "jiff")]
     pub fn in_zone(
         now: Timestamp,
         zone: &jiff::tz::TimeZone,
         days: u16,
-    ) -> Result<Self, WindowsError> {
+    ) -> Result<Self, PeriodsError> {
         use jiff::ToSpan as _;
         let plus = |date: jiff::civil::Date, span: jiff::Span| {
-            date.checked_add(span).map_err(|_| WindowsError::Zone)
+            date.checked_add(span).map_err(|_| PeriodsError::Zone)
         };
         let zoned = jiff::Timestamp::from_millisecond(now.unix_millis())
-            .map_err(|_| WindowsError::Zone)?
+            .map_err(|_| PeriodsError::Zone)?
             .to_zoned_datetime(zone.clone());
         // Clocks that were set back over midnight show a date that is over.
         let mut today = zoned.date();
@@ -361,7 +363,7 @@ impl Windows {
 fn day_start(
     date: jiff::civil::Date,
     zone: &jiff::tz::TimeZone,
-) -> Result<Timestamp, WindowsError> {
+) -> Result<Timestamp, PeriodsError> {
     use jiff::tz::AmbiguousOffset;
     let midnight = date.at(0, 0, 0, 0);
     let start = zone.to_ambiguous_timestamp(midnight);
@@ -376,9 +378,9 @@ fn day_start(
         // Of two midnights the first.
         _ => start.compatible().map(Some),
     };
-    let start = start.ok().flatten().ok_or(WindowsError::Zone)?;
+    let start = start.ok().flatten().ok_or(PeriodsError::Zone)?;
     let millis = start.as_millisecond().max(Timestamp::MIN.unix_millis());
-    Timestamp::from_unix_millis(millis).map_err(|_| WindowsError::Zone)
+    Timestamp::from_unix_millis(millis).map_err(|_| PeriodsError::Zone)
 }
 
 fn moments(quarters: &Range<u32>) -> Range<Timestamp> {
@@ -390,7 +392,7 @@ fn moments(quarters: &Range<u32>) -> Range<Timestamp> {
 #[derive(Debug, Clone)]
 pub struct UsageQuery {
     /// The days.
-    pub windows: Windows,
+    pub periods: Periods,
     /// A user with this many codes left, or fewer, is low.
     pub low_threshold: u8,
     /// The time at which sets are in force or not.
@@ -400,16 +402,16 @@ pub struct UsageQuery {
 }
 
 impl UsageQuery {
-    /// A query for these windows at `now`.
+    /// A query for these periods at `now`.
     #[must_use]
     pub fn new(
-        windows: Windows,
+        periods: Periods,
         low_threshold: u8,
         now: Timestamp,
         acceptance: Acceptance,
     ) -> Self {
         Self {
-            windows,
+            periods,
             low_threshold,
             now,
             acceptance,
@@ -440,8 +442,8 @@ pub struct Usage {
 impl Usage {
     /// No users, for a query's days.
     #[must_use]
-    pub fn none(query: &UsageQuery) -> Self {
-        let days = query.windows.days.len().saturating_sub(1);
+    pub fn empty(query: &UsageQuery) -> Self {
+        let days = query.periods.days.len().saturating_sub(1);
         Self {
             used_by_day: vec![0; days],
             ..Self::default()
@@ -462,7 +464,7 @@ impl Usage {
                 }
             }
         }
-        let Windows { today, month, days } = &query.windows;
+        let Periods { today, month, days } = &query.periods;
         let earliest = days
             .first()
             .map_or(month.start, |day| *day.min(&month.start));
@@ -481,7 +483,7 @@ impl Usage {
     }
 
     fn count_quarter(&mut self, quarter: u32, codes: u64, query: &UsageQuery) {
-        let Windows { today, month, days } = &query.windows;
+        let Periods { today, month, days } = &query.periods;
         if today.contains(&quarter) {
             self.used_today += codes;
         }
@@ -516,7 +518,7 @@ pub fn usage<S: Borrow<Summary>>(
     summaries: impl IntoIterator<Item = S>,
     query: &UsageQuery,
 ) -> Usage {
-    let mut usage = Usage::none(query);
+    let mut usage = Usage::empty(query);
     for summary in summaries {
         usage.count(summary.borrow(), query);
     }

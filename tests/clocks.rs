@@ -14,9 +14,9 @@ use std::time::Duration;
 use backup_codes::{
     Activation, AuditSink, BackupCodes, CodeRepository, Config, Context, Cost, Denial, Durability,
     Effect, Error, Event, EventKind, Expected, Format, Formats, Freshness, Hasher, Hashing,
-    Keyring, MemoryAudit, MemoryRepository, Purged, Put, PutOutcome, Reason, Record, Redeem,
-    Revision, RevokeReason, SaveSettings, SetId, SetSize, Settings, SharedSettings, Sheet, Status,
-    Subject, Summary, Timestamp, Usage, UserFilter, UserId, UserRow, UsersQuery, Windows, generate,
+    Keyring, MemoryAudit, MemoryRepository, Periods, Purged, Put, PutOutcome, Reason, Record,
+    Redeem, Revision, RevokeReason, SetId, SetSize, Settings, SettingsSaved, SharedSettings, Sheet,
+    Status, Subject, Timestamp, Usage, UserFilter, UserId, UserRow, UsersQuery, generate,
 };
 use checksum::sum_again;
 use getrandom::SysRng;
@@ -104,9 +104,9 @@ fn wrong() -> String {
 }
 
 /// All of time, so that no use is left out for when it was.
-fn always() -> Windows {
+fn always() -> Periods {
     let all = at(0)..at(LAST_QUARTER);
-    Windows::new(all.clone(), all, &[]).unwrap()
+    Periods::new(all.clone(), all, &[]).unwrap()
 }
 
 struct Site {
@@ -135,7 +135,7 @@ impl Site {
     /// A site whose store holds this record of Alice.
     fn holding(record: &str, config: Config) -> Self {
         let site = Self::under(config);
-        let summary = Summary::of(&Record::from_json(record).unwrap());
+        let summary = Record::from_json(record).unwrap().summary();
         let (user, revision) = (alice(), Revision::random(&mut SysRng).unwrap());
         let put = Put::new(user.id(), Expected::Absent, revision, record, &summary, &[]);
         assert_eq!(block_on(site.store.put(put)).unwrap(), PutOutcome::Applied);
@@ -370,7 +370,7 @@ fn a_redeem_under_the_year_9999_leaves_the_earlier_uses_in_the_figures() {
     let today = {
         let day = NOW - NOW % DAY;
         let day = at(day)..at(day + DAY);
-        Windows::new(day.clone(), day, &[]).unwrap()
+        Periods::new(day.clone(), day, &[]).unwrap()
     };
     let figures = block_on(site.codes.usage(today, &by_admin(NOW))).unwrap();
     assert_eq!((figures.used_today, site.usage(NOW).used_today), (1, 2));
@@ -961,7 +961,7 @@ struct Seen {
     locked_until: Option<i64>,
     disabled_at: Option<i64>,
     wrong_in_a_row: u8,
-    pending: Option<i64>,
+    prepared: Option<i64>,
     override_until: Option<i64>,
     /// Prepared, activated, expires, proved, used, burned.
     moments: [Option<i64>; 6],
@@ -997,7 +997,7 @@ fn expected(stored: &Stored, void_before: Option<i64>, now: i64) -> Seen {
         Some(refused) => closed.or(refused),
         None => closed.or(Some(Reason::NoOverride)),
     };
-    let pending = stored
+    let prepared = stored
         .prepared
         .filter(|set| can_be_activated(*set, void_before, now));
     let uses = stored.uses.len().try_into().unwrap();
@@ -1007,7 +1007,7 @@ fn expected(stored: &Stored, void_before: Option<i64>, now: i64) -> Seen {
         code_burned: of_set.or(Some(Reason::Burned)),
         code_good: of_set,
         override_code,
-        activated: pending.is_some(),
+        activated: prepared.is_some(),
         last_used_after: Some(if of_set.is_none() {
             now
         } else {
@@ -1018,7 +1018,7 @@ fn expected(stored: &Stored, void_before: Option<i64>, now: i64) -> Seen {
         locked_until,
         disabled_at: stored.disabled_at,
         wrong_in_a_row: stored.wrong_in_a_row,
-        pending: pending.map(|(prepared, _)| prepared),
+        prepared: prepared.map(|(prepared, _)| prepared),
         override_until: overriding
             .filter(|_| override_code.is_none())
             .map(|code| code.expires_at),
@@ -1145,7 +1145,7 @@ impl Template {
             locked_until: millis(status.locked_until),
             disabled_at: millis(status.disabled_at),
             wrong_in_a_row: status.wrong_in_a_row,
-            pending: status.pending.map(|set| set.prepared_at.unix_millis()),
+            prepared: status.prepared.map(|set| set.prepared_at.unix_millis()),
             override_until: millis(status.override_until),
             moments: [
                 status.prepared_at,
@@ -1346,7 +1346,7 @@ fn a_prepared_set_can_be_activated_for_less_than_an_hour() {
             ..Stored::usual()
         });
         let site = || Site::holding(&record, config(None));
-        let shown = site().status(NOW).pending.is_some();
+        let shown = site().status(NOW).prepared.is_some();
         let seen = (site().activates(template.prepared, NOW), shown);
         assert_eq!(seen, (activated, activated), "{prepared_at}");
         let written = site();
@@ -1724,7 +1724,7 @@ impl Node {
     fn save(&self, now: i64) {
         let draft = self.codes.policy().edit().unwrap();
         let saved = block_on(self.codes.save_settings(draft, &by_admin(now))).unwrap();
-        assert_eq!(saved, SaveSettings::Saved);
+        assert_eq!(saved, SettingsSaved::Saved);
     }
 
     fn is_trusted(&self, now: i64) -> bool {

@@ -15,10 +15,10 @@ use std::ops::Range;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use backup_codes::rules::{self, Act, Judged, NewSet, Step, Transition};
+use backup_codes::rules::{self, Act, NewSet, Progress, Step, Transition};
 use backup_codes::{
-    Acceptance, Attempt, AttemptId, Burn, Check, Code, Config, Context, Cost, Event, EventOutcome,
-    Format, Formats, HashSalt, Hasher, KeyId, Keyring, Matrix, Pepper, Reason, Record, Redeem,
+    Acceptance, Attempt, Burn, Check, Code, Config, Context, Cost, Event, EventOutcome, Format,
+    Formats, HashSalt, Hasher, KeyId, Keyring, Matrix, OperationId, Pepper, Reason, Record, Redeem,
     Revision, SetId, SetSize, StoredHash, Subject, Target, Timestamp, UserId, Verified, generate,
     generate_override, hash, verify,
 };
@@ -103,7 +103,7 @@ fn with_act<T>(config: &Config, hasher: &Hasher, now: Timestamp, f: impl Fn(&Act
         config,
         acceptance: &acceptance,
         low_threshold: 3,
-        operation: AttemptId::from_bytes([1; 16]),
+        operation: OperationId::from_bytes([1; 16]),
         revision: Revision::from_bytes([2; 16]),
     })
 }
@@ -177,7 +177,7 @@ fn attempt(
     hasher: &Hasher,
     now: Timestamp,
 ) -> Option<Verdict> {
-    let id = AttemptId::from_bytes([1; 16]);
+    let id = OperationId::from_bytes([1; 16]);
     let attempt = Attempt::parse(&code.expose(), config.formats(), id).ok()?;
     with_act(config, hasher, now, |act| {
         let mut evaluations = 0;
@@ -255,14 +255,14 @@ fn attempt(
 
 /// Asks a rule until it settles.
 fn settle<T>(
-    rule: impl Fn(Option<&Verified>) -> Judged<T>,
+    rule: impl Fn(Option<&Verified>) -> Progress<T>,
     mut compare: impl FnMut(Target) -> Verified,
 ) -> Transition<T> {
     let mut verified = None;
     loop {
         match rule(verified.as_ref()) {
-            Judged::Settled(transition) => return transition,
-            Judged::Evaluate(target) => verified = Some(compare(target)),
+            Progress::Done(transition) => return transition,
+            Progress::Compare(target) => verified = Some(compare(target)),
         }
     }
 }

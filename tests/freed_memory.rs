@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
-use backup_codes::rules::{Act, Judged};
+use backup_codes::rules::{Act, Progress};
 use backup_codes::{
-    Acceptance, Activation, Attempt, AttemptId, BackupCodes, Burn, Check, Config, Context, Cost,
-    Error, Format, Formats, HashSalt, Hasher, Hashing, KeyId, Keyring, Matrix, MemoryRepository,
-    Override, Pepper, PoolSize, Record, Redeem, Revision, SetId, SetSize, Settings, Sheet, Subject,
-    Target, Timestamp, UserId, Wording, consume, generate, generate_override, hash, verify,
+    Acceptance, Activation, Attempt, BackupCodes, Burn, Check, Config, Context, Cost, Error,
+    Format, Formats, HashSalt, Hasher, Hashing, KeyId, Keyring, Matrix, MemoryRepository,
+    OperationId, Override, Pepper, PoolSize, Record, Redeem, Revision, SetId, SetSize, Settings,
+    Sheet, Subject, Target, Timestamp, UserId, Wording, consume, generate, generate_override, hash,
+    verify,
 };
 use freed::{Watching, search, secret};
 use pollster::block_on;
@@ -441,7 +442,7 @@ fn the_pure_functions_leave_no_code() {
             config: &config,
             acceptance: &acceptance,
             low_threshold: 3,
-            operation: AttemptId::from_bytes([2; 16]),
+            operation: OperationId::from_bytes([2; 16]),
             revision: Revision::from_bytes([3; 16]),
         };
         for code in &*shared {
@@ -454,7 +455,7 @@ fn the_pure_functions_leave_no_code() {
                     continue;
                 }
                 let typed = typed(&code.expose(), code.slot(), how);
-                let id = AttemptId::random(&mut rng).unwrap();
+                let id = OperationId::random(&mut rng).unwrap();
                 // As an application may keep it: moved, and shared.
                 let attempt = Arc::new(Some(Attempt::parse(&typed, &formats, id).unwrap()));
                 let attempt = attempt.as_ref().as_ref().unwrap();
@@ -462,7 +463,7 @@ fn the_pure_functions_leave_no_code() {
                     drop(verify(&hasher, &mut matrix, &user, attempt, &target).unwrap());
                 }
                 let judged = consume(&Record::new(), attempt, None, &act);
-                assert!(matches!(judged, Judged::Evaluate(Target::Nothing)));
+                assert!(matches!(judged, Progress::Compare(Target::Nothing)));
                 drop(format!("{code:?} {attempt:?}"));
             }
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use backup_codes::rules::{self, Act};
 use backup_codes::{
-    Acceptance, AttemptId, Config, Context, Record, RecordError, Revision, Status, Timestamp,
+    Acceptance, Config, Context, OperationId, Record, RecordError, Revision, Status, Timestamp,
     UserId,
 };
 
@@ -71,7 +71,7 @@ fn status(record: &Record) -> Status {
         config: &config,
         acceptance: &acceptance,
         low_threshold: 3,
-        operation: AttemptId::from_bytes([1; 16]),
+        operation: OperationId::from_bytes([1; 16]),
         revision: Revision::from_bytes([2; 16]),
     };
     rules::status(record, &act)

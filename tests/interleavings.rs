@@ -293,7 +293,7 @@ enum Done {
 struct View {
     active: Option<SetView>,
     #[serde(rename = "prepared")]
-    pending: Option<SetView>,
+    prepared: Option<SetView>,
     #[serde(rename = "override")]
     override_code: Option<OverrideView>,
     throttle: Throttle,
@@ -376,7 +376,7 @@ struct Start {
     view: View,
     active: SetId,
     codes: Vec<String>,
-    pending: SetId,
+    prepared: SetId,
     confirmation: String,
     wrong: String,
     override_id: SetId,
@@ -420,18 +420,18 @@ fn start(wrong_before: u8) -> Start {
     for _ in 0..wrong_before.min(9) {
         enter(&wrong_override, &cx);
     }
-    let pending = block_on(codes.prepare(&alice, &cx)).unwrap();
+    let prepared = block_on(codes.prepare(&alice, &cx)).unwrap();
     let loaded = block_on(store.load(alice.id(), Freshness::Latest));
     let record = loaded.unwrap().unwrap().record;
     let view = View::of(&record);
     assert_eq!(view.throttle.run, wrong_before);
     Start {
-        summary: Summary::of(&Record::from_json(&record).unwrap()),
+        summary: Record::from_json(&record).unwrap().summary(),
         record,
         active: sheet.id(),
         codes: (1..=5).map(|slot| code(&sheet, slot)).collect(),
-        pending: pending.id(),
-        confirmation: code(&pending, 2),
+        prepared: prepared.id(),
+        confirmation: code(&prepared, 2),
         wrong,
         override_id: view.override_code.as_ref().unwrap().id,
         override_code,
@@ -523,16 +523,16 @@ async fn perform<R: CodeRepository>(
             })
         }
         Op::Activate => {
-            let activation = codes.activate(&alice, start.pending, &cx).await;
+            let activation = codes.activate(&alice, start.prepared, &cx).await;
             activation.map(activated)
         }
         Op::Confirm => {
-            let (set, typed) = (start.pending, &start.confirmation);
+            let (set, typed) = (start.prepared, &start.confirmation);
             let activation = codes.activate_confirmed(&alice, set, typed, &cx).await;
             activation.map(activated)
         }
         Op::Discard => {
-            let discarded = codes.discard(&alice, start.pending, &cx).await;
+            let discarded = codes.discard(&alice, start.prepared, &cx).await;
             discarded.map(Done::Effect)
         }
         Op::IssueOverride => {
@@ -587,7 +587,7 @@ fn success(kind: EventKind, reason: Option<Reason>, set: Option<SetId>) -> Said 
 fn sequential(op: Op, start: &Start, before: &View, made: SetId) -> Step {
     let mut after = before.clone();
     let mut said = Vec::new();
-    let pending = before.pending.as_ref().map(|set| set.id);
+    let prepared = before.prepared.as_ref().map(|set| set.id);
     let replaced = |kind, set| success(kind, Some(Reason::Replaced), Some(set));
     let unused_override = before.override_code.as_ref();
     let unused_override = unused_override.filter(|code| code.used_at.is_none());
@@ -610,46 +610,46 @@ fn sequential(op: Op, start: &Start, before: &View, made: SetId) -> Step {
         }
         Op::Prepare | Op::Issue | Op::IssueOverride if erased => Done::IsErased,
         Op::Prepare => {
-            said.extend(pending.map(|old| replaced(EventKind::Discard, old)));
+            said.extend(prepared.map(|old| replaced(EventKind::Discard, old)));
             said.push(success(EventKind::Prepare, None, Some(made)));
-            after.pending = Some(SetView::new(made));
+            after.prepared = Some(SetView::new(made));
             Done::Made(made)
         }
         Op::Activate | Op::Confirm
             if before
                 .active
                 .as_ref()
-                .is_some_and(|set| set.id == start.pending) =>
+                .is_some_and(|set| set.id == start.prepared) =>
         {
             Done::AlreadyActive
         }
-        Op::Activate | Op::Confirm if pending != Some(start.pending) => Done::NoSuchSet,
+        Op::Activate | Op::Confirm if prepared != Some(start.prepared) => Done::NoSuchSet,
         Op::Issue | Op::Activate | Op::Confirm => {
             let (set, told) = match op {
                 Op::Issue => (made, Done::Made(made)),
-                _ => (start.pending, Done::Activated),
+                _ => (start.prepared, Done::Activated),
             };
             if op == Op::Issue {
                 said.push(success(EventKind::Prepare, None, Some(set)));
             }
             let reason = before.active.as_ref().map(|_| Reason::Replaced);
             said.push(success(EventKind::Activate, reason, Some(set)));
-            let dropped = pending.filter(|old| *old != set);
+            let dropped = prepared.filter(|old| *old != set);
             said.extend(dropped.map(|old| replaced(EventKind::Discard, old)));
             said.extend(override_replaced);
             after.active = Some(SetView {
                 proved_at: (op == Op::Confirm).then(now),
                 ..SetView::new(set)
             });
-            after.pending = None;
+            after.prepared = None;
             after.override_code = None;
             after.throttle = Throttle::default();
             told
         }
         Op::Discard => {
-            if pending == Some(start.pending) {
-                said.push(success(EventKind::Discard, None, pending));
-                after.pending = None;
+            if prepared == Some(start.prepared) {
+                said.push(success(EventKind::Discard, None, prepared));
+                after.prepared = None;
             }
             effect(&said)
         }
@@ -678,10 +678,10 @@ fn sequential(op: Op, start: &Start, before: &View, made: SetId) -> Step {
             effect(&said)
         }
         Op::Revoke => {
-            let some = before.active.is_some() || pending.is_some() || unused_override.is_some();
+            let some = before.active.is_some() || prepared.is_some() || unused_override.is_some();
             if some {
                 let active = after.active.take();
-                after.pending = None;
+                after.prepared = None;
                 let (reason, set) = (Some(Reason::UserRequest), active.map(|set| set.id));
                 said.push(success(EventKind::Revoke, reason, set));
                 after.override_code = None;

@@ -150,13 +150,13 @@ fn events_stay_undelivered_while_the_path_cannot_be_opened_again() {
     // What was done stands, and its events wait.
     let _ = block_on(codes.issue(&alice, &cx)).unwrap();
     assert!(matches!(
-        block_on(codes.deliver_pending()),
+        block_on(codes.deliver_events()),
         Err(Error::Sink(_))
     ));
     assert_eq!(fs::read(away.join("audit.jsonl")).unwrap(), b"");
 
     fs::create_dir(&folder).unwrap();
-    let delivered = block_on(codes.deliver_pending()).unwrap();
+    let delivered = block_on(codes.deliver_events()).unwrap();
     let text = fs::read_to_string(&path).unwrap();
     let actions: Vec<String> = text
         .lines()
@@ -164,7 +164,7 @@ fn events_stay_undelivered_while_the_path_cannot_be_opened_again() {
         .map(|event| event["event.action"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(actions, ["prepare", "activate"], "{delivered:?}");
-    let _ = block_on(codes.deliver_pending()).unwrap();
+    let _ = block_on(codes.deliver_events()).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
 }
 

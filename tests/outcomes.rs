@@ -23,9 +23,9 @@ use backup_codes::{
     Activation, Actor, AuditSink, BackupCodes, Burn, Check, CodeRepository, Config, Confirmation,
     Context, Cost, Durability, Effect, Error, Event, EventActor, EventId, EventKind, Expected,
     Format, Formats, Freshness, Hasher, Hashing, KeyId, Keyring, MemoryAudit, MemoryRepository,
-    Notice, NoticeKind, OnRoleLoss, Pepper, PoolSize, Put, PutOutcome, Reason, Redeem, Refusal,
-    Revision, RevokeReason, RolePolicy, SaveSettings, SetId, SetSize, Settings, SharedSettings,
-    Sheet, Subject, Summary, Switch, Timestamp, UserId, UsersQuery, Windows, generate,
+    Notice, NoticeKind, OnRoleLoss, Pepper, Periods, PoolSize, Put, PutOutcome, Reason, Redeem,
+    Refusal, Revision, RevokeReason, RolePolicy, SetId, SetSize, Settings, SettingsSaved,
+    SharedSettings, Sheet, Subject, Summary, Switch, Timestamp, UserId, UsersQuery, generate,
     generate_override,
 };
 use checksum::sum_again;
@@ -334,8 +334,8 @@ impl World {
         let occupying = (0..1000).find_map(|_| {
             let mut future = redeem();
             let mut context = TaskContext::from_waker(&waker);
-            let pending = future.as_mut().poll(&mut context).is_pending();
-            pending.then_some(future)
+            let prepared = future.as_mut().poll(&mut context).is_pending();
+            prepared.then_some(future)
         });
         let occupying = occupying.unwrap();
         has_reached.recv().unwrap();
@@ -378,7 +378,7 @@ impl World {
         let record: serde_json::Value = serde_json::from_str(&loaded.record).unwrap();
         [
             ("active", "set"),
-            ("prepared", "pending"),
+            ("prepared", "prepared"),
             ("override", "override"),
         ]
         .into_iter()
@@ -783,16 +783,16 @@ fn override_by_admin(w: &mut World) -> String {
 /// New sets cost an evaluation for each of their ten codes, an override one.
 #[rustfmt::skip]
 const ISSUING: &[Row] = &[
-    ("prepare", prepare, "10 codes | 10 | stored prepare success of new pending leaving 10"),
+    ("prepare", prepare, "10 codes | 10 | stored prepare success of new prepared leaving 10"),
     ("prepare: one is prepared already", |w| { let _ = w.prepare(); prepare(w) },
-        "10 codes | 10 | stored discard success replaced of pending; \
-         stored prepare success of new pending leaving 10"),
+        "10 codes | 10 | stored discard success replaced of prepared; \
+         stored prepare success of new prepared leaving 10"),
     ("prepare: one that was prepared is too old", |w| {
         let _ = w.prepare();
         w.now = 60 * MINUTE;
         prepare(w)
-    }, "10 codes | 10 | stored discard success replaced of pending; \
-         stored prepare success of new pending leaving 10"),
+    }, "10 codes | 10 | stored discard success replaced of prepared; \
+         stored prepare success of new prepared leaving 10"),
     ("prepare: erased", |w| { w.erase(); prepare(w) }, "erased | 0 | "),
     ("prepare: switched off", |w| { w.switch_off(); prepare(w) },
         "denied switched_off | 0 | offered prepare failure switched_off"),
@@ -813,7 +813,7 @@ const ISSUING: &[Row] = &[
         issue(w)
     }, "10 codes, notice Replaced | 10 | stored prepare success of new set leaving 10; \
         stored activate success replaced of new set leaving 10; \
-        stored discard success replaced of pending; \
+        stored discard success replaced of prepared; \
         stored revoke_override success replaced of override"),
     ("issue: erased", |w| { w.erase(); issue(w) }, "erased | 0 | "),
     ("issue: switched off", |w| { w.switch_off(); issue(w) },
@@ -894,28 +894,28 @@ fn activate(w: &mut World, set: SetId, typed: Option<&str>) -> String {
 #[rustfmt::skip]
 const ACTIVATING: &[Row<Prepared>] = &[
     ("the first", |w| w.prepare(), "activated, notice Issued | 1 | \
-        stored activate success of pending leaving 10"),
+        stored activate success of prepared leaving 10"),
     ("in place of another, and of an override", |w| {
         let _ = w.issue();
         w.issue_override();
         w.prepare()
     }, "activated, notice Replaced | 1 | \
-        stored activate success replaced of pending leaving 10; \
+        stored activate success replaced of prepared leaving 10; \
         stored revoke_override success replaced of override"),
     ("while locked", |w| { let _ = w.issue(); w.guess(10); w.prepare() },
-        "activated, notice Replaced | 1 | stored activate success replaced of pending leaving 10"),
+        "activated, notice Replaced | 1 | stored activate success replaced of prepared leaving 10"),
     ("active already", |w| w.issue(), "already active | 0 | "),
     ("pushed aside", |w| { let sheet = w.prepare(); let _ = w.prepare(); sheet },
         "no such set | 0 | offered activate failure no_such_set of no set of hers"),
     ("too old", |w| { w.now = 60 * MINUTE; w.prepare() },
-        "no such set | 0 | offered activate failure no_such_set of pending"),
+        "no such set | 0 | offered activate failure no_such_set of prepared"),
     ("under a key that is not known any more", |w| {
         let sheet = w.prepare();
         w.set_key("b", 7);
         sheet
-    }, "no such set | 0 | offered activate failure no_such_set of pending"),
+    }, "no such set | 0 | offered activate failure no_such_set of prepared"),
     ("void", |w| { let sheet = w.prepare(); w.void(); sheet },
-        "no such set | 0 | offered activate failure no_such_set of pending"),
+        "no such set | 0 | offered activate failure no_such_set of prepared"),
     ("erased", |w| { let sheet = w.prepare(); w.erase(); sheet },
         "no such set | 0 | offered activate failure no_such_set of no set of hers"),
     ("switched off", |w| { let sheet = w.prepare(); w.switch_off(); sheet },
@@ -930,15 +930,15 @@ const ACTIVATING: &[Row<Prepared>] = &[
 #[rustfmt::skip]
 const CONFIRMING: &[Row<Typed>] = &[
     ("wrong", |_, _| wrong(),
-        "wrong confirmation | 1 | offered activate failure wrong of pending"),
+        "wrong confirmation | 1 | offered activate failure wrong of prepared"),
     ("empty slot", |_, _| nobodys(Format::HIGH_ENTROPY, 31),
-        "wrong confirmation | 1 | offered activate failure wrong of pending"),
+        "wrong confirmation | 1 | offered activate failure wrong of prepared"),
     ("another accepted format", |_, _| nobodys(Format::CROCKFORD, 1),
-        "wrong confirmation | 1 | offered activate failure wrong of pending"),
+        "wrong confirmation | 1 | offered activate failure wrong of prepared"),
     ("an override", |w, _| w.issue_override(),
-        "wrong confirmation | 1 | offered activate failure wrong of pending"),
+        "wrong confirmation | 1 | offered activate failure wrong of prepared"),
     ("damaged slot", |w, sheet| { w.damage_slot_3(); code(sheet, 3) },
-        "wrong confirmation | 1 | offered activate failure malformed of pending"),
+        "wrong confirmation | 1 | offered activate failure malformed of prepared"),
     ("not the shape of a code", |_, _| "x".to_owned(),
         "not a code | 0 | offered activate failure not_a_code_shape"),
     ("no room in the pool", |w, sheet| { w.fill_the_pool(); code(sheet, 1) },
@@ -1001,8 +1001,8 @@ fn usage(w: &mut World) -> String {
         Timestamp::from_unix_millis(millis).unwrap()
     };
     let day = midnight(from)..midnight(to);
-    let windows = Windows::new(day.clone(), day, &[midnight(from), midnight(to)]).unwrap();
-    act(w, |codes, cx| block_on(codes.usage(windows.clone(), cx)))
+    let periods = Periods::new(day.clone(), day, &[midnight(from), midnight(to)]).unwrap();
+    act(w, |codes, cx| block_on(codes.usage(periods.clone(), cx)))
 }
 
 fn schemes(w: &mut World) -> String {
@@ -1021,13 +1021,13 @@ fn save_settings(w: &mut World, faster: Option<&Subject>) -> String {
     if let Some(faster) = faster {
         let cx = Context::new(now, faster);
         let saved = block_on(site.save_settings(draft.clone(), &cx)).unwrap();
-        assert_eq!(saved, SaveSettings::Saved);
+        assert_eq!(saved, SettingsSaved::Saved);
     }
     w.begin();
     let saved = block_on(site.save_settings(draft, &w.cx()));
     w.told(saved, |saved| match saved {
-        SaveSettings::Saved => "saved".to_owned(),
-        SaveSettings::Overtaken(_) => "overtaken".to_owned(),
+        SettingsSaved::Saved => "saved".to_owned(),
+        SettingsSaved::Conflict(_) => "overtaken".to_owned(),
     })
 }
 
@@ -1091,7 +1091,7 @@ const OTHERS: &[Row] = &[
     ("revoke_override: denied", |w| { w.by(bob()); revoke_override(w) },
         "denied not_administrator | 0 | offered revoke_override failure not_administrator"),
     ("discard", |w| { let set = w.prepare().id(); discard(w, set) },
-        "done | 0 | stored discard success of pending"),
+        "done | 0 | stored discard success of prepared"),
     ("discard: nothing", |w| discard(w, SetId::from_bytes([9; 16])), "nothing | 0 | "),
     ("discard: active already", |w| { let set = w.issue().id(); discard(w, set) },
         "nothing | 0 | "),
@@ -1099,12 +1099,12 @@ const OTHERS: &[Row] = &[
         let set = w.prepare().id();
         w.now = 60 * MINUTE;
         discard(w, set)
-    }, "done | 0 | stored discard success of pending"),
+    }, "done | 0 | stored discard success of prepared"),
     ("discard: of a key that is missing", |w| {
         let set = w.prepare().id();
         w.set_key("b", 7);
         discard(w, set)
-    }, "done | 0 | stored discard success of pending"),
+    }, "done | 0 | stored discard success of prepared"),
     ("discard: denied", |w| { w.by(bob()); let set = w.prepare().id(); discard(w, set) },
         "denied only_own | 0 | offered discard failure only_own"),
     ("unlock", |w| { let _ = w.issue(); w.guess(1); w.by(admin()); unlock(w) },

@@ -5,13 +5,14 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use backup_codes::rules::{self, Act, Judged, NewSet, Purge, PurgeClock, Step, Transition};
+use backup_codes::rules::{self, Act, NewSet, Progress, Purge, PurgeClock, Step, Transition};
 use backup_codes::{
-    Acceptance, Activation, Attempt, AttemptId, BackupCodes, Burn, Check, Code, CodeRepository,
-    Config, Context, Cost, Effect, Event, Format, Formats, Freshness, HashSalt, Hasher, Hashing,
-    KeyId, Keyring, Matrix, MemoryRepository, Pepper, Reason, Record, Redeem, Refusal, Revision,
-    RevokeReason, SetId, SetSize, Settings, Sheet, Status, StoredHash, Subject, Summary, Timestamp,
-    Usage, UsageQuery, UserId, Verified, Windows, generate, generate_override, hash, usage, verify,
+    Acceptance, Activation, Attempt, BackupCodes, Burn, Check, Code, CodeRepository, Config,
+    Context, Cost, Effect, Event, Format, Formats, Freshness, HashSalt, Hasher, Hashing, KeyId,
+    Keyring, Matrix, MemoryRepository, OperationId, Pepper, Periods, Reason, Record, Redeem,
+    Refusal, Revision, RevokeReason, SetId, SetSize, Settings, Sheet, Status, StoredHash, Subject,
+    Summary, Timestamp, Usage, UsageQuery, UserId, Verified, generate, generate_override, hash,
+    usage, verify,
 };
 use getrandom::SysRng;
 use pollster::block_on;
@@ -25,8 +26,8 @@ fn any_format() -> impl Strategy<Value = Format> {
     ]
 }
 
-fn id() -> AttemptId {
-    AttemptId::from_bytes([7; 16])
+fn id() -> OperationId {
+    OperationId::from_bytes([7; 16])
 }
 
 proptest! {
@@ -68,7 +69,7 @@ proptest! {
             users.iter().filter(|(_, day)| days.contains(day)).map(|(used, _)| u64::from(*used)).sum()
         };
         let expected = {
-            let mut expected = Usage::none(&query());
+            let mut expected = Usage::empty(&query());
             expected.users_with_codes = users.len() as u64;
             expected.users_low = users.iter().filter(|(used, _)| *used >= 7).count() as u64;
             expected.used_today = used(0..1);
@@ -130,17 +131,17 @@ fn summary(used: u8, days_ago: i64) -> Summary {
     let loaded = block_on(store.load(alice().id(), Freshness::Latest))
         .unwrap()
         .unwrap();
-    Summary::of(&Record::from_json(&loaded.record).unwrap())
+    Record::from_json(&loaded.record).unwrap().summary()
 }
 
 fn query() -> UsageQuery {
     let days: Vec<Timestamp> = (-1..30).rev().map(|back| at(TODAY - back * DAY)).collect();
-    let windows = Windows::new(
+    let periods = Periods::new(
         at(TODAY)..at(TODAY + DAY),
         at(TODAY - 20 * DAY)..at(TODAY + DAY),
         &days,
     );
-    UsageQuery::new(windows.unwrap(), 3, at(TODAY + DAY / 2), acceptance())
+    UsageQuery::new(periods.unwrap(), 3, at(TODAY + DAY / 2), acceptance())
 }
 
 #[test]
@@ -149,7 +150,7 @@ fn windows_of_zones_have_days_of_23_and_25_hours() {
     for (noon, hours) in [("2026-03-29", 23), ("2026-10-25", 25), ("2026-06-01", 24)] {
         let noon: jiff::Timestamp = format!("{noon}T12:00:00Z").parse().unwrap();
         let now = at(noon.as_millisecond());
-        let windows = Windows::in_zone(now, &zone, 2).unwrap();
+        let periods = Periods::in_zone(now, &zone, 2).unwrap();
         // One use in each quarter hour around; those within the day are its hours times four.
         let record = |millis: i64| {
             let store = MemoryRepository::new();
@@ -160,12 +161,12 @@ fn windows_of_zones_have_days_of_23_and_25_hours() {
             let loaded = block_on(store.load(alice().id(), Freshness::Latest))
                 .unwrap()
                 .unwrap();
-            Summary::of(&Record::from_json(&loaded.record).unwrap())
+            Record::from_json(&loaded.record).unwrap().summary()
         };
         let around: Vec<Summary> = (-200..200)
             .map(|n| record(now.unix_millis() + n * 900_000))
             .collect();
-        let query = UsageQuery::new(windows, 3, now, acceptance());
+        let query = UsageQuery::new(periods, 3, now, acceptance());
         let figures = usage(&around, &query);
         assert_eq!(figures.used_today, hours * 4);
         assert_eq!(figures.used_by_day[1], hours * 4);
@@ -175,10 +176,10 @@ fn windows_of_zones_have_days_of_23_and_25_hours() {
 #[test]
 fn windows_off_a_quarter_hour_or_out_of_order_are_refused() {
     let day = at(TODAY)..at(TODAY + DAY);
-    assert!(Windows::new(at(TODAY + 1)..at(TODAY + DAY), day.clone(), &[]).is_err());
-    assert!(Windows::new(at(TODAY + DAY)..at(TODAY), day.clone(), &[]).is_err());
-    assert!(Windows::new(day.clone(), day.clone(), &[at(TODAY)]).is_err());
-    assert!(Windows::new(day.clone(), day, &[at(TODAY + DAY), at(TODAY)]).is_err());
+    assert!(Periods::new(at(TODAY + 1)..at(TODAY + DAY), day.clone(), &[]).is_err());
+    assert!(Periods::new(at(TODAY + DAY)..at(TODAY), day.clone(), &[]).is_err());
+    assert!(Periods::new(day.clone(), day.clone(), &[at(TODAY)]).is_err());
+    assert!(Periods::new(day.clone(), day, &[at(TODAY + DAY), at(TODAY)]).is_err());
 }
 
 #[test]
@@ -209,7 +210,7 @@ fn uses_beyond_the_cap_are_the_oldest_and_the_record_stays_bounded() {
         "{}",
         loaded.record.len()
     );
-    let kept = Summary::of(&Record::from_json(&loaded.record).unwrap()).uses;
+    let kept = Record::from_json(&loaded.record).unwrap().summary().uses;
     let within = |used: &backup_codes::Use| {
         used.at() >= at(now).saturating_sub(Duration::from_secs(62 * 86_400))
     };
@@ -396,7 +397,7 @@ impl Holder {
         found.unwrap_or((SetId::from_bytes([0; 16]), &self.foreign[usize::from(slot)]))
     }
 
-    fn attempt(&self, typed: &Typed, id: AttemptId) -> Attempt {
+    fn attempt(&self, typed: &Typed, id: OperationId) -> Attempt {
         let text = self.typed(typed).1.expose();
         Attempt::parse(&text, &Formats::new(Format::HIGH_ENTROPY), id).unwrap()
     }
@@ -405,21 +406,21 @@ impl Holder {
     fn settle<T>(
         &self,
         attempt: &Attempt,
-        rule: impl Fn(Option<&Verified>) -> Judged<T>,
+        rule: impl Fn(Option<&Verified>) -> Progress<T>,
     ) -> Transition<T> {
         let target = match rule(None) {
-            Judged::Settled(transition) => return transition,
-            Judged::Evaluate(target) => target,
+            Progress::Done(transition) => return transition,
+            Progress::Compare(target) => target,
         };
         let mut matrix = Matrix::new();
         let verified = verify(&self.hasher, &mut matrix, &self.user, attempt, &target).unwrap();
         match rule(Some(&verified)) {
-            Judged::Settled(transition) => transition,
-            Judged::Evaluate(_) => panic!("one comparison is enough"),
+            Progress::Done(transition) => transition,
+            Progress::Compare(_) => panic!("one comparison is enough"),
         }
     }
 
-    fn ask(&mut self, ask: &Ask, now: Timestamp, operation: AttemptId) -> Came {
+    fn ask(&mut self, ask: &Ask, now: Timestamp, operation: OperationId) -> Came {
         let context = Context::new(now, &alice());
         let (user, config, record) = (self.user.clone(), self.config.clone(), self.record.clone());
         let acceptance = Acceptance::new(&config, &self.hasher);
@@ -442,8 +443,8 @@ impl Holder {
                 |_| "activated",
             ),
             Ask::Activate => match rules::activate(&record, self.newest(), None, &act) {
-                Judged::Settled(transition) => came(Some(transition), activation),
-                Judged::Evaluate(_) => panic!("nothing to compare"),
+                Progress::Done(transition) => came(Some(transition), activation),
+                Progress::Compare(_) => panic!("nothing to compare"),
             },
             Ask::ActivateConfirmed(typed) => {
                 let attempt = self.attempt(typed, operation);
@@ -628,7 +629,7 @@ fn every_transition_holds(
     let mut event_ids = BTreeSet::new();
     for (ask, now) in asks {
         holder.count += 1;
-        let operation = AttemptId::from_bytes([holder.count; 16]);
+        let operation = OperationId::from_bytes([holder.count; 16]);
         let before = holder.status(*now);
         let came = holder.ask(ask, *now, operation);
         reached.borrow_mut().insert(came.to);

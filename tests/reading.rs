@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use backup_codes::{Attempt, AttemptId, Code, Format, Formats, NotACode, SetSize, generate};
+use backup_codes::{Attempt, Code, Format, Formats, NotACode, OperationId, SetSize, generate};
 use getrandom::SysRng;
 use proptest::prelude::*;
 
@@ -18,7 +18,7 @@ const DIGITS_SLOT: u8 = 11;
 type Read = Result<(Format, u8), NotACode>;
 
 fn read(typed: &str, formats: &Formats) -> Read {
-    Attempt::parse(typed, formats, AttemptId::from_bytes([7; 16]))
+    Attempt::parse(typed, formats, OperationId::from_bytes([7; 16]))
         .map(|attempt| (attempt.format(), attempt.slot()))
 }
 

@@ -7,12 +7,12 @@ use std::fmt::{Debug, Display};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use backup_codes::rules::{Act, Judged, NewSet, Purge, PurgeClock};
+use backup_codes::rules::{Act, NewSet, Progress, Purge, PurgeClock};
 use backup_codes::{
-    Acceptance, Attempt, AttemptId, AuditSink, BackupCodes, CodeRepository, Config, Context, Cost,
-    Denial, Effect, Error, Event, EventId, Expected, Format, Formats, Freshness, HashSalt, Hasher,
-    Hashing, JsonLines, KeyId, Keyring, Loaded, Matrix, MemoryAudit, MemoryRepository, Pepper, Put,
-    PutError, PutOutcome, Record, Redeem, Revision, RevokeReason, SetId, SetSize, Settings,
+    Acceptance, Attempt, AuditSink, BackupCodes, CodeRepository, Config, Context, Cost, Denial,
+    Effect, Error, Event, EventId, Expected, Format, Formats, Freshness, HashSalt, Hasher, Hashing,
+    JsonLines, KeyId, Keyring, Loaded, Matrix, MemoryAudit, MemoryRepository, OperationId, Pepper,
+    Put, PutError, PutOutcome, Record, Redeem, Revision, RevokeReason, SetId, SetSize, Settings,
     SharedSettings, StoredHash, Subject, Summary, Timestamp, UserId, Wording, generate, hash,
     rules, verify,
 };
@@ -301,7 +301,7 @@ fn values(kept: &Kept) -> Vec<String> {
     let salt = HashSalt::random(&mut rng).unwrap();
     let stored = hash(&hasher, &mut matrix, &user, set, &codes[0], salt).unwrap();
     let typed = codes[0].expose();
-    let id = AttemptId::from_bytes([2; 16]);
+    let id = OperationId::from_bytes([2; 16]);
     let attempt = Attempt::parse(&typed, config().formats(), id).unwrap();
     kept.debug(&codes);
     kept.debug(&salt);
@@ -330,10 +330,10 @@ fn values(kept: &Kept) -> Vec<String> {
     kept.debug(&issued);
     let record = issued.step.unwrap().record;
     kept.debug(&record);
-    kept.debug(&Summary::of(&record));
+    kept.debug(&record.summary());
     let judged = backup_codes::consume(&record, &attempt, None, &act);
     kept.debug(&judged);
-    let Judged::Evaluate(target) = judged else {
+    let Progress::Compare(target) = judged else {
         panic!("nothing was compared yet")
     };
     let verified = verify(&hasher, &mut matrix, &user, &attempt, &target).unwrap();

@@ -9,8 +9,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use backup_codes::{
-    Activation, Attempt, AttemptId, BackupCodes, Config, Context, Cost, Format, Formats, HashSalt,
-    Hasher, Hashing, KeyId, Keyring, Matrix, MemoryRepository, Pepper, Redeem, SetId, SetSize,
+    Activation, Attempt, BackupCodes, Config, Context, Cost, Format, Formats, HashSalt, Hasher,
+    Hashing, KeyId, Keyring, Matrix, MemoryRepository, OperationId, Pepper, Redeem, SetId, SetSize,
     Settings, Subject, Target, Timestamp, UserId, Wording, generate, hash, verify,
 };
 use getrandom::SysRng;
@@ -92,7 +92,7 @@ fn codes_attempts_and_peppers_are_wiped() {
     {
         let typed = codes[0].expose();
         let formats = Formats::new(Format::HIGH_ENTROPY);
-        let attempt = Attempt::parse(&typed, &formats, AttemptId::from_bytes([2; 16])).unwrap();
+        let attempt = Attempt::parse(&typed, &formats, OperationId::from_bytes([2; 16])).unwrap();
         let target = Target::Hash(set, stored);
         let _ = verify(&hasher, &mut matrix, &user, &attempt, &target).unwrap();
     }

@@ -20,10 +20,10 @@ use backup_codes::{
     Activation, AuditSink, BackupCodes, Burn, Check, CodeRepository, Config, Context, Cost,
     Delivery, Denial, Durability, Effect, Error, Event, EventId, EventKind, EventOutcome, Expected,
     Format, Formats, Freshness, Hasher, Hashing, JsonLines, KeyId, Keyring, Level, Loaded,
-    MemoryAudit, MemoryRepository, NoticeKind, OnRoleLoss, Pepper, PoolSize, Put, PutError,
-    PutOutcome, Reason, Record, Redeem, Refusal, Reissue, ReissueRule, Revision, RevokeReason,
-    SaveSettings, SetSize, Settings, SettingsDraft, SharedSettings, Sheet, Subject, Summary,
-    Switch, Timestamp, UserFilter, UserId, UserOrder, UsersQuery, Windows, Wording,
+    MemoryAudit, MemoryRepository, NoticeKind, OnRoleLoss, Pepper, Periods, PoolSize, Put,
+    PutError, PutOutcome, Reason, Record, Redeem, Refusal, Reissue, ReissueRule, Revision,
+    RevokeReason, SetSize, Settings, SettingsDraft, SettingsSaved, SharedSettings, Sheet, Subject,
+    Summary, Switch, Timestamp, UserFilter, UserId, UserOrder, UsersQuery, Wording,
 };
 use pollster::block_on;
 
@@ -444,14 +444,14 @@ fn only_a_right_code_an_unlock_or_a_new_set_clears_the_run() {
         .unwrap(),
         Check::Valid(1)
     );
-    let pending = block_on(f.codes.prepare(&alice(), &own(Duration::ZERO))).unwrap();
+    let prepared = block_on(f.codes.prepare(&alice(), &own(Duration::ZERO))).unwrap();
     assert_eq!(run(), 1, "neither a check nor a prepared set clears");
     let _ = f.accepted(&code(&sheet, 1), Duration::ZERO);
     assert_eq!(run(), 0);
     guess();
     let _ = block_on(
         f.codes
-            .activate(&alice(), pending.id(), &own(Duration::ZERO)),
+            .activate(&alice(), prepared.id(), &own(Duration::ZERO)),
     )
     .unwrap();
     assert_eq!(run(), 0);
@@ -645,7 +645,7 @@ fn a_set_is_refused_from_the_instant_it_expires() {
 fn sets_and_overrides_from_before_a_restore_do_not_count() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let pending = block_on(f.codes.prepare(&alice(), &own(Duration::ZERO))).unwrap();
+    let prepared = block_on(f.codes.prepare(&alice(), &own(Duration::ZERO))).unwrap();
     let over = block_on(
         f.codes
             .issue_override(&alice(), 60 * MINUTE, &by_admin(Duration::ZERO)),
@@ -662,7 +662,7 @@ fn sets_and_overrides_from_before_a_restore_do_not_count() {
     };
     assert_eq!(reason(redeem(&code(&sheet, 1))), Reason::Void);
     assert_eq!(reason(redeem(&over.unwrap().expose())), Reason::Void);
-    let activated = block_on(restored.activate(&alice(), pending.id(), &own(2 * MINUTE))).unwrap();
+    let activated = block_on(restored.activate(&alice(), prepared.id(), &own(2 * MINUTE))).unwrap();
     assert_eq!(activated, Activation::NoSuchSet);
     let new = block_on(restored.issue(&alice(), &own(2 * MINUTE)))
         .unwrap()
@@ -674,7 +674,7 @@ fn sets_and_overrides_from_before_a_restore_do_not_count() {
 fn codes_do_not_outlive_the_factor_and_do_not_come_back_with_it() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let pending = block_on(f.codes.prepare(&alice(), &own(Duration::ZERO))).unwrap();
+    let prepared = block_on(f.codes.prepare(&alice(), &own(Duration::ZERO))).unwrap();
     let over = block_on(
         f.codes
             .issue_override(&alice(), 60 * MINUTE, &by_admin(Duration::ZERO)),
@@ -692,14 +692,14 @@ fn codes_do_not_outlive_the_factor_and_do_not_come_back_with_it() {
         Some(NoticeKind::Revoked)
     );
     assert_eq!(revoke(), None, "twice is fine");
-    for typed in [code(&sheet, 1), code(&pending, 1)] {
+    for typed in [code(&sheet, 1), code(&prepared, 1)] {
         assert_eq!(f.refused(&typed, Duration::ZERO).reason(), Reason::NoCodes);
     }
     let refusal = f.refused(&over.expose(), Duration::ZERO);
     assert_eq!(refusal.reason(), Reason::NoOverride);
     let activated = block_on(
         f.codes
-            .activate(&alice(), pending.id(), &own(Duration::ZERO)),
+            .activate(&alice(), prepared.id(), &own(Duration::ZERO)),
     );
     assert_eq!(activated.unwrap(), Activation::NoSuchSet);
 }
@@ -943,8 +943,8 @@ fn only_administrators_act_for_others() {
     assert!(denied(
         block_on(f.codes.users(UsersQuery::new(cx.now()), &cx)).map(drop)
     ));
-    assert!(denied(block_on(f.codes.may_read_reports(&cx))));
-    assert!(block_on(f.codes.may_read_reports(&by_admin(Duration::ZERO))).is_ok());
+    assert!(denied(block_on(f.codes.authorize_reports(&cx))));
+    assert!(block_on(f.codes.authorize_reports(&by_admin(Duration::ZERO))).is_ok());
     let own = block_on(f.codes.unlock(&admin(), &by_admin(Duration::ZERO)));
     assert!(denied(own.map(drop)));
     for actor in [
@@ -985,12 +985,12 @@ fn settings_are_in_force_when_saved_and_an_overtaken_save_is_shown() {
     );
     assert_eq!(
         block_on(first.save_settings(one.clone(), &cx)).unwrap(),
-        SaveSettings::Saved
+        SettingsSaved::Saved
     );
     assert!(block_on(first.prepare(&alice(), &own(Duration::ZERO))).is_err());
     other.settings.set_switch(Switch::Off);
     let saved = block_on(second.save_settings(other, &cx)).unwrap();
-    let SaveSettings::Overtaken(in_force) = saved else {
+    let SettingsSaved::Conflict(in_force) = saved else {
         panic!("overwritten unseen")
     };
     assert_eq!(in_force.settings, one.settings);
@@ -1002,7 +1002,7 @@ fn settings_are_in_force_when_saved_and_an_overtaken_save_is_shown() {
     let stale = SettingsDraft::new(Settings::default(), one.based_on());
     assert!(matches!(
         block_on(second.save_settings(stale, &cx)),
-        Ok(SaveSettings::Overtaken(_))
+        Ok(SettingsSaved::Conflict(_))
     ));
     // By somebody without the role: denied.
     let draft = second.policy().edit().unwrap();
@@ -1445,16 +1445,16 @@ fn a_failing_sink_neither_accepts_nor_loses() {
     assert!(matches!(redeem(), Redeem::Accepted(_)));
     assert!(matches!(redeem(), Redeem::Refused(_)));
     assert!(matches!(
-        block_on(codes.deliver_pending()),
+        block_on(codes.deliver_events()),
         Err(Error::Sink(_))
     ));
     sink.0.store(false, Ordering::Relaxed);
     assert_eq!(
-        block_on(codes.deliver_pending()).unwrap(),
+        block_on(codes.deliver_events()).unwrap(),
         Delivery::Delivered(4)
     );
     assert_eq!(
-        block_on(codes.deliver_pending()).unwrap(),
+        block_on(codes.deliver_events()).unwrap(),
         Delivery::Delivered(0)
     );
     let kinds: Vec<EventKind> = sink.1.events().iter().map(|event| event.kind).collect();
@@ -1475,12 +1475,12 @@ fn a_lossy_sink_gets_events_but_does_not_clear_them() {
         .with_config(config());
     let _ = block_on(codes.issue(&alice(), &own(Duration::ZERO))).unwrap();
     assert_eq!(
-        block_on(codes.deliver_pending()).unwrap(),
+        block_on(codes.deliver_events()).unwrap(),
         Delivery::SinkIsLossy
     );
     let durable = codes.with_audit(MemoryAudit::new());
     assert_eq!(
-        block_on(durable.deliver_pending()).unwrap(),
+        block_on(durable.deliver_events()).unwrap(),
         Delivery::Delivered(2)
     );
 }
@@ -1587,7 +1587,7 @@ fn a_redeem_dropped_at_any_poll_leaves_a_spent_code_with_its_event_or_an_unspent
                 }
             }
         }
-        let _ = block_on(BackupCodes::deliver_pending(
+        let _ = block_on(BackupCodes::deliver_events(
             &BackupCodes::new(f.store.clone(), Settings::default(), inline())
                 .with_audit(audit.clone()),
         ))
@@ -1632,7 +1632,7 @@ fn any_operation_dropped_at_any_poll_leaves_a_readable_record_and_a_working_shee
             let (user, root) = (alice(), admin());
             let (cx, by_root) = (own(Duration::ZERO), by_admin(Duration::ZERO));
             let sheet = f.issue(&user, Duration::ZERO);
-            let pending = block_on(f.codes.prepare(&user, &cx)).unwrap();
+            let prepared = block_on(f.codes.prepare(&user, &cx)).unwrap();
             let typed = code(&sheet, 1);
             let slow = BackupCodes::new(Slow(f.store.clone()), Settings::default(), inline())
                 .with_audit(f.audit.clone())
@@ -1640,12 +1640,12 @@ fn any_operation_dropped_at_any_poll_leaves_a_readable_record_and_a_working_shee
             ended = match operation {
                 0 => polled(slow.prepare(&user, &cx), polls),
                 1 => polled(slow.issue(&user, &cx), polls),
-                2 => polled(slow.activate(&user, pending.id(), &cx), polls),
+                2 => polled(slow.activate(&user, prepared.id(), &cx), polls),
                 3 => polled(slow.check(&user, &typed, &cx), polls),
                 4 => polled(slow.burn(&user, &typed, &cx), polls),
                 5 => polled(slow.issue_override(&user, MINUTE, &by_root), polls),
                 6 => polled(slow.unlock(&user, &by_root), polls),
-                7 => polled(slow.discard(&user, pending.id(), &cx), polls),
+                7 => polled(slow.discard(&user, prepared.id(), &cx), polls),
                 _ => polled(slow.revoke_override(&user, &by_root), polls),
             };
             let _ = root;
@@ -1655,9 +1655,9 @@ fn any_operation_dropped_at_any_poll_leaves_a_readable_record_and_a_working_shee
                 status.set.is_some() && status.remaining >= 9,
                 "operation {operation}"
             );
-            let new = status.set == Some(pending.id());
+            let new = status.set == Some(prepared.id());
             if status.set == Some(sheet.id()) || new {
-                let sheet = if new { &pending } else { &sheet };
+                let sheet = if new { &prepared } else { &sheet };
                 let _ = f.accepted(&code(sheet, 2), Duration::ZERO);
             }
             if ended {
@@ -1714,9 +1714,9 @@ fn a_months_figure_never_falls() {
         Timestamp::from_unix_millis(START / 86_400_000 * 86_400_000 + n * 86_400_000).unwrap()
     };
     let figures = || {
-        let windows =
-            Windows::new(day(0)..day(1), day(-20)..day(1), &[day(-1), day(0), day(1)]).unwrap();
-        block_on(f.codes.usage(windows, &by_admin(hour))).unwrap()
+        let periods =
+            Periods::new(day(0)..day(1), day(-20)..day(1), &[day(-1), day(0), day(1)]).unwrap();
+        block_on(f.codes.usage(periods, &by_admin(hour))).unwrap()
     };
     let sheet = f.issue(&alice(), Duration::ZERO);
     for slot in 1..=8 {
@@ -1989,7 +1989,7 @@ fn every_exported_line_pasted_whole_is_its_code() {
         let text = sheet
             .expose()
             .text(&Wording::english(&sheet, "example.org", "alice"));
-        let id = backup_codes::AttemptId::from_bytes([1; 16]);
+        let id = backup_codes::OperationId::from_bytes([1; 16]);
         let read: Vec<u8> = text
             .split_inclusive('\n')
             .filter_map(|line| backup_codes::Attempt::parse(line, &formats, id).ok())
@@ -2017,5 +2017,5 @@ fn types_are_send_and_sync_and_futures_are_send() {
     send(&f.codes.redeem(&user, "x", &cx));
     send(&f.codes.issue(&user, &cx));
     send(&f.codes.purge(&cx));
-    send(&f.codes.deliver_pending());
+    send(&f.codes.deliver_events());
 }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use backup_codes::{
-    Attempt, AttemptId, BackupCodes, CodeRepository as _, Config, Context, Cost, Expected, Format,
-    Formats, Hasher, Hashing, KeyId, Keyring, MemoryRepository, Pepper, Put, PutOutcome, Reason,
-    Record, Redeem, Revision, Settings, Subject, Summary, Timestamp, UserId,
+    Attempt, BackupCodes, CodeRepository as _, Config, Context, Cost, Expected, Format, Formats,
+    Hasher, Hashing, KeyId, Keyring, MemoryRepository, OperationId, Pepper, Put, PutOutcome,
+    Reason, Record, Redeem, Revision, Settings, Subject, Summary, Timestamp, UserId,
 };
 use checksum::sum_again;
 use pollster::block_on;
@@ -127,7 +127,7 @@ fn the_codes_in_the_documentation_divide_as_it_says() {
         let cells: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
         let (format, shown, payload, check) = (cells[0], cells[1], cells[2], cells[3]);
         let format: Format = format.parse().unwrap();
-        let id = AttemptId::from_bytes([1; 16]);
+        let id = OperationId::from_bytes([1; 16]);
         let attempt = Attempt::parse(shown, &Formats::new(format), id).unwrap();
         assert!(row.contains(&format!("` | {} | `", attempt.slot())));
         let rest = format!("{payload}{check}");

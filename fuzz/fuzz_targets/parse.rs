@@ -2,7 +2,7 @@
 //! and in no other of the accepted formats.
 #![no_main]
 
-use backup_codes::{Attempt, AttemptId, Format, Formats};
+use backup_codes::{Attempt, OperationId, Format, Formats};
 use libfuzzer_sys::fuzz_target;
 
 /// Three formats of neighbouring lengths, and two others.
@@ -19,7 +19,7 @@ fuzz_target!(|typed: &str| {
         .fold(Formats::new(all[0]), |formats, format| {
             formats.accepting(*format).expect("five lengths")
         });
-    let id = AttemptId::from_bytes([1; 16]);
+    let id = OperationId::from_bytes([1; 16]);
     if let Ok(attempt) = Attempt::parse(typed, &formats, id) {
         assert!(attempt.slot() <= 31);
         let read = (attempt.slot(), attempt.format());

@@ -17,7 +17,7 @@ use crate::repository::{
     UsersQuery,
 };
 use crate::settings::{PermittedRoles, Settings};
-use crate::usage::{SetSummary, Summary, UsageQuery, UserRow, Windows, usage};
+use crate::usage::{Periods, SetSummary, Summary, UsageQuery, UserRow, usage};
 
 /// The number of writes between two rests, in which the events are acknowledged: so the lists of
 /// events stay short, and the readers quick.
@@ -323,8 +323,8 @@ where
             number
         }))
     };
-    let windows = Windows::new(moment(0)..moment(15), moment(0)..moment(30), &[]).unwrap();
-    let query = UsageQuery::new(windows, 3, now, Acceptance::default());
+    let periods = Periods::new(moment(0)..moment(15), moment(0)..moment(30), &[]).unwrap();
+    let query = UsageQuery::new(periods, 3, now, Acceptance::default());
     let figures = |handle: &H::Repository| {
         let figures = match case.call("usage", Directory::usage(handle, &query)) {
             Ok(figures) => figures,

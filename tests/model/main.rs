@@ -14,9 +14,9 @@ use std::time::Duration;
 use backup_codes::{
     Activation, AuditSink, BackupCodes, Burn, Check, CodeRepository, Config, Confirmation, Context,
     Cost, Durability, Effect, Error, Event, EventActor, Format, Formats, Freshness, Hasher,
-    Hashing, Keyring, Loaded, MemoryRepository, NotACode, Notice, OnRoleLoss, Reason, Record,
-    Redeem, Refusal, ReissueRule, RevokeReason, SaveSettings, SetId, SetSize, Settings,
-    SharedSettings, Status, Subject, Switch, Timestamp, UserId, Windows,
+    Hashing, Keyring, Loaded, MemoryRepository, NotACode, Notice, OnRoleLoss, Periods, Reason,
+    Record, Redeem, Refusal, ReissueRule, RevokeReason, SetId, SetSize, Settings, SettingsSaved,
+    SharedSettings, Status, Subject, Switch, Timestamp, UserId,
 };
 use pollster::block_on;
 use proptest::prelude::*;
@@ -158,7 +158,7 @@ enum What {
 #[derive(Debug, Clone)]
 enum Which {
     Active,
-    Pending,
+    Prepared,
     Any(Index),
 }
 
@@ -175,7 +175,7 @@ enum Typed {
 fn any_which() -> impl Strategy<Value = Which> {
     prop_oneof![
         1 => Just(Which::Active),
-        4 => Just(Which::Pending),
+        4 => Just(Which::Prepared),
         1 => any::<Index>().prop_map(Which::Any),
     ]
 }
@@ -216,7 +216,7 @@ fn any_steps() -> impl Strategy<Value = Vec<Step>> {
         4 => any_which().prop_map(What::Activate),
         6 => (any_which(), any_typed()).prop_map(confirmed),
         4 => (1..=SET_SIZE).prop_map(move |slot| {
-            confirmed((Which::Pending, Typed::Code(Which::Pending, slot)))
+            confirmed((Which::Prepared, Typed::Code(Which::Prepared, slot)))
         }),
         2 => any_which().prop_map(What::Discard),
         24 => any_typed().prop_map(What::Redeem),
@@ -433,7 +433,7 @@ impl World {
         let of = |sheet: &Option<reference::Sheet>| sheet.as_ref().map(|sheet| sheet.paper);
         match which {
             Which::Active => of(&user.active).unwrap_or(STRANGERS),
-            Which::Pending => of(&user.pending).unwrap_or(STRANGERS),
+            Which::Prepared => of(&user.prepared).unwrap_or(STRANGERS),
             Which::Any(index) => index.index(self.papers.len()),
         }
     }
@@ -602,7 +602,7 @@ impl World {
                 let mut draft = codes.policy().edit().unwrap();
                 draft.settings = settings(*saved);
                 let outcome = block_on(codes.save_settings(draft, context))?;
-                assert_eq!(outcome, SaveSettings::Saved);
+                assert_eq!(outcome, SettingsSaved::Saved);
                 Answer::Done
             }
         })
@@ -688,11 +688,11 @@ impl World {
 
     fn view(&self, status: &Status) -> View {
         let millis = |at: Option<Timestamp>| at.map(Timestamp::unix_millis);
-        let pending = status.pending.as_ref();
+        let prepared = status.prepared.as_ref();
         assert_eq!(status.label, status.set.map(SetId::label));
         assert_eq!(
-            pending.map(|p| p.label.clone()),
-            pending.map(|p| p.set.label())
+            prepared.map(|p| p.label.clone()),
+            prepared.map(|p| p.set.label())
         );
         assert_eq!(status.damaged, 0);
         View {
@@ -713,7 +713,7 @@ impl World {
             wrong_in_a_row: status.wrong_in_a_row,
             locked_until: millis(status.locked_until),
             disabled_at: millis(status.disabled_at),
-            pending: pending.map(|p| (self.number(p.set), p.prepared_at.unix_millis())),
+            prepared: prepared.map(|p| (self.number(p.set), p.prepared_at.unix_millis())),
             override_until: millis(status.override_until),
         }
     }
@@ -722,9 +722,9 @@ impl World {
     fn figures(&self) -> (u64, u64, u64, u64) {
         let edge = |at_quarter: i64| at(at_quarter * 15 * MINUTE);
         let days = edge(quarter(self.now - 60 * DAY))..edge(quarter(self.now) + 1);
-        let windows = Windows::new(days.clone(), days, &[]).unwrap();
+        let periods = Periods::new(days.clone(), days, &[]).unwrap();
         let context = Context::system(at(self.now));
-        let usage = block_on(self.looker.usage(windows, &context)).unwrap();
+        let usage = block_on(self.looker.usage(periods, &context)).unwrap();
         assert_eq!(usage.used_today, usage.used_this_month);
         (
             usage.users_with_codes,

@@ -44,7 +44,7 @@ pub(crate) struct Rules {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct User {
     pub(crate) active: Option<Sheet>,
-    pub(crate) pending: Option<Sheet>,
+    pub(crate) prepared: Option<Sheet>,
     over: Option<Override>,
     /// Wrong codes in a row.
     pub(crate) run: u8,
@@ -276,7 +276,7 @@ impl User {
             }
 
             Deed::Prepare => {
-                let old = self.pending.replace(fresh);
+                let old = self.prepared.replace(fresh);
                 let dropped = old.map(|old| {
                     yes(EventKind::Discard)
                         .because(Reason::Replaced)
@@ -296,8 +296,8 @@ impl User {
                 {
                     return unwritten(Answer::AlreadyActive, vec![]);
                 }
-                let pending = self.pending.clone();
-                let Some(sheet) = pending
+                let prepared = self.prepared.clone();
+                let Some(sheet) = prepared
                     .filter(|sheet| sheet.paper == *paper && rules.can_be_activated(sheet, now))
                 else {
                     let told = no(EventKind::Activate, Reason::NoSuchSet).of(*paper);
@@ -307,15 +307,15 @@ impl User {
                     let told = no(EventKind::Activate, Reason::Wrong).of(*paper);
                     return unwritten(Answer::WrongConfirmation, vec![told]);
                 }
-                self.pending = None;
+                self.prepared = None;
                 self.put_in_force(sheet, vec![], now, rules)
             }
-            Deed::Discard(paper) => match self.pending.take() {
+            Deed::Discard(paper) => match self.prepared.take() {
                 Some(sheet) if sheet.paper == *paper => {
                     written(Answer::Done, vec![yes(EventKind::Discard).of(*paper)])
                 }
                 other => {
-                    self.pending = other;
+                    self.prepared = other;
                     nothing()
                 }
             },
@@ -393,14 +393,14 @@ impl User {
             // way around it.
             Deed::Revoke(reason) => {
                 let over = self.unused_override();
-                if self.active.is_none() && self.pending.is_none() && over.is_none() {
+                if self.active.is_none() && self.prepared.is_none() && over.is_none() {
                     return nothing();
                 }
                 let owed = Owed {
                     remaining: Some(0),
                     ..rules.notice(NoticeKind::Revoked, self, now)
                 };
-                (self.active, self.pending, self.over) = (None, None, None);
+                (self.active, self.prepared, self.over) = (None, None, None);
                 self.revoked_at = Some(now);
                 let told = yes(EventKind::Revoke).because(*reason).leaving(0);
                 let paper = owed.paper;
@@ -448,7 +448,7 @@ impl User {
             None => (activated, NoticeKind::Issued),
         };
         told.push(activated);
-        let dropped = self.pending.take();
+        let dropped = self.prepared.take();
         told.extend(dropped.map(|old| {
             yes(EventKind::Discard)
                 .because(Reason::Replaced)
@@ -696,11 +696,17 @@ impl User {
 
     /// Purging: whether something was old enough to be forgotten; uses age by `today`.
     fn trim(&mut self, now: i64, today: i64, rules: &Rules) -> bool {
-        let kept = |user: &Self| (user.uses.len(), user.pending.is_some(), user.over.is_some());
+        let kept = |user: &Self| {
+            (
+                user.uses.len(),
+                user.prepared.is_some(),
+                user.over.is_some(),
+            )
+        };
         let before = kept(self);
         self.forget_uses(today);
-        self.pending = self
-            .pending
+        self.prepared = self
+            .prepared
             .take()
             .filter(|sheet| rules.can_be_activated(sheet, now));
         self.over = self.over.take().filter(|over| rules.counts(over, now));
@@ -712,7 +718,7 @@ impl User {
         let sheet = self.active.as_ref();
         let remaining = rules.remaining(self, now);
         let lapsing = self
-            .pending
+            .prepared
             .as_ref()
             .filter(|sheet| rules.can_be_activated(sheet, now));
         let over = self
@@ -742,7 +748,7 @@ impl User {
             wrong_in_a_row: self.run,
             locked_until: (now < self.locked_until).then_some(self.locked_until),
             disabled_at: self.disabled_at,
-            pending: lapsing.map(|sheet| (sheet.paper, sheet.prepared_at)),
+            prepared: lapsing.map(|sheet| (sheet.paper, sheet.prepared_at)),
             override_until: over.map(|over| over.until),
         }
     }

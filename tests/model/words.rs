@@ -193,6 +193,6 @@ pub(crate) struct View {
     pub(crate) wrong_in_a_row: u8,
     pub(crate) locked_until: Option<i64>,
     pub(crate) disabled_at: Option<i64>,
-    pub(crate) pending: Option<(usize, i64)>,
+    pub(crate) prepared: Option<(usize, i64)>,
     pub(crate) override_until: Option<i64>,
 }

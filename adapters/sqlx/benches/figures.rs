@@ -23,15 +23,15 @@ use std::time::{Duration, Instant};
 
 use backup_codes::{
     Acceptance, BackupCodes, Config, Context, Cost, Directory, Format, Formats, HashSalt, Hasher,
-    Hashing, Keyring, Matrix, PoolSize, Redeem, SetId, SetSize, Settings, Subject, Timestamp,
-    UsageQuery, UserFilter, UserId, UserOrder, UserRow, UsersQuery, Windows, generate, hash,
+    Hashing, Keyring, Matrix, Periods, PoolSize, Redeem, SetId, SetSize, Settings, Subject,
+    Timestamp, UsageQuery, UserFilter, UserId, UserOrder, UserRow, UsersQuery, generate, hash,
 };
-use backup_codes_sqlx::SqliteStore;
+use backup_codes_sqlx::SqliteRepository;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::runtime::Runtime;
 
-type Codes = BackupCodes<SqliteStore, Settings>;
+type Codes = BackupCodes<SqliteRepository, Settings>;
 
 fn figure(name: &str, value: f64, unit: &str) {
     println!("figure {name} {value:.4} {unit}");
@@ -71,9 +71,11 @@ async fn durable_pool(file: &Path) -> SqlitePool {
         .unwrap()
 }
 
-async fn open(file: &Path) -> SqliteStore {
-    let store = SqliteStore::open(durable_pool(file).await).await.unwrap();
-    store.without_forwarding()
+async fn open(file: &Path) -> SqliteRepository {
+    let store = SqliteRepository::open(durable_pool(file).await)
+        .await
+        .unwrap();
+    store.as_audit_log()
 }
 
 fn subject(name: &str) -> Subject {
@@ -177,7 +179,7 @@ fn redeem_over_floor(runtime: &Runtime, folder: &Path, pairs: usize, statements:
 }
 
 /// Codes at the least cost, so that the store is what is measured.
-fn cheap(store: SqliteStore) -> Codes {
+fn cheap(store: SqliteRepository) -> Codes {
     let hasher = Hasher::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
@@ -186,7 +188,13 @@ fn cheap(store: SqliteStore) -> Codes {
 }
 
 /// The same redeem among few and among many users, in turn; each time somebody else.
-fn growth(runtime: &Runtime, few: &SqliteStore, many: &SqliteStore, pairs: usize, name: &str) {
+fn growth(
+    runtime: &Runtime,
+    few: &SqliteRepository,
+    many: &SqliteRepository,
+    pairs: usize,
+    name: &str,
+) {
     let [few, many] = [few, many].map(|store| cheap(store.clone()));
     let users = 64;
     let sheets = |codes| -> Vec<Sheets<'_>> {
@@ -211,14 +219,14 @@ fn growth(runtime: &Runtime, few: &SqliteStore, many: &SqliteStore, pairs: usize
     figure("sqlite_redeem_cheap_us", many * 1e6, "us");
 }
 
-fn usage(runtime: &Runtime, store: &SqliteStore, runs: usize, name: &str) {
+fn usage(runtime: &Runtime, store: &SqliteRepository, runs: usize, name: &str) {
     let midnight = now().unix_millis() / 86_400_000;
     let day = |back: i64| Timestamp::from_unix_millis((midnight - back) * 86_400_000).unwrap();
     let days: Vec<Timestamp> = (-1..30).rev().map(day).collect();
-    let windows = Windows::new(day(0)..day(-1), day(20)..day(-1), &days).unwrap();
+    let periods = Periods::new(day(0)..day(-1), day(20)..day(-1), &days).unwrap();
     for (query_name, void) in [("", None), ("_void_before", Some(day(200)))] {
         let acceptance = Acceptance::default().with_void_before(void);
-        let query = UsageQuery::new(windows.clone(), 3, now(), acceptance);
+        let query = UsageQuery::new(periods.clone(), 3, now(), acceptance);
         let times = (0..runs).map(|_| {
             settled(|| {
                 let usage = runtime.block_on(Directory::usage(store, &query)).unwrap();
@@ -234,7 +242,7 @@ fn usage(runtime: &Runtime, store: &SqliteStore, runs: usize, name: &str) {
     }
 }
 
-fn page(runtime: &Runtime, store: &SqliteStore, query: &UsersQuery) -> Vec<UserRow> {
+fn page(runtime: &Runtime, store: &SqliteRepository, query: &UsersQuery) -> Vec<UserRow> {
     match runtime.block_on(Directory::users(store, query)) {
         Ok(rows) => rows,
         Err(error) => panic!("{query:?}: {error}"),
@@ -243,7 +251,7 @@ fn page(runtime: &Runtime, store: &SqliteStore, query: &UsersQuery) -> Vec<UserR
 
 /// The first page and the last one, of every filter in every order; the slowest of each, and those
 /// of the list an administrator opens.
-fn pages(runtime: &Runtime, store: &SqliteStore, runs: usize, name: &str) {
+fn pages(runtime: &Runtime, store: &SqliteRepository, runs: usize, name: &str) {
     let mut slowest = (0.0, String::new());
     for filter in [
         UserFilter::Holding,
@@ -323,10 +331,10 @@ fn pages(runtime: &Runtime, store: &SqliteStore, runs: usize, name: &str) {
 }
 
 /// How many users have a set, which those of the generator all have.
-fn every_user(runtime: &Runtime, store: &SqliteStore) -> u64 {
+fn every_user(runtime: &Runtime, store: &SqliteRepository) -> u64 {
     let day = |n: i64| Timestamp::from_unix_millis(n * 86_400_000).unwrap();
-    let windows = Windows::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
-    let query = UsageQuery::new(windows, 0, now(), Acceptance::default());
+    let periods = Periods::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
+    let query = UsageQuery::new(periods, 0, now(), Acceptance::default());
     let usage = runtime.block_on(Directory::usage(store, &query)).unwrap();
     usage.users_with_codes
 }

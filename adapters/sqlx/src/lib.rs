@@ -4,7 +4,7 @@
 //! ```
 //! use backup_codes::{BackupCodes, Context, Hasher, Hashing, Keyring, Redeem, Settings, Subject};
 //! use backup_codes::{Timestamp, UserId};
-//! use backup_codes_sqlx::{AuditQuery, SqliteStore};
+//! use backup_codes_sqlx::{AuditQuery, SqliteRepository};
 //! use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -17,7 +17,7 @@
 //!     .journal_mode(SqliteJournalMode::Wal);
 //! let pool = SqlitePoolOptions::new().connect_with(options).await?;
 //! // The events table is the audit log, and no other sink wants its events.
-//! let store = SqliteStore::open(pool).await?.without_forwarding();
+//! let store = SqliteRepository::open(pool).await?.as_audit_log();
 //!
 //! // In an application: `Hashing::pool(keyring)`, with a pepper.
 //! let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper()).unwrap());
@@ -50,7 +50,7 @@ pub mod sqlite_sql;
 pub use audit_log::{AuditPage, AuditPosition, AuditPositionError, AuditQuery};
 pub use error::Error;
 pub use prefix::{Prefix, PrefixError};
-pub use sqlite::{SqliteAudit, SqliteStore};
+pub use sqlite::{SqliteAudit, SqliteRepository};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

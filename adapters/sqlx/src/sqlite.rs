@@ -43,7 +43,7 @@ const PURGE_AT_A_TIME: i64 = 1000;
 /// main database, not in an attached one.
 ///
 /// ```
-/// use backup_codes_sqlx::SqliteStore;
+/// use backup_codes_sqlx::SqliteRepository;
 /// use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -54,13 +54,13 @@ const PURGE_AT_A_TIME: i64 = 1000;
 ///     .create_if_missing(true)
 ///     .journal_mode(SqliteJournalMode::Wal);
 /// let pool = SqlitePoolOptions::new().connect_with(options).await?;
-/// let store = SqliteStore::open(pool).await?;
+/// let store = SqliteRepository::open(pool).await?;
 /// # assert_eq!(store.audit_page(&backup_codes_sqlx::AuditQuery::new()).await?.events, []);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct SqliteStore {
+pub struct SqliteRepository {
     pool: SqlitePool,
     sql: Arc<Statements>,
     /// Whether events count as delivered when they are written.
@@ -118,16 +118,16 @@ fn safe(sql: &Arc<str>) -> AssertSqlSafe<Arc<str>> {
     AssertSqlSafe(Arc::clone(sql))
 }
 
-impl fmt::Debug for SqliteStore {
+impl fmt::Debug for SqliteRepository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore")
+        f.debug_struct("SqliteRepository")
             .field("prefix", &self.sql.prefix)
             .field("delivered", &self.delivered)
             .finish_non_exhaustive()
     }
 }
 
-impl SqliteStore {
+impl SqliteRepository {
     /// The store in this pool's database: makes the tables where they are not there yet, and
     /// checks that nothing confirmed can be forgotten.
     ///
@@ -175,9 +175,9 @@ impl SqliteStore {
     ///
     /// With a sink of your own, do not use it: what the sink misses would not come again. Events
     /// left undelivered from before are settled by the next
-    /// [`deliver_pending`](backup_codes::BackupCodes::deliver_pending).
+    /// [`deliver_events`](backup_codes::BackupCodes::deliver_events).
     #[must_use]
-    pub fn without_forwarding(self) -> Self {
+    pub fn as_audit_log(self) -> Self {
         Self {
             delivered: true,
             ..self
@@ -574,7 +574,7 @@ fn outcome(rows: u64) -> PutOutcome {
     }
 }
 
-impl CodeRepository for SqliteStore {
+impl CodeRepository for SqliteRepository {
     type Error = Error;
 
     async fn load(&self, user: &UserId, _: Freshness) -> Result<Option<Loaded>, Error> {
@@ -689,7 +689,7 @@ impl CodeRepository for SqliteStore {
     }
 }
 
-impl Directory for SqliteStore {
+impl Directory for SqliteRepository {
     type Error = Error;
 
     async fn users(&self, query: &UsersQuery) -> Result<Vec<UserRow>, Error> {
@@ -725,13 +725,13 @@ impl Directory for SqliteStore {
     }
 
     async fn usage(&self, query: &UsageQuery) -> Result<Usage, Error> {
-        let days: Vec<_> = query.windows.days().collect();
+        let days: Vec<_> = query.periods.days().collect();
         let all = || {
-            let windows = [query.windows.today(), query.windows.month()];
-            windows.into_iter().chain(days.iter().cloned())
+            let periods = [query.periods.today(), query.periods.month()];
+            periods.into_iter().chain(days.iter().cloned())
         };
-        let first = all().map(|window| window.start).min();
-        let last = all().map(|window| window.end).max();
+        let first = all().map(|period| period.start).min();
+        let last = all().map(|period| period.end).max();
         let refused = self.refused_schemes(&query.acceptance).await?;
         let (prepared_first, prepared_last) = prepared_within(&query.acceptance, query.now);
         let row = sqlx::query(safe(&self.sql.usage))
@@ -749,7 +749,7 @@ impl Directory for SqliteStore {
             let number: i64 = row.try_get(column).map_err(Error::of_sqlite)?;
             u64::try_from(number).map_err(|_| Error::corrupt("records", "unused"))
         };
-        let mut usage = Usage::none(query);
+        let mut usage = Usage::empty(query);
         usage.users_with_codes = number(0)?;
         usage.users_low = number(1)? + number(3)? + number(5)? + number(7)?;
         usage.users_exhausted = number(2)? + number(4)? + number(6)? + number(8)?;
@@ -779,7 +779,7 @@ impl Directory for SqliteStore {
     }
 }
 
-impl SettingsStore for SqliteStore {
+impl SettingsStore for SqliteRepository {
     type Error = Error;
 
     async fn load_settings(&self) -> Result<Option<(Settings, Revision)>, Error> {
@@ -823,9 +823,9 @@ impl SettingsStore for SqliteStore {
     }
 }
 
-/// The audit log as a sink: see [`SqliteStore::audit_sink`].
+/// The audit log as a sink: see [`SqliteRepository::audit_sink`].
 #[derive(Debug, Clone)]
-pub struct SqliteAudit(SqliteStore);
+pub struct SqliteAudit(SqliteRepository);
 
 impl AuditSink for SqliteAudit {
     type Error = Error;

@@ -9,7 +9,7 @@ use backup_codes::{
     PutOutcome, Reason, Redeem, Revision, Settings, SettingsStore as _, Subject, Summary,
     Timestamp, UserId,
 };
-use backup_codes_sqlx::{AuditQuery, SqliteStore};
+use backup_codes_sqlx::{AuditQuery, SqliteRepository};
 use getrandom::SysRng;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tempfile::TempDir;
@@ -36,7 +36,7 @@ fn event(user: &str, kind: EventKind, millis: i64) -> Event {
     serde_json::from_value(json).unwrap()
 }
 
-async fn fresh() -> (TempDir, SqliteStore) {
+async fn fresh() -> (TempDir, SqliteRepository) {
     let folder = tempfile::tempdir().unwrap();
     let options = SqliteConnectOptions::new()
         .filename(folder.path().join("site.db"))
@@ -44,10 +44,10 @@ async fn fresh() -> (TempDir, SqliteStore) {
         .journal_mode(SqliteJournalMode::Wal);
     let pool = SqlitePoolOptions::new().max_connections(2);
     let pool = pool.connect_with(options).await.unwrap();
-    (folder, SqliteStore::open(pool).await.unwrap())
+    (folder, SqliteRepository::open(pool).await.unwrap())
 }
 
-fn service(store: SqliteStore) -> BackupCodes<SqliteStore, Settings> {
+fn service(store: SqliteRepository) -> BackupCodes<SqliteRepository, Settings> {
     let hasher = Hasher::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
@@ -56,14 +56,14 @@ fn service(store: SqliteStore) -> BackupCodes<SqliteStore, Settings> {
 }
 
 /// Puts a first record for this user, with these events.
-async fn put(store: &SqliteStore, name: &str, events: &[Event]) {
+async fn put(store: &SqliteRepository, name: &str, events: &[Event]) {
     let (user, summary) = (user(name), Summary::default());
     let put = Put::new(&user, Expected::Absent, revision(), "{}", &summary, events);
     assert_eq!(store.put(put).await.unwrap(), PutOutcome::Applied);
 }
 
 /// All pages of a query, and how many events each has.
-async fn pages(store: &SqliteStore, query: &AuditQuery) -> (Vec<Event>, Vec<usize>) {
+async fn pages(store: &SqliteRepository, query: &AuditQuery) -> (Vec<Event>, Vec<usize>) {
     let (mut events, mut lengths, mut query) = (Vec::new(), Vec::new(), query.clone());
     loop {
         let page = store.audit_page(&query).await.unwrap();
@@ -171,7 +171,7 @@ async fn an_event_written_between_two_pages_moves_none_of_the_others() {
 #[tokio::test]
 async fn without_forwarding_events_are_delivered_when_they_are_written() {
     let (_folder, store) = fresh().await;
-    let quiet = store.clone().without_forwarding();
+    let quiet = store.clone().as_audit_log();
     let waiting = event("alice", EventKind::Redeem, 0);
     let (done, saved) = (
         event("bob", EventKind::Redeem, 1),
@@ -223,7 +223,7 @@ async fn the_sink_keeps_what_a_service_stores_nowhere_else() {
         let (_folder, mut store) = fresh().await;
         let sink = store.audit_sink();
         if !forwarding {
-            store = store.without_forwarding();
+            store = store.as_audit_log();
         }
         let codes = service(store.clone()).with_audit(sink);
         let alice = Subject::new(user("alice"), ["staff"]);

@@ -8,7 +8,7 @@ use backup_codes::conformance::{Harness, a_write_shows_with_its_events, run_case
 use backup_codes::{
     CodeRepository, Event, EventId, Freshness, Loaded, Put, PutError, PutOutcome, Revision, UserId,
 };
-use backup_codes_sqlx::{Error, SqliteStore};
+use backup_codes_sqlx::{Error, SqliteRepository};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tempfile::TempDir;
@@ -45,21 +45,21 @@ impl Sqlite {
             .unwrap()
     }
 
-    fn open(&self, name: &str) -> SqliteStore {
+    fn open(&self, name: &str) -> SqliteRepository {
         let pool = self.pool(name);
-        self.runtime.block_on(SqliteStore::open(pool)).unwrap()
+        self.runtime.block_on(SqliteRepository::open(pool)).unwrap()
     }
 }
 
 impl Harness for Sqlite {
-    type Repository = SqliteStore;
+    type Repository = SqliteRepository;
 
-    fn fresh(&self, name: &str) -> SqliteStore {
+    fn fresh(&self, name: &str) -> SqliteRepository {
         self.open(name)
     }
 
-    fn second_handle(&self, name: &str, _: &SqliteStore) -> SqliteStore {
-        SqliteStore::new(self.pool(name))
+    fn second_handle(&self, name: &str, _: &SqliteRepository) -> SqliteRepository {
+        SqliteRepository::new(self.pool(name))
     }
 
     fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
@@ -88,7 +88,7 @@ enum First {
 
 /// Writes a record and its events in two statements.
 struct TwoStatements {
-    store: SqliteStore,
+    store: SqliteRepository,
     pool: SqlitePool,
     first: First,
 }

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use backup_codes::{
     Acceptance, BackupCodes, CodeRepository as _, Config, Context, Cost, Directory as _, Effect,
-    Expected, Format, Formats, Freshness, Hasher, Hashing, Keyring, PutOutcome, Redeem, Revision,
-    Settings, SettingsStore as _, Subject, Timestamp, Usage, UsageQuery, UserFilter, UserId,
-    UserOrder, UsersQuery, Windows,
+    Expected, Format, Formats, Freshness, Hasher, Hashing, Keyring, Periods, PutOutcome, Redeem,
+    Revision, Settings, SettingsStore as _, Subject, Timestamp, Usage, UsageQuery, UserFilter,
+    UserId, UserOrder, UsersQuery,
 };
-use backup_codes_sqlx::{AuditQuery, Prefix, SqliteStore};
+use backup_codes_sqlx::{AuditQuery, Prefix, SqliteRepository};
 use getrandom::SysRng;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, SqlitePool};
@@ -19,7 +19,7 @@ const QUARTER: i64 = 15 * 60_000;
 const START: i64 = 1_790_000_000_000 / QUARTER * QUARTER;
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
-type Codes = BackupCodes<SqliteStore, Settings>;
+type Codes = BackupCodes<SqliteRepository, Settings>;
 
 fn at(quarter: i64) -> Timestamp {
     Timestamp::from_unix_millis(START + quarter * QUARTER).unwrap()
@@ -39,7 +39,7 @@ async fn pool(file: &Path) -> SqlitePool {
     pool.connect_with(options).await.unwrap()
 }
 
-fn service(store: &SqliteStore) -> Codes {
+fn service(store: &SqliteRepository) -> Codes {
     let hasher = Hasher::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
@@ -56,7 +56,7 @@ async fn redeem(codes: &Codes, name: &str, typed: &str, quarter: i64) -> Redeem 
 
 /// A store with users who used codes, one who did not, one who was erased, and settings. Returns
 /// a code of alice that is not used.
-async fn filled(store: &SqliteStore) -> String {
+async fn filled(store: &SqliteRepository) -> String {
     let codes = service(store);
     let mut unused = String::new();
     for (name, used) in USERS.into_iter().zip([3, 1, 0, 2]) {
@@ -89,18 +89,18 @@ async fn filled(store: &SqliteStore) -> String {
     unused
 }
 
-async fn usage(store: &SqliteStore) -> Usage {
+async fn usage(store: &SqliteRepository) -> Usage {
     let (from, until) = (at(-100), at(100));
-    let windows = Windows::new(from..until, from..until, &[from, at(1), at(2), until]).unwrap();
+    let periods = Periods::new(from..until, from..until, &[from, at(1), at(2), until]).unwrap();
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
     let hasher = Hasher::new(Keyring::without_pepper()).unwrap();
     let acceptance = Acceptance::new(&config, &hasher.with_high_entropy_cost(Cost::LEAST));
-    let query = UsageQuery::new(windows, 3, at(10), acceptance);
+    let query = UsageQuery::new(periods, 3, at(10), acceptance);
     store.usage(&query).await.unwrap()
 }
 
 /// All that a store shows.
-async fn shown(store: &SqliteStore) -> Vec<String> {
+async fn shown(store: &SqliteRepository) -> Vec<String> {
     let mut shown = vec![
         format!("{:?}", usage(store).await),
         format!("{:?}", store.schemes().await.unwrap()),
@@ -142,7 +142,7 @@ async fn execute(sqlite: &SqlitePool, sql: String) {
 }
 
 /// A redeem in a copy counts as it does in the original: once.
-async fn a_redeem_counts_once(copy: &SqliteStore, code: &str, case: &str) {
+async fn a_redeem_counts_once(copy: &SqliteRepository, code: &str, case: &str) {
     let before = usage(copy).await;
     assert_eq!(before.used_this_month, 4, "{case}");
     // In a quarter hour that has uses, and in one that has none.
@@ -171,7 +171,7 @@ async fn tables_copied_in_any_order_make_the_same_store() {
     let folder = tempfile::tempdir().unwrap();
     let original = folder.path().join("original.db");
     let sqlite = pool(&original).await;
-    let store = SqliteStore::open(sqlite.clone()).await.unwrap();
+    let store = SqliteRepository::open(sqlite.clone()).await.unwrap();
     let code = filled(&store).await;
     let wanted = shown(&store).await;
 
@@ -198,7 +198,7 @@ async fn tables_copied_in_any_order_make_the_same_store() {
             let case = format!("{order:?} to {prefix}");
             let target = pool(&folder.path().join(format!("{prefix}{number}.db"))).await;
             let names = Prefix::new(prefix).unwrap();
-            let copy = SqliteStore::open_with_prefix(target.clone(), names).await;
+            let copy = SqliteRepository::open_with_prefix(target.clone(), names).await;
             let copy = copy.unwrap();
             let attach = format!("ATTACH '{}' AS original", original.display());
             execute(&target, attach).await;
@@ -218,7 +218,7 @@ async fn tables_copied_in_any_order_make_the_same_store() {
     let sql = sql.split("```").next().unwrap();
     let sql = sql.replace("'old.db'", &format!("'{}'", original.display()));
     let target = pool(&folder.path().join("readme.db")).await;
-    let copy = SqliteStore::open(target.clone()).await.unwrap();
+    let copy = SqliteRepository::open(target.clone()).await.unwrap();
     execute(&target, sql).await;
     assert_eq!(shown(&copy).await, wanted);
     a_redeem_counts_once(&copy, &code, "README").await;
@@ -231,7 +231,7 @@ async fn a_copied_file_is_the_same_store() {
     let folder = tempfile::tempdir().unwrap();
     let original = folder.path().join("original.db");
     let sqlite = pool(&original).await;
-    let store = SqliteStore::open(sqlite.clone()).await.unwrap();
+    let store = SqliteRepository::open(sqlite.clone()).await.unwrap();
     let code = filled(&store).await;
     let wanted = shown(&store).await;
 
@@ -242,7 +242,7 @@ async fn a_copied_file_is_the_same_store() {
     let copied = folder.path().join("copied.db");
     std::fs::copy(&original, &copied).unwrap();
     for file in [vacuumed, copied] {
-        let copy = SqliteStore::open(pool(&file).await).await.unwrap();
+        let copy = SqliteRepository::open(pool(&file).await).await.unwrap();
         let case = file.display().to_string();
         assert_eq!(shown(&copy).await, wanted, "{case}");
         a_redeem_counts_once(&copy, &code, &case).await;

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use backup_codes::{
     Acceptance, BackupCodes, CodeRepository as _, Config, Context, Cost, Directory as _, Event,
-    Expected, Format, Formats, Freshness, Hasher, Hashing, Keyring, Put, PutError, PutOutcome,
-    Reason, Record, Redeem, Revision, Settings, SettingsStore as _, Sheet, Subject, Summary,
-    Timestamp, UsageQuery, UserFilter, UserId, UserOrder, UsersQuery, Windows,
+    Expected, Format, Formats, Freshness, Hasher, Hashing, Keyring, Periods, Put, PutError,
+    PutOutcome, Reason, Record, Redeem, Revision, Settings, SettingsStore as _, Sheet, Subject,
+    Summary, Timestamp, UsageQuery, UserFilter, UserId, UserOrder, UsersQuery,
 };
-use backup_codes_sqlx::{AuditQuery, Error, SqliteStore};
+use backup_codes_sqlx::{AuditQuery, Error, SqliteRepository};
 use getrandom::SysRng;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
@@ -41,7 +41,7 @@ fn own(user: &Subject) -> Context {
     Context::new(now(), user)
 }
 
-fn service(store: SqliteStore) -> BackupCodes<SqliteStore, Settings> {
+fn service(store: SqliteRepository) -> BackupCodes<SqliteRepository, Settings> {
     let hasher = Hasher::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
@@ -75,7 +75,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("site.db");
         let sqlite = pool(options(&file)).await;
-        let codes = service(SqliteStore::open(sqlite.clone()).await.unwrap());
+        let codes = service(SqliteRepository::open(sqlite.clone()).await.unwrap());
         let mut sheets = Vec::new();
         for user in ["alice", "bob"] {
             let user = subject(user);
@@ -98,13 +98,13 @@ impl Site {
         site
     }
 
-    fn store(&self) -> SqliteStore {
-        SqliteStore::new(self.sqlite.clone())
+    fn store(&self) -> SqliteRepository {
+        SqliteRepository::new(self.sqlite.clone())
     }
 
     /// The store over a pool of its own.
-    async fn through(&self, options: SqliteConnectOptions) -> SqliteStore {
-        SqliteStore::new(pool(options).await)
+    async fn through(&self, options: SqliteConnectOptions) -> SqliteRepository {
+        SqliteRepository::new(pool(options).await)
     }
 
     async fn sql(&self, sql: &str) {
@@ -129,7 +129,7 @@ impl Site {
 
     async fn redeem(
         &self,
-        store: SqliteStore,
+        store: SqliteRepository,
         user: &str,
         slot: u8,
     ) -> Result<Redeem, backup_codes::Error> {
@@ -164,7 +164,11 @@ impl Site {
     }
 
     /// Tries to write a record for Alice, with an event and with Bob's uses.
-    async fn put(&self, store: &SqliteStore, record: &str) -> Result<PutOutcome, PutError<Error>> {
+    async fn put(
+        &self,
+        store: &SqliteRepository,
+        record: &str,
+    ) -> Result<PutOutcome, PutError<Error>> {
         let (alice, bob) = (subject("alice"), subject("bob"));
         let load = async |user: &Subject| {
             self.store()
@@ -173,7 +177,9 @@ impl Site {
                 .unwrap()
                 .unwrap()
         };
-        let summary = Summary::of(&Record::from_json(&load(&bob).await.record).unwrap());
+        let summary = Record::from_json(&load(&bob).await.record)
+            .unwrap()
+            .summary();
         let revision = Revision::random(&mut SysRng).unwrap();
         let event: Event = serde_json::from_value(serde_json::json!({
             "id": revision.to_string(), "at": now(), "kind": "redeem", "outcome": "success",
@@ -188,7 +194,7 @@ impl Site {
 
     /// A write meets a fault: it says so in these words, knows that nothing was applied, and
     /// nothing was.
-    async fn refuses(&self, store: &SqliteStore, record: &str, text: &str) -> Error {
+    async fn refuses(&self, store: &SqliteRepository, record: &str, text: &str) -> Error {
         let before = self.dump().await;
         let put = self.put(store, record).await.unwrap_err();
         assert_eq!(self.dump().await, before);
@@ -254,7 +260,7 @@ async fn a_pool_without_a_free_connection_is_called_busy() {
         .connect_with(options(&site.file))
         .await
         .unwrap();
-    let store = SqliteStore::new(sqlite.clone());
+    let store = SqliteRepository::new(sqlite.clone());
     let connection = sqlite.acquire().await.unwrap();
     let error = site.refuses(&store, "{}", BUSY).await;
     assert!(matches!(error, Error::Busy(_)));
@@ -316,8 +322,8 @@ async fn missing_tables_are_told_by_every_call() {
     let store = site.through(options(&file)).await;
     let (alice, revision) = (subject("alice"), Revision::random(&mut SysRng).unwrap());
     let (summary, settings) = (Summary::default(), Settings::default());
-    let windows = Windows::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
-    let usage = UsageQuery::new(windows, 3, now(), Acceptance::default());
+    let periods = Periods::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
+    let usage = UsageQuery::new(periods, 3, now(), Acceptance::default());
     let put = Put::new(alice.id(), Expected::Absent, revision, "{}", &summary, &[]);
     let not_applied = |error| match error {
         PutError::NotApplied(error) => error,
@@ -363,7 +369,9 @@ async fn tables_of_a_newer_version_are_left_alone() {
     let text =
         "the tables have schema version 2, this crate knows up to 1: update it on every node";
     for error in [
-        SqliteStore::open(site.sqlite.clone()).await.unwrap_err(),
+        SqliteRepository::open(site.sqlite.clone())
+            .await
+            .unwrap_err(),
         site.store().migrate().await.unwrap_err(),
     ] {
         assert!(matches!(error, Error::NewerSchema { found: 2, known: 1 }));
@@ -463,8 +471,8 @@ async fn damaged_columns_are_named_by_the_lists_and_figures() {
     }
     let site = Site::new().await;
     site.sql("UPDATE backup_codes_uses SET count = -1").await;
-    let windows = Windows::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
-    let query = UsageQuery::new(windows, 3, now(), Acceptance::default());
+    let periods = Periods::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
+    let query = UsageQuery::new(periods, 3, now(), Acceptance::default());
     corrupt(
         &site.store().usage(&query).await.unwrap_err(),
         "uses",
@@ -509,8 +517,8 @@ async fn a_scheme_that_cannot_be_read_is_one_that_is_refused() {
             );
         }
     }
-    let windows = Windows::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
-    let usage = codes.usage(windows, &system).await.unwrap();
+    let periods = Periods::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
+    let usage = codes.usage(periods, &system).await.unwrap();
     let users = (
         usage.users_with_codes,
         usage.users_low,
@@ -602,8 +610,8 @@ async fn a_file_that_is_no_database_is_told() {
     fs::write(&file, &text).unwrap();
     let sqlite = pool(SqliteConnectOptions::new().filename(&file)).await;
     for error in [
-        SqliteStore::open(sqlite.clone()).await.unwrap_err(),
-        SqliteStore::new(sqlite).migrate().await.unwrap_err(),
+        SqliteRepository::open(sqlite.clone()).await.unwrap_err(),
+        SqliteRepository::new(sqlite).migrate().await.unwrap_err(),
     ] {
         assert!(matches!(error, Error::CorruptFile(_)), "{error:?}");
         assert_eq!(error.to_string(), CORRUPT_FILE);
@@ -650,7 +658,7 @@ async fn a_dropped_write_keeps_no_lock_and_no_connection() {
             .connect_with(options(&site.file))
             .await
             .unwrap();
-        let store = SqliteStore::new(sqlite.clone());
+        let store = SqliteRepository::new(sqlite.clone());
         {
             let mut put = pin!(site.put(&store, "{}"));
             for _ in 0..polls {

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use backup_codes_sqlx::{SqliteStore, sqlite_sql as sql};
+use backup_codes_sqlx::{SqliteRepository, sqlite_sql as sql};
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
 
@@ -103,7 +103,7 @@ async fn migrated() -> SqlitePool {
         .connect("sqlite::memory:")
         .await
         .unwrap();
-    SqliteStore::new(pool.clone()).migrate().await.unwrap();
+    SqliteRepository::new(pool.clone()).migrate().await.unwrap();
     pool
 }
 

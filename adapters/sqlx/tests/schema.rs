@@ -7,7 +7,7 @@ use std::sync::Arc;
 use backup_codes::{
     CodeRepository as _, Expected, Freshness, Put, PutOutcome, Revision, Summary, UserId,
 };
-use backup_codes_sqlx::{AuditQuery, Error, Prefix, SqliteStore};
+use backup_codes_sqlx::{AuditQuery, Error, Prefix, SqliteRepository};
 use getrandom::SysRng;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{
@@ -45,7 +45,7 @@ async fn only_a_pool_that_forgets_nothing_is_opened() {
                 .journal_mode(journal)
                 .synchronous(synchronous);
             let sqlite = pool(options).await;
-            let opened = SqliteStore::open(sqlite.clone()).await;
+            let opened = SqliteRepository::open(sqlite.clone()).await;
             if number >= enough {
                 opened.unwrap();
                 continue;
@@ -77,7 +77,7 @@ async fn a_database_without_a_file_is_not_opened() {
     let temporary = SqliteConnectOptions::new().filename("");
     for options in [memory, temporary] {
         let sqlite = pool(options.synchronous(Sync::Extra)).await;
-        let error = SqliteStore::open(sqlite).await.unwrap_err();
+        let error = SqliteRepository::open(sqlite).await.unwrap_err();
         assert_eq!(error.to_string(), not_durable("none", 3));
         assert!(matches!(error, Error::NotDurable { .. }));
     }
@@ -94,7 +94,10 @@ async fn schema(sqlite: &SqlitePool) -> String {
 async fn sixteen_at_once_make_the_tables_once() {
     let folder = tempfile::tempdir().unwrap();
     let alone = pool(options(&folder.path().join("alone.db"))).await;
-    SqliteStore::new(alone.clone()).migrate().await.unwrap();
+    SqliteRepository::new(alone.clone())
+        .migrate()
+        .await
+        .unwrap();
     for round in 0..8 {
         let file = folder.path().join(format!("{round}.db"));
         // Only the switch to WAL cannot be waited for; it is the application's.
@@ -106,7 +109,7 @@ async fn sixteen_at_once_make_the_tables_once() {
                 tokio::spawn(async move {
                     let sqlite = pool(options).await;
                     together.wait().await;
-                    SqliteStore::open(sqlite).await
+                    SqliteRepository::open(sqlite).await
                 })
             })
             .collect();
@@ -123,7 +126,7 @@ async fn sixteen_at_once_make_the_tables_once() {
 async fn stores_under_two_prefixes_do_not_see_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let sqlite = pool(options(&folder.path().join("site.db"))).await;
-    let plain = SqliteStore::new(sqlite.clone());
+    let plain = SqliteRepository::new(sqlite.clone());
     let shop = plain.clone().with_prefix(Prefix::new("shop_").unwrap());
     plain.migrate().await.unwrap();
     // The tables of one are not those of the other.
@@ -194,11 +197,11 @@ async fn a_schema_that_has_lost_a_part_is_not_opened() {
     {
         let file = folder.path().join(format!("{number}.db"));
         let sqlite = pool(options(&file).journal_mode(Journal::Wal)).await;
-        SqliteStore::open(sqlite.clone()).await.unwrap();
-        SqliteStore::open(sqlite.clone()).await.unwrap();
+        SqliteRepository::open(sqlite.clone()).await.unwrap();
+        SqliteRepository::open(sqlite.clone()).await.unwrap();
         sqlx::raw_sql(damage).execute(&sqlite).await.unwrap();
         let before = schema(&sqlite).await;
-        let error = SqliteStore::open(sqlite.clone()).await.unwrap_err();
+        let error = SqliteRepository::open(sqlite.clone()).await.unwrap_err();
         assert_eq!(error.to_string(), text, "{damage}");
         assert_eq!(schema(&sqlite).await, before, "{damage}");
     }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use backup_codes::{
     Action, BackupCodes, Context, Cost, Decision, Hasher, Hashing, KeyId, Keyring, Notice,
-    Override, Pepper, PoolSize, Request, RolePolicy, SaveSettings, SharedSettings, Subject, Switch,
-    Timestamp,
+    Override, Pepper, PoolSize, Request, RolePolicy, SettingsSaved, SharedSettings, Subject,
+    Switch, Timestamp,
 };
-use backup_codes_sqlx::{SqliteAudit, SqliteStore};
+use backup_codes_sqlx::{SqliteAudit, SqliteRepository};
 use jiff::tz::TimeZone;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
@@ -28,7 +28,7 @@ use crate::users::{ROLES, Users};
 use crate::zone::Zone;
 
 /// The shell with the store, the policy and the sink of this application.
-pub(crate) type Codes = BackupCodes<SqliteStore, SharedSettings, SqliteAudit>;
+pub(crate) type Codes = BackupCodes<SqliteRepository, SharedSettings, SqliteAudit>;
 
 /// Settings are read this often.
 const SETTINGS_REFRESH: Duration = Duration::from_secs(10);
@@ -115,7 +115,7 @@ pub(crate) fn while_doing<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 #[derive(Debug)]
 pub struct App {
     pub(crate) codes: Codes,
-    pub(crate) store: SqliteStore,
+    pub(crate) store: SqliteRepository,
     pub(crate) users: Users,
     pub(crate) sessions: SqliteSessions,
     pub(crate) passwords: Passwords,
@@ -154,10 +154,10 @@ impl App {
             .map_err(while_doing("starting the hash pool"))?;
 
         // The events table is the audit log, and nobody else wants its events.
-        let store = SqliteStore::open(pool.clone())
+        let store = SqliteRepository::open(pool.clone())
             .await
             .map_err(while_doing("making the tables of backup codes"))?
-            .without_forwarding();
+            .as_audit_log();
         let policy = SharedSettings::new(SETTINGS_MAX_AGE);
         let codes = BackupCodes::new(store.clone(), policy, hashing).with_audit(store.audit_sink());
 
@@ -188,7 +188,7 @@ impl App {
         app.warn_of_refused_sets().await;
         let _ = app
             .codes
-            .deliver_pending()
+            .deliver_events()
             .await
             .map_err(while_doing("delivering events"))?;
         Ok(app)
@@ -263,7 +263,7 @@ impl App {
                 .await
                 .map_err(while_doing(doing))?;
             // Somebody else saved at this moment: again, on what they saved.
-            if saved == SaveSettings::Saved {
+            if saved == SettingsSaved::Saved {
                 return Ok(());
             }
         }
@@ -304,7 +304,7 @@ impl App {
         self.every(
             Duration::from_secs(60),
             "delivering events",
-            |app| async move { app.codes.deliver_pending().await.map(drop) },
+            |app| async move { app.codes.deliver_events().await.map(drop) },
         );
         self.every(
             Duration::from_secs(60 * 60),

@@ -8,7 +8,7 @@ use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use backup_codes::{AuditSink as _, Event, EventActor, EventKind, EventOutcome, JsonLines, UserId};
-use backup_codes_sqlx::{AuditPosition, AuditQuery, SqliteStore};
+use backup_codes_sqlx::{AuditPosition, AuditQuery, SqliteRepository};
 use futures_util::stream::try_unfold;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -121,7 +121,7 @@ pub(crate) async fn show(
     SignedIn(visitor): SignedIn,
     Query(filter): Query<Filter>,
 ) -> Result<Response, PageError> {
-    app.codes.may_read_reports(&visitor.context).await?;
+    app.codes.authorize_reports(&visitor.context).await?;
     let page = app.store.audit_page(&query(&app, &filter)?).await?;
     let line = |event: &Event| Line {
         at: app.zone.second(event.at),
@@ -189,7 +189,7 @@ pub(crate) async fn csv(
     SignedIn(visitor): SignedIn,
     Query(filter): Query<Filter>,
 ) -> Result<Response, PageError> {
-    app.codes.may_read_reports(&visitor.context).await?;
+    app.codes.authorize_reports(&visitor.context).await?;
     let query = query(&app, &filter)?;
     let lines = |events: Vec<Event>, unreadable: usize| async move {
         let mut text: String = events.iter().map(csv_line).collect();
@@ -215,7 +215,7 @@ pub(crate) async fn json_lines(
     SignedIn(visitor): SignedIn,
     Query(filter): Query<Filter>,
 ) -> Result<Response, PageError> {
-    app.codes.may_read_reports(&visitor.context).await?;
+    app.codes.authorize_reports(&visitor.context).await?;
     let query = query(&app, &filter)?;
     let lines = |events: Vec<Event>, unreadable: usize| async move {
         let sink = JsonLines::new(Vec::new());
@@ -239,7 +239,7 @@ type Broken = Box<dyn std::error::Error + Send + Sync>;
 /// The whole log under these filters, a piece at a time. Each piece says how many of its events
 /// cannot be read.
 fn export<F>(
-    store: SqliteStore,
+    store: SqliteRepository,
     query: AuditQuery,
     head: String,
     lines: impl Fn(Vec<Event>, usize) -> F + Send + 'static,

@@ -88,7 +88,7 @@ fn why_not_in_force(reason: Reason) -> &'static str {
 
 /// A sheet that was shown and not confirmed.
 #[derive(Debug)]
-struct Pending {
+struct Prepared {
     set: String,
     label: String,
     made: Moment,
@@ -99,7 +99,7 @@ struct Pending {
 struct CodesPage {
     frame: Frame,
     codes: CodesView,
-    pending: Option<Pending>,
+    prepared: Option<Prepared>,
     /// Why new codes cannot be made.
     denied: Option<&'static str>,
     may_check: bool,
@@ -150,10 +150,10 @@ pub(crate) async fn show(
 ) -> Result<Response, PageError> {
     let frame = Frame::of(&app, &visitor, "profile").await?;
     let status = app.codes.status(&visitor.subject, &visitor.context).await?;
-    let pending = status.pending.as_ref().map(|pending| Pending {
-        set: pending.set.to_string(),
-        label: pending.label.clone(),
-        made: app.zone.moment(pending.prepared_at),
+    let prepared = status.prepared.as_ref().map(|prepared| Prepared {
+        set: prepared.set.to_string(),
+        label: prepared.label.clone(),
+        made: app.zone.moment(prepared.prepared_at),
     });
     let denied = match app.would_allow(&visitor.subject, Action::Prepare) {
         Decision::Allow => None,
@@ -161,7 +161,7 @@ pub(crate) async fn show(
     };
     draw(&CodesPage {
         frame,
-        pending,
+        prepared,
         denied,
         may_check: app.would_allow(&visitor.subject, Action::Check) == Decision::Allow,
         authenticator: visitor.user.totp_secret.is_some(),
@@ -227,7 +227,7 @@ pub(crate) async fn download(
 ) -> Result<Response, PageError> {
     let set = set_id(&form.set)?;
     let status = app.codes.status(&visitor.subject, &visitor.context).await?;
-    let known = status.set == Some(set) || status.pending.is_some_and(|it| it.set == set);
+    let known = status.set == Some(set) || status.prepared.is_some_and(|it| it.set == set);
     if !known || form.text.len() > LONGEST_SHEET {
         return Err(PageError::unprocessable(
             "This is not your latest sheet, and counts for nothing. Make a new one.",

@@ -139,8 +139,8 @@ impl From<askama::Error> for PageError {
     }
 }
 
-impl From<backup_codes::WindowsError> for PageError {
-    fn from(error: backup_codes::WindowsError) -> Self {
+impl From<backup_codes::PeriodsError> for PageError {
+    fn from(error: backup_codes::PeriodsError) -> Self {
         Self::broken(&error)
     }
 }

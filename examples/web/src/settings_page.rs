@@ -9,9 +9,9 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use backup_codes::{
-    Action, Decision, Denial, OnRoleLoss, PermittedRoles, Request, Role, RolePolicy as _,
-    SaveSettings, Settings, SettingsDraft, Switch, Usage, UserFilter, UserOrder, UserRow,
-    UsersQuery, Windows,
+    Action, Decision, Denial, OnRoleLoss, Periods, PermittedRoles, Request, Role, RolePolicy as _,
+    Settings, SettingsDraft, SettingsSaved, Switch, Usage, UserFilter, UserOrder, UserRow,
+    UsersQuery,
 };
 use serde::{Deserialize, Serialize};
 
@@ -220,12 +220,12 @@ async fn page(
     form: SettingsForm,
     list: List,
 ) -> Result<Response, PageError> {
-    let windows = app.zone.windows(app.now())?;
-    let usage = app.codes.usage(windows.clone(), &visitor.context).await?;
+    let periods = app.zone.periods(app.now())?;
+    let usage = app.codes.usage(periods.clone(), &visitor.context).await?;
     draw(&SettingsPage {
         frame,
         form,
-        figures: figures(app, usage, &windows),
+        figures: figures(app, usage, &periods),
         list: lines(app, visitor, list).await?,
     })
 }
@@ -251,7 +251,7 @@ pub(crate) async fn save(
     Form(sent): Form<Vec<(String, String)>>,
 ) -> Result<Response, PageError> {
     // Others get no page, whatever the form says. Saving is asked about once more below.
-    app.codes.may_read_reports(&visitor.context).await?;
+    app.codes.authorize_reports(&visitor.context).await?;
     let sent = Sent(sent);
     let frame = Frame::of(&app, &visitor, "settings").await?;
     let roles: BTreeSet<&str> = sent.all("role").collect();
@@ -332,8 +332,8 @@ pub(crate) async fn save(
     }
     let draft = SettingsDraft::new(settings, based_on);
     match app.codes.save_settings(draft, &visitor.context).await? {
-        SaveSettings::Saved => done(&visitor, "The changes are saved and in force.", PAGE).await,
-        SaveSettings::Overtaken(in_force) => {
+        SettingsSaved::Saved => done(&visitor, "The changes are saved and in force.", PAGE).await,
+        SettingsSaved::Conflict(in_force) => {
             overtaken(&app, &visitor, frame, &form, &in_force).await
         }
     }
@@ -403,9 +403,9 @@ fn wish(form: &SettingsForm) -> String {
 /// The height of the chart's tallest bar.
 const CHART: u64 = 100;
 
-fn figures(app: &App, usage: Usage, windows: &Windows) -> Figures {
+fn figures(app: &App, usage: Usage, periods: &Periods) -> Figures {
     let most = usage.used_by_day.iter().copied().max().unwrap_or(0);
-    let days = app.zone.days(windows).into_iter().zip(&usage.used_by_day);
+    let days = app.zone.days(periods).into_iter().zip(&usage.used_by_day);
     let bars = days.enumerate().map(|(number, (day, count))| {
         // A day with one use among thousands still shows.
         let height = (count * CHART).div_ceil(most.max(1));

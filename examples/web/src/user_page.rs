@@ -61,7 +61,7 @@ fn page_of(user: &User) -> String {
 
 /// The user of the address, for those who may see reports: others do not learn who there is.
 async fn target(app: &App, visitor: &Visitor, id: &str) -> Result<(User, Subject), PageError> {
-    app.codes.may_read_reports(&visitor.context).await?;
+    app.codes.authorize_reports(&visitor.context).await?;
     let user = app.users.find(id).await?.ok_or_else(PageError::not_found)?;
     let subject = user.subject();
     Ok((user, subject))

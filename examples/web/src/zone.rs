@@ -3,7 +3,7 @@
 use std::iter;
 use std::ops::Range;
 
-use backup_codes::{Timestamp, Windows, WindowsError};
+use backup_codes::{Periods, PeriodsError, Timestamp};
 use jiff::civil::Date;
 use jiff::tz::{Offset, TimeZone};
 
@@ -55,25 +55,25 @@ impl Zone {
         self.moment_as(at, "%Y-%m-%d %H:%M:%S")
     }
 
-    /// The names of the days of these windows, such as `3 Nov`. They are counted back from today: a
+    /// The names of the days of these periods, such as `3 Nov`. They are counted back from today: a
     /// day that the zone skipped begins where the next one does.
-    pub(crate) fn days(&self, windows: &Windows) -> Vec<String> {
-        let today = windows.today().start.unix_millis();
+    pub(crate) fn days(&self, periods: &Periods) -> Vec<String> {
+        let today = periods.today().start.unix_millis();
         let Ok(today) = jiff::Timestamp::from_millisecond(today) else {
             return Vec::new();
         };
         let today = today.to_zoned_datetime(self.0.clone()).date();
         let mut names: Vec<_> = iter::successors(Some(today), |date| date.yesterday().ok())
             .map(|date| date.strftime("%-d %b").to_string())
-            .take(windows.days().count())
+            .take(periods.days().count())
             .collect();
         names.reverse();
         names
     }
 
     /// Today, this month and the last thirty days.
-    pub(crate) fn windows(&self, now: Timestamp) -> Result<Windows, WindowsError> {
-        Windows::in_zone(now, &self.0, 30)
+    pub(crate) fn periods(&self, now: Timestamp) -> Result<Periods, PeriodsError> {
+        Periods::in_zone(now, &self.0, 30)
     }
 
     /// The moments of a day written as `2026-11-24`.
@@ -185,8 +185,8 @@ mod tests {
             ),
         ] {
             let zone = zone(name);
-            let windows = zone.windows(at(now)).unwrap();
-            let names = zone.days(&windows);
+            let periods = zone.periods(at(now)).unwrap();
+            let names = zone.days(&periods);
             assert_eq!(names.len(), 30, "{name}");
             assert_eq!(names[25..], last, "{name}");
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backup_codes::memcheck::{Hooks, set_hooks};
 use backup_codes::{
-    Attempt, AttemptId, Cost, Format, Formats, HashSalt, Hasher, Keyring, Matrix, NotACode, SetId,
+    Attempt, OperationId, Cost, Format, Formats, HashSalt, Hasher, Keyring, Matrix, NotACode, SetId,
     SetSize, StoredHash, Target, UserId, generate, hash, verify,
 };
 use getrandom::SysRng;
@@ -50,7 +50,7 @@ fn planted_argon2id(a: &[u8], b: &[u8]) -> bool {
 /// public but: whether it is a symbol, the character if it is none, and this number of verdicts and
 /// slots.
 fn read(text: &str, formats: &Formats, verdicts: usize) -> Result<Attempt, NotACode> {
-    let id = AttemptId::from_bytes([1; 16]);
+    let id = OperationId::from_bytes([1; 16]);
     let before = counts();
     let attempt = Attempt::parse(text, formats, id);
     let after = counts();

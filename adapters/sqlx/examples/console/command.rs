@@ -1,6 +1,6 @@
 //! The commands: what is typed, what it means.
 
-use backup_codes::{Attempt, AttemptId, Formats, NotACode};
+use backup_codes::{Attempt, Formats, NotACode, OperationId};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -100,7 +100,7 @@ pub(crate) fn may_be_kept(line: &str) -> bool {
     let Ok((command, arguments)) = find(&words) else {
         return false;
     };
-    let id = AttemptId::from_bytes([0; 16]);
+    let id = OperationId::from_bytes([0; 16]);
     let no_code = |typed: &str| match Attempt::parse(typed, &Formats::default(), id) {
         Ok(_) | Err(NotACode::Typo) => false,
         // Some of the words that commands are made of read so, too.

@@ -1,6 +1,6 @@
 //! Status, the list of users, figures, and the audit log.
 
-use backup_codes::{EventActor, EventKind, Subject, UserFilter, UsersQuery, Windows};
+use backup_codes::{EventActor, EventKind, Periods, Subject, UserFilter, UsersQuery};
 use backup_codes_sqlx::AuditQuery;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
@@ -37,7 +37,7 @@ impl Session {
             row!["override until", maybe(status.override_until)],
             row![
                 "prepared sheet",
-                maybe(status.pending.map(|pending| pending.label))
+                maybe(status.prepared.map(|prepared| prepared.label))
             ],
         ];
         rows.retain(|row| !row[1].is_empty());
@@ -72,15 +72,15 @@ impl Session {
 
     pub(crate) async fn usage(&self, days: &str, command: Command, actor: &Actor) -> Said {
         let days: u16 = days.parse().map_err(|_| command.misused())?;
-        let windows = Windows::in_zone(actor.context.now(), &self.zone, days)?;
+        let periods = Periods::in_zone(actor.context.now(), &self.zone, days)?;
         // Counted back from today: a day that the zone skipped begins where the next one does.
-        let today = Timestamp::from_millisecond(windows.today().start.unix_millis())?;
+        let today = Timestamp::from_millisecond(periods.today().start.unix_millis())?;
         let today = today.to_zoned_datetime(self.zone.clone());
         let labels: Vec<Date> = (0..i64::from(days))
             .rev()
             .map(|back| today.date().checked_sub(back.days()))
             .collect::<Result<_, _>>()?;
-        let usage = self.codes.usage(windows, &actor.context).await?;
+        let usage = self.codes.usage(periods, &actor.context).await?;
         let mut rows = vec![
             row!["users with codes", usage.users_with_codes],
             row!["users low", usage.users_low],
@@ -111,7 +111,7 @@ impl Session {
 
     pub(crate) async fn audit(&self, filters: &[&str], command: Command, actor: &Actor) -> Said {
         // The log is read from the store, which asks no policy.
-        self.codes.may_read_reports(&actor.context).await?;
+        self.codes.authorize_reports(&actor.context).await?;
 
         let (mut query, mut limit) = (AuditQuery::new(), 50);
         for filter in filters.chunks(2) {

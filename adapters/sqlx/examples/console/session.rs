@@ -8,7 +8,7 @@ use backup_codes::{
     Action, BackupCodes, Context, Decision, Directory, Effect, Error, Hashing, Request, RolePolicy,
     SharedSettings, Sheet, Subject, Timestamp, UserFilter, UsersQuery,
 };
-use backup_codes_sqlx::{SqliteAudit, SqliteStore};
+use backup_codes_sqlx::{SqliteAudit, SqliteRepository};
 use jiff::tz::TimeZone;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use zeroize::Zeroizing;
@@ -20,7 +20,7 @@ use crate::editor::Names;
 use crate::failure::{Failure, complain};
 use crate::{key, moment};
 
-pub(crate) type Codes = BackupCodes<SqliteStore, SharedSettings, SqliteAudit>;
+pub(crate) type Codes = BackupCodes<SqliteRepository, SharedSettings, SqliteAudit>;
 pub(crate) type Said = Result<Vec<Answer>, Failure>;
 
 /// How long a copy of the settings may be used. Each command reads them anew.
@@ -94,7 +94,7 @@ impl Session {
             Failure::new(format!("{why}; {advice}"))
         })?;
         // The events table is the audit log; the sink adds what is not stored with a record.
-        let store = SqliteStore::open(pool.clone()).await?.without_forwarding();
+        let store = SqliteRepository::open(pool.clone()).await?.as_audit_log();
         let now = moment::now()?;
         let any = UsersQuery::new(now).filter(UserFilter::Every).limit(1);
         let without_codes = Directory::users(&store, &any).await?.is_empty();
@@ -103,7 +103,7 @@ impl Session {
         let codes = BackupCodes::new(store.clone(), settings, Hashing::pool(keyring)?)
             .with_audit(store.audit_sink());
         codes.refresh_settings(now).await?;
-        let _ = codes.deliver_pending().await?;
+        let _ = codes.deliver_events().await?;
         let accounts = Accounts::open(pool).await?;
         if accounts.all().await?.is_empty() {
             complain(

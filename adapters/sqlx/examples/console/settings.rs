@@ -1,6 +1,6 @@
 //! The settings of the site.
 
-use backup_codes::{OnRoleLoss, SaveSettings, Switch};
+use backup_codes::{OnRoleLoss, SettingsSaved, Switch};
 use serde_json::Value;
 
 use crate::answer::{Answer, row};
@@ -49,8 +49,8 @@ impl Session {
             _ => return Err(command.misused()),
         }
         match self.codes.save_settings(draft, &actor.context).await? {
-            SaveSettings::Saved => say("saved"),
-            SaveSettings::Overtaken(_) => Err(Failure::new(
+            SettingsSaved::Saved => say("saved"),
+            SettingsSaved::Conflict(_) => Err(Failure::new(
                 "somebody else saved first: type settings to see theirs, then try again",
             )),
         }

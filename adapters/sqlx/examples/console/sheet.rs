@@ -37,7 +37,7 @@ impl Session {
 
     pub(crate) async fn activate(&self, typed: &str, actor: &Actor) -> Said {
         let (me, cx) = (actor.own()?, &actor.context);
-        let set = self.pending(me, actor).await?;
+        let set = self.prepared(me, actor).await?;
         let activation = match typed {
             "" => self.codes.activate(me, set, cx).await?,
             typed => self.codes.activate_confirmed(me, set, typed, cx).await?,
@@ -55,7 +55,7 @@ impl Session {
 
     pub(crate) async fn discard(&mut self, actor: &Actor) -> Said {
         let me = actor.own()?;
-        let set = self.pending(me, actor).await?;
+        let set = self.prepared(me, actor).await?;
         match self.codes.discard(me, set, &actor.context).await? {
             Effect::Done => {
                 self.sheet = None;
@@ -67,9 +67,9 @@ impl Session {
     }
 
     /// The set that waits to be activated. It is in the store, so a restart loses none.
-    async fn pending(&self, me: &Subject, actor: &Actor) -> Result<SetId, Failure> {
-        let pending = self.codes.status(me, &actor.context).await?.pending;
-        Ok(pending.ok_or_else(nothing_prepared)?.set)
+    async fn prepared(&self, me: &Subject, actor: &Actor) -> Result<SetId, Failure> {
+        let prepared = self.codes.status(me, &actor.context).await?.prepared;
+        Ok(prepared.ok_or_else(nothing_prepared)?.set)
     }
 }
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use backup_codes::{
     BackupCodes, CodeRepository, Context, Event, Expected, Hasher, Hashing, Keyring,
-    MemoryRepository, Put, PutOutcome, Record, Redeem, Revision, Settings, Subject, Summary,
-    Timestamp, UserId,
+    MemoryRepository, Put, PutOutcome, Record, Redeem, Revision, Settings, Subject, Timestamp,
+    UserId,
 };
-use backup_codes_sqlx::SqliteStore;
+use backup_codes_sqlx::SqliteRepository;
 use serde_json::{Value, json};
 
 type Failure = Box<dyn std::error::Error>;
@@ -127,10 +127,14 @@ impl Population {
     }
 
     /// Writes one more user, with the events of its set and its uses.
-    pub(crate) async fn add(&mut self, store: &SqliteStore, number: u64) -> Result<(), Failure> {
+    pub(crate) async fn add(
+        &mut self,
+        store: &SqliteRepository,
+        number: u64,
+    ) -> Result<(), Failure> {
         let user = self.user(number)?;
         let (record, uses) = self.record()?;
-        let summary = Summary::of(&record);
+        let summary = record.summary();
         let activated = summary.set.as_ref();
         let activated = activated.map_or(self.now, |set| set.activated_at);
         let mut event = |at: i64, kind: &str, remaining: usize| {
@@ -172,7 +176,7 @@ pub(crate) async fn fill(
     population: &mut Population,
     written: impl Fn(u64),
 ) -> Result<(), Failure> {
-    let store = SqliteStore::new(pool.clone());
+    let store = SqliteRepository::new(pool.clone());
     store.migrate().await?;
     for number in 0..population.users {
         if number % 10_000 == 0 {

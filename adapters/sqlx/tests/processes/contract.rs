@@ -9,11 +9,11 @@ use std::sync::Mutex;
 use backup_codes::conformance::Harness;
 use backup_codes::{
     Acceptance, CodeRepository, Config, Cost, Directory, Event, EventId, Expected, Format, Formats,
-    Freshness, Hasher, KeyId, Keyring, Loaded, Pepper, Put, PutError, PutOutcome, Revision, Scheme,
-    SetSummary, Settings, SettingsStore, Summary, Timestamp, Usage, UsageQuery, Use, UserFilter,
-    UserId, UserOrder, UserRow, UsersQuery, Windows,
+    Freshness, Hasher, KeyId, Keyring, Loaded, Pepper, Periods, Put, PutError, PutOutcome,
+    Revision, Scheme, SetSummary, Settings, SettingsStore, Summary, Timestamp, Usage, UsageQuery,
+    Use, UserFilter, UserId, UserOrder, UserRow, UsersQuery,
 };
-use backup_codes_sqlx::{Error, SqliteStore};
+use backup_codes_sqlx::{Error, SqliteRepository};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ use crate::{Child, listen, options, pool, say};
 
 /// The store in this process, or in another one.
 enum Handle {
-    Here(SqliteStore),
+    Here(SqliteRepository),
     There(Mutex<Child>),
 }
 
@@ -37,14 +37,14 @@ fn call<T: DeserializeOwned>(child: &Mutex<Child>, call: &Value) -> T {
 
 /// Answers calls until nobody is left to ask.
 pub(crate) async fn servant(file: &Path) {
-    let store = SqliteStore::new(pool(options(file)).await);
+    let store = SqliteRepository::new(pool(options(file)).await);
     while let Some(line) = listen().first() {
         let call: Value = serde_json::from_str(line).unwrap();
         say(&answer(&store, &call).await.to_string());
     }
 }
 
-async fn answer(store: &SqliteStore, call: &Value) -> Value {
+async fn answer(store: &SqliteRepository, call: &Value) -> Value {
     fn of<T: DeserializeOwned>(call: &Value, name: &str) -> T {
         serde_json::from_value(call[name].clone()).unwrap()
     }
@@ -227,9 +227,9 @@ fn page_of(text: &Value) -> UsersQuery {
 }
 
 fn figures_text(query: &UsageQuery) -> Value {
-    let (today, month) = (query.windows.today(), query.windows.month());
-    let first = query.windows.days().next().map(|day| day.start);
-    let ends = query.windows.days().map(|day| day.end);
+    let (today, month) = (query.periods.today(), query.periods.month());
+    let first = query.periods.days().next().map(|day| day.start);
+    let ends = query.periods.days().map(|day| day.end);
     let days: Vec<Timestamp> = first.into_iter().chain(ends).collect();
     json!([
         today,
@@ -252,8 +252,8 @@ fn figures_of(text: &Value) -> UsageQuery {
     );
     let (today, month, days, low, now, acceptance): Text =
         serde_json::from_value(text.clone()).unwrap();
-    let windows = Windows::new(today, month, &days).unwrap();
-    UsageQuery::new(windows, low, now, acceptance_of(acceptance))
+    let periods = Periods::new(today, month, &days).unwrap();
+    UsageQuery::new(periods, low, now, acceptance_of(acceptance))
 }
 
 fn outcome(applied: bool) -> PutOutcome {
@@ -352,7 +352,7 @@ impl Directory for Handle {
         match self {
             Self::Here(store) => Directory::usage(store, query).await,
             Self::There(child) => {
-                let mut usage = Usage::none(query);
+                let mut usage = Usage::empty(query);
                 (
                     usage.users_with_codes,
                     usage.users_low,
@@ -441,10 +441,10 @@ impl Processes {
         self.folder.path().join(format!("{name}.db"))
     }
 
-    fn here(&self, name: &str) -> SqliteStore {
+    fn here(&self, name: &str) -> SqliteRepository {
         let options = options(&self.file(name));
         self.runtime
-            .block_on(async { SqliteStore::open(pool(options).await).await })
+            .block_on(async { SqliteRepository::open(pool(options).await).await })
             .unwrap()
     }
 

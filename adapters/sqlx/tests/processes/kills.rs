@@ -8,10 +8,10 @@ use std::sync::Mutex;
 
 use backup_codes::{
     Acceptance, Activation, AuditSink as _, BackupCodes, Check, CodeRepository, Directory as _,
-    Event, EventId, EventKind, EventOutcome, Freshness, Loaded, Put, PutError, PutOutcome, Redeem,
-    Revision, Settings, Sheet, Subject, Timestamp, UsageQuery, UserId, Windows,
+    Event, EventId, EventKind, EventOutcome, Freshness, Loaded, Periods, Put, PutError, PutOutcome,
+    Redeem, Revision, Settings, Sheet, Subject, Timestamp, UsageQuery, UserId,
 };
-use backup_codes_sqlx::{AuditQuery, Error, SqliteStore};
+use backup_codes_sqlx::{AuditQuery, Error, SqliteRepository};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -32,15 +32,15 @@ fn kills() -> usize {
 /// Answers before it has written. What comes after waits for the write, so that only a kill shows
 /// the difference.
 pub(crate) struct AnswersFirst {
-    store: SqliteStore,
+    store: SqliteRepository,
     writing: Mutex<Option<JoinHandle<PutOutcome>>>,
 }
 
 /// Writes a record and its events one after the other.
-pub(crate) struct EventsSecond(pub(crate) SqliteStore);
+pub(crate) struct EventsSecond(pub(crate) SqliteRepository);
 
 impl AnswersFirst {
-    pub(crate) fn new(store: SqliteStore) -> Self {
+    pub(crate) fn new(store: SqliteRepository) -> Self {
         Self {
             store,
             writing: Mutex::default(),
@@ -138,12 +138,12 @@ fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<(u8, String)> {
 /// Redeems and regenerates for each user until it is killed, with a store of each user's own.
 pub(crate) async fn worker<R: CodeRepository + 'static>(
     file: &Path,
-    store: impl Fn(SqliteStore) -> R,
+    store: impl Fn(SqliteRepository) -> R,
 ) {
-    let sqlite = SqliteStore::open(pool(options(file)).await)
+    let sqlite = SqliteRepository::open(pool(options(file)).await)
         .await
         .unwrap()
-        .without_forwarding();
+        .as_audit_log();
     let lines = listen();
     let (now, sheets) = lines.split_first().unwrap();
     let now = now.parse().unwrap();
@@ -269,10 +269,10 @@ impl Said {
     /// Compares what was said with what is in the database.
     async fn check(&mut self, file: &Path, now: i64) -> Result<(), String> {
         let sqlite = pool(options(file)).await;
-        let store = SqliteStore::open(sqlite.clone())
+        let store = SqliteRepository::open(sqlite.clone())
             .await
             .unwrap()
-            .without_forwarding();
+            .as_audit_log();
         let mut query = AuditQuery::new().kind(EventKind::Redeem).limit(1000);
         query.from = Timestamp::from_unix_millis(START + now).unwrap();
         loop {
@@ -338,8 +338,8 @@ impl Said {
             }
         }
         let moment = |millis| Timestamp::from_unix_millis(START + millis).unwrap();
-        let windows = Windows::new(moment(0)..moment(DAY), moment(0)..moment(DAY), &[]).unwrap();
-        let query = UsageQuery::new(windows, 0, moment(now), Acceptance::default());
+        let periods = Periods::new(moment(0)..moment(DAY), moment(0)..moment(DAY), &[]).unwrap();
+        let query = UsageQuery::new(periods, 0, moment(now), Acceptance::default());
         let figures = store.usage(&query).await.unwrap();
         let logged: usize = self.logged.values().map(BTreeSet::len).sum();
         if figures.used_today != u64::try_from(logged).unwrap() {
@@ -384,8 +384,8 @@ fn kill(role: &str, kills: usize) -> Result<Said, String> {
     let mut said = Said::default();
     runtime.block_on(async {
         let sqlite = pool(options(&file)).await;
-        let store = SqliteStore::open(sqlite.clone()).await.unwrap();
-        let service = service(store.without_forwarding(), CODES);
+        let store = SqliteRepository::open(sqlite.clone()).await.unwrap();
+        let service = service(store.as_audit_log(), CODES);
         for number in 0..USERS {
             let name = format!("user-{number}");
             let alice = subject(&name);

@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 const ROLE: &str = "BACKUP_CODES_TEST_ROLE";
 const FILE: &str = "BACKUP_CODES_TEST_FILE";
 
-/// On a quarter hour, as windows of figures are.
+/// On a quarter hour, as periods of figures are.
 const START: i64 = 1_789_999_200_000;
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use backup_codes::{Error, EventKind, EventOutcome, Redeem, UserId};
-use backup_codes_sqlx::{AuditQuery, Error as StoreError, SqliteStore};
+use backup_codes_sqlx::{AuditQuery, Error as StoreError, SqliteRepository};
 use tokio::runtime::Runtime;
 
 use crate::{Child, listen, options, own, pool, say, service, subject};
@@ -37,8 +37,10 @@ fn undecided(error: &Error) -> bool {
 
 /// One of the processes: hears all codes, and tries each of them in each of its tasks.
 pub(crate) async fn racer(file: &Path) {
-    let store = SqliteStore::open(pool(options(file)).await).await.unwrap();
-    let service = service(store.without_forwarding(), codes());
+    let store = SqliteRepository::open(pool(options(file)).await)
+        .await
+        .unwrap();
+    let service = service(store.as_audit_log(), codes());
     let sheets: Arc<[(String, String)]> = listen()
         .iter()
         .map(|line| line.split_once(' ').unwrap())
@@ -80,8 +82,9 @@ fn each_code_is_accepted_once_however_many_processes_try_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("race.db");
     let runtime = Runtime::new().unwrap();
-    let store = runtime.block_on(async { SqliteStore::open(pool(options(&file)).await).await });
-    let store = store.unwrap().without_forwarding();
+    let store =
+        runtime.block_on(async { SqliteRepository::open(pool(options(&file)).await).await });
+    let store = store.unwrap().as_audit_log();
 
     let service = service(store.clone(), codes());
     let mut lines = Vec::new();

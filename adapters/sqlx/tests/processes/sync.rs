@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use backup_codes::Redeem;
-use backup_codes_sqlx::SqliteStore;
+use backup_codes_sqlx::SqliteRepository;
 use sqlx::sqlite::SqliteSynchronous;
 use tokio::runtime::Runtime;
 
@@ -17,8 +17,8 @@ const ANSWERED: &str = "redeemed";
 
 /// Redeems one code, and says so.
 pub(crate) async fn redeemer(file: &Path, synchronous: SqliteSynchronous) {
-    let store = SqliteStore::new(pool(options(file).synchronous(synchronous)).await);
-    let service = service(store.without_forwarding(), 1);
+    let store = SqliteRepository::new(pool(options(file).synchronous(synchronous)).await);
+    let service = service(store.as_audit_log(), 1);
     let (alice, code) = (subject("alice"), listen().remove(0));
     say(BEGIN);
     let redeemed = service
@@ -35,7 +35,7 @@ fn trace(role: &str) -> Vec<String> {
     let file = folder.path().join("sync.db");
     let code = Runtime::new().unwrap().block_on(async {
         let sqlite = pool(options(&file)).await;
-        let store = SqliteStore::open(sqlite.clone()).await.unwrap();
+        let store = SqliteRepository::open(sqlite.clone()).await.unwrap();
         let alice = subject("alice");
         let issued = service(store, 1).issue(&alice, &own(&alice, 0)).await;
         let sheet = issued.unwrap().sheet;

@@ -8,7 +8,7 @@ use backup_codes::{
     BackupCodes, Context, Expected, Hasher, Hashing, Keyring, OnRoleLoss, PermittedRoles,
     PutOutcome, Revision, Role, Settings, SettingsStore as _, Subject, UserId, is_forging,
 };
-use backup_codes_sqlx::SqliteStore;
+use backup_codes_sqlx::SqliteRepository;
 use jiff::tz::TimeZone;
 use tokio::time::timeout;
 
@@ -66,7 +66,7 @@ async fn roles_that_the_form_does_not_show_and_newer_settings_are_kept() {
     let page = carol.get(SETTINGS).await;
     let based_on = page.between("name=\"based_on\" value=\"", "\"").to_owned();
     // Another node saves: a role this site does not have, and the strict rule.
-    let store = SqliteStore::new(site.database().await);
+    let store = SqliteRepository::new(site.database().await);
     let (mut settings, revision) = store.load_settings().await.unwrap().unwrap();
     settings.permit_roles(["staff", "contractor"]);
     settings.set_on_role_loss(OnRoleLoss::StopRedeeming);
@@ -584,7 +584,7 @@ async fn what_is_due_is_done_without_anybody_asking() {
     let mut bob = site.signed_in("bob").await;
     bob.active_sheet("bob").await;
     // Another program on the same database: it erases bob, and changes the settings.
-    let store = SqliteStore::open(site.database().await).await.unwrap();
+    let store = SqliteRepository::open(site.database().await).await.unwrap();
     let others = BackupCodes::new(
         store.clone(),
         Settings::default(),

@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode};
 use backup_codes::{
     BackupCodes, Context, Hasher, Hashing, Keyring, PoolSize, Settings, Subject, UserId,
 };
-use backup_codes_sqlx::SqliteStore;
+use backup_codes_sqlx::SqliteRepository;
 use backup_codes_web::{App, Cookies};
 use tokio::task::JoinSet;
 
@@ -551,7 +551,7 @@ async fn what_the_store_refuses_or_cannot_do_is_a_page_that_says_what_to_do() {
     let mut alice = site.signed_in("alice").await;
     let mut carol = site.signed_in("carol").await;
     // Erased by another program on the same database.
-    let store = SqliteStore::open(site.database().await).await.unwrap();
+    let store = SqliteRepository::open(site.database().await).await.unwrap();
     let others = BackupCodes::new(
         store,
         Settings::default(),

@@ -53,7 +53,7 @@ async fn login_and_codes() {
         alice
             .is_accessible("few codes, and a sheet that waits")
             .await;
-        alice.follow("#pending-discard button").await;
+        alice.follow("#prepared-discard button").await;
         for code in &dropped {
             checks(&alice, code).await;
         }

@@ -10,7 +10,7 @@ use backup_codes::{
     Activation, BackupCodes, Config, Context, Cost, Hasher, Hashing, KeyId, Keyring, Pepper,
     PoolSize, Redeem, Settings, Subject, Timestamp, UserId,
 };
-use backup_codes_sqlx::SqliteStore;
+use backup_codes_sqlx::SqliteRepository;
 use backup_codes_web::{App, Clock, DEMO_USERS, Options, router};
 use sqlx::SqlitePool;
 use tempfile::TempDir;
@@ -137,7 +137,7 @@ impl Site {
 /// The users' codes beside the application.
 struct People {
     pool: SqlitePool,
-    codes: BackupCodes<SqliteStore, Settings>,
+    codes: BackupCodes<SqliteRepository, Settings>,
     config: Config,
     now: Timestamp,
 }
@@ -145,7 +145,7 @@ struct People {
 impl People {
     async fn of(site: &Site) -> Self {
         let pool = site.database().await;
-        let store = SqliteStore::open(pool.clone()).await.unwrap();
+        let store = SqliteRepository::open(pool.clone()).await.unwrap();
         // As the application hashes, or it would not count these codes.
         let key = std::fs::read(site.folder.path().join("web.db.key")).unwrap();
         let id = KeyId::new("key-file").unwrap();
@@ -153,7 +153,7 @@ impl People {
         let hasher = Hasher::new(keyring).unwrap().with_cost(Cost::MIB_12);
         let hashing = Hashing::pool_with(hasher.unwrap(), PoolSize::default()).unwrap();
         let config = Config::default();
-        let codes = BackupCodes::new(store.without_forwarding(), Settings::default(), hashing)
+        let codes = BackupCodes::new(store.as_audit_log(), Settings::default(), hashing)
             .with_config(config.clone());
         Self {
             pool,

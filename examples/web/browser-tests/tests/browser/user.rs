@@ -32,28 +32,28 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
             .await;
         let dropped = alice.sheet("alice").await;
         alice.follow("#discard button").await;
-        assert!(!alice.shows("#pending").await);
+        assert!(!alice.shows("#prepared").await);
         // It can be dropped later too.
         alice.sheet("alice").await;
         let label = alice.text("#label").await;
         alice.goto("/profile/backup-codes").await;
         alice
             .says(
-                "#pending",
+                "#prepared",
                 &format!(
                     "Sheet {label} waits for you\nYou were shown it on 24 Nov 2026, 10:00 UTC. Its codes \
                      do not count yet.\nI have saved these codes\nDrop this sheet"
                 ),
             )
             .await;
-        alice.follow("#pending-discard button").await;
+        alice.follow("#prepared-discard button").await;
         alice
             .says(
                 "#message",
                 &format!("Sheet {label} is dropped. Throw it away."),
             )
             .await;
-        assert!(!alice.shows("#pending").await);
+        assert!(!alice.shows("#prepared").await);
         alice.says("#no-codes", "There are no backup codes.").await;
         let codes = alice.sheet("alice").await;
         let numbers: Vec<String> = (1..=10).map(|number| format!("{number}.")).collect();
@@ -82,8 +82,8 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
 
         // Shown once.
         alice.goto("/profile/backup-codes").await;
-        assert!(alice.shows("#pending").await && !alice.shows("#codes").await);
-        alice.follow("#pending-activate button").await;
+        assert!(alice.shows("#prepared").await && !alice.shows("#codes").await);
+        alice.follow("#prepared-activate button").await;
         alice
             .says(
                 "#message",

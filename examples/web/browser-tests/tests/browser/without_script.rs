@@ -16,7 +16,7 @@ async fn a_user_needs_no_script() {
         alice.log_in("alice").await;
         alice.sheet("alice").await;
         alice.follow("#discard button").await;
-        assert!(!alice.shows("#pending").await);
+        assert!(!alice.shows("#prepared").await);
         let codes = alice.sheet("alice").await;
         assert_eq!(codes.len(), 10);
         // What needs a script is not offered; what does not is.
@@ -28,7 +28,7 @@ async fn a_user_needs_no_script() {
         alice.says("#left", "10").await;
         let wrong = alice.sheet("alice").await;
         alice.goto(CODES).await;
-        alice.follow("#pending-discard button").await;
+        alice.follow("#prepared-discard button").await;
 
         alice.fill("#code", &codes[1]).await;
         alice.follow("#check button").await;

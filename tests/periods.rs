@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use backup_codes::{Acceptance, Timestamp, Usage, UsageQuery, Windows, WindowsError};
+use backup_codes::{Acceptance, Periods, PeriodsError, Timestamp, Usage, UsageQuery};
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 const QUARTER: i64 = 15 * 60 * 1000;
 const DAY: i64 = 96 * QUARTER;
-/// Days of the windows.
+/// Days of the periods.
 const DAYS: u16 = 6;
 
 fn at(millis: i64) -> Timestamp {
@@ -44,11 +44,11 @@ fn day_of_each(zone: &TimeZone, from: i64, to: i64) -> Vec<(i64, Date)> {
         .collect()
 }
 
-/// Compares the figures of windows at `now` with a count of the same uses by date.
+/// Compares the figures of periods at `now` with a count of the same uses by date.
 fn compare(zone: &TimeZone, now: i64, quarters: &[(i64, Date)], of: &str) {
-    let windows = Windows::in_zone(at(now), zone, DAYS).unwrap();
-    let query = UsageQuery::new(windows, 3, at(now), Acceptance::default());
-    let mut usage = Usage::none(&query);
+    let periods = Periods::in_zone(at(now), zone, DAYS).unwrap();
+    let query = UsageQuery::new(periods, 3, at(now), Acceptance::default());
+    let mut usage = Usage::empty(&query);
     let (mut by_date, mut month) = (BTreeMap::<Date, u64>::new(), 0);
     let today = quarters[usize::try_from(now.div_euclid(QUARTER) - quarters[0].0).unwrap()].1;
     for (quarter, date) in quarters {
@@ -122,8 +122,8 @@ fn figures_of_zones_that_skip_and_repeat_days_are_those_of_a_count_by_date() {
 #[test]
 fn a_day_that_a_zone_skipped_is_empty() {
     let apia = zone("Pacific/Apia");
-    let windows = Windows::in_zone(utc("2012-01-01T12:00:00+14"), &apia, 4).unwrap();
-    let days: Vec<_> = windows.days().collect();
+    let periods = Periods::in_zone(utc("2012-01-01T12:00:00+14"), &apia, 4).unwrap();
+    let days: Vec<_> = periods.days().collect();
     assert_eq!(
         days,
         [
@@ -135,9 +135,9 @@ fn a_day_that_a_zone_skipped_is_empty() {
     );
     // The 29th ends where the 31st begins, and each is today up to there.
     let change = utc("2011-12-30T10:00:00Z");
-    let before = Windows::in_zone(at(change.unix_millis() - 1), &apia, 1).unwrap();
+    let before = Periods::in_zone(at(change.unix_millis() - 1), &apia, 1).unwrap();
     assert_eq!(before.today(), days[0]);
-    let after = Windows::in_zone(change, &apia, 1).unwrap();
+    let after = Periods::in_zone(change, &apia, 1).unwrap();
     assert_eq!(after.today(), days[2]);
     assert_eq!(after.month().end, days[2].end);
 }
@@ -154,56 +154,56 @@ fn an_hour_repeated_over_midnight_is_part_of_the_day_that_had_begun() {
         "2010-11-07T00:00:00-03:30",
         "2010-11-07T23:59:59-03:30",
     ] {
-        let windows = Windows::in_zone(utc(now), &st_johns, 1).unwrap();
-        assert_eq!(windows.today(), seventh, "{now}");
+        let periods = Periods::in_zone(utc(now), &st_johns, 1).unwrap();
+        assert_eq!(periods.today(), seventh, "{now}");
     }
-    let sixth = Windows::in_zone(utc("2010-11-06T23:59:59-02:30"), &st_johns, 1).unwrap();
+    let sixth = Periods::in_zone(utc("2010-11-06T23:59:59-02:30"), &st_johns, 1).unwrap();
     assert_eq!(sixth.today().end, seventh.start);
 }
 
 #[test]
 fn windows_at_1970_are_cut_off_there() {
     for name in ["Pacific/Honolulu", "UTC", "Pacific/Auckland"] {
-        let windows = Windows::in_zone(Timestamp::MIN, &zone(name), 30).unwrap();
-        assert_eq!(windows.days().count(), 30, "{name}");
-        assert_eq!(windows.today().start, Timestamp::MIN, "{name}");
-        assert!(windows.today().end > Timestamp::MIN, "{name}");
-        assert!(windows.month().contains(&Timestamp::MIN), "{name}");
-        let mut days = windows.days();
-        assert!(days.all(|day| day == windows.today() || day.is_empty()));
+        let periods = Periods::in_zone(Timestamp::MIN, &zone(name), 30).unwrap();
+        assert_eq!(periods.days().count(), 30, "{name}");
+        assert_eq!(periods.today().start, Timestamp::MIN, "{name}");
+        assert!(periods.today().end > Timestamp::MIN, "{name}");
+        assert!(periods.month().contains(&Timestamp::MIN), "{name}");
+        let mut days = periods.days();
+        assert!(days.all(|day| day == periods.today() || day.is_empty()));
     }
 }
 
 #[test]
 fn windows_at_the_end_of_9999_are_an_error_that_says_so() {
     for name in ["Pacific/Honolulu", "UTC", "Pacific/Auckland"] {
-        let windows = Windows::in_zone(Timestamp::MAX, &zone(name), 30);
-        assert_eq!(windows, Err(WindowsError::Zone), "{name}");
-        assert!(Windows::in_zone(utc("9999-11-15T00:00:00Z"), &zone(name), 30).is_ok());
+        let periods = Periods::in_zone(Timestamp::MAX, &zone(name), 30);
+        assert_eq!(periods, Err(PeriodsError::Zone), "{name}");
+        assert!(Periods::in_zone(utc("9999-11-15T00:00:00Z"), &zone(name), 30).is_ok());
     }
 }
 
 #[test]
 fn a_zone_off_the_quarter_hour_is_an_error_that_says_so() {
-    let monrovia = Windows::in_zone(utc("1971-06-01T00:00:00Z"), &zone("Africa/Monrovia"), 2);
-    assert_eq!(monrovia, Err(WindowsError::NotAQuarter));
-    assert!(Windows::in_zone(utc("1973-06-01T00:00:00Z"), &zone("Africa/Monrovia"), 2).is_ok());
+    let monrovia = Periods::in_zone(utc("1971-06-01T00:00:00Z"), &zone("Africa/Monrovia"), 2);
+    assert_eq!(monrovia, Err(PeriodsError::NotAQuarter));
+    assert!(Periods::in_zone(utc("1973-06-01T00:00:00Z"), &zone("Africa/Monrovia"), 2).is_ok());
 }
 
 #[test]
 fn windows_may_be_empty_and_never_go_backwards() {
     let noon = utc("2026-11-24T12:00:00Z");
     let later = at(noon.unix_millis() + DAY);
-    assert!(Windows::new(noon..noon, noon..later, &[noon, noon, later, later]).is_ok());
-    let backwards = Err(WindowsError::Order);
-    assert_eq!(Windows::new(later..noon, noon..later, &[]), backwards);
-    assert_eq!(Windows::new(noon..later, later..noon, &[]), backwards);
+    assert!(Periods::new(noon..noon, noon..later, &[noon, noon, later, later]).is_ok());
+    let backwards = Err(PeriodsError::Order);
+    assert_eq!(Periods::new(later..noon, noon..later, &[]), backwards);
+    assert_eq!(Periods::new(noon..later, later..noon, &[]), backwards);
     assert_eq!(
-        Windows::new(noon..later, noon..later, &[later, noon]),
+        Periods::new(noon..later, noon..later, &[later, noon]),
         backwards
     );
     assert_eq!(
-        Windows::new(noon..later, noon..later, &[noon, later, noon]),
+        Periods::new(noon..later, noon..later, &[noon, later, noon]),
         backwards
     );
 }
