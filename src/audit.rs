@@ -386,11 +386,11 @@ fn ecs(event: &Event) -> serde_json::Value {
             fields.insert(name.to_owned(), value.into());
         }
     };
-    let actor = match &event.actor {
-        EventActor::System => "system".to_owned(),
-        EventActor::User(user) => user.to_string(),
-    };
-    set("user.id", Some(actor));
+    // A user may have any name, so the application has a field of its own.
+    match &event.actor {
+        EventActor::System => set("backup_codes.actor", Some("system".to_owned())),
+        EventActor::User(user) => set("user.id", Some(user.to_string())),
+    }
     set(
         "user.target.id",
         event.subject.as_ref().map(ToString::to_string),

@@ -900,11 +900,11 @@ pub fn every_kind_of_event_comes_unchanged<H: Harness>(case: &Case<H>) {
         let subject = &users[index % users.len()];
         let at = Timestamp::from_unix_millis(times[index % times.len()]).unwrap();
         let context = match number % 4 {
-            0 => Context::new(at, &Subject::new(subject.clone(), ["staff"])),
+            0 => Context::new(at, Subject::new(subject.clone(), ["staff"])),
             1 => Context::system(at),
             _ => Context::new(
                 at,
-                &Subject::new(users[(index + 1) % users.len()].clone(), ["staff"]),
+                Subject::new(users[(index + 1) % users.len()].clone(), ["staff"]),
             )
             .with_address(addresses[index % 3].parse::<std::net::IpAddr>().unwrap())
             .with_user_agent(&agents[index % agents.len()])

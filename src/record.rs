@@ -209,6 +209,13 @@ impl CodeSet {
         self.slots.len() - self.intact().count()
     }
 
+    /// Whether damage can be why there is no slot of this number: a damaged slot does not say which
+    /// it was, and one with a later number beside it has been lost.
+    pub(crate) fn may_have_lost(&self, number: u8) -> bool {
+        let is_later = |slot: &Slot| number > 0 && slot.number > number;
+        self.damaged() > 0 || self.intact().any(is_later)
+    }
+
     /// The number of codes neither used nor burned nor damaged.
     pub(crate) fn unused(&self) -> u8 {
         let unused = |slot: &&Slot| slot.used_at.is_none() && slot.burned_at.is_none();
@@ -510,23 +517,20 @@ fn quote_damaged_slots<'a>(text: &'a str, mended: &mut String) -> Option<&'a str
     // A text that is quoted never reaches into the next field of the record.
     let next = [PREPARED, OVERRIDE, THROTTLE];
     let list_end = next.iter().filter_map(|field| text.find(field)).min()?;
-    let mut list = &text[..list_end];
+    let close = text[..list_end].rfind(']')?;
+    let mut list = &text[..close];
     for _ in 0..MAX_SLOT {
         // A slot that is whole costs no other, whatever stands where its comma was. One that is
-        // not goes as far as the next.
-        let end = value_len(list)
-            .or_else(|| next_slot(list))
-            .or_else(|| list.rfind(']'))?;
+        // not goes as far as the next, and so does one that seems to hold the next.
+        let (whole, next) = (value_len(list), next_slot(list));
+        let end = whole.into_iter().chain(next).min().unwrap_or(list.len());
         let (slot, after) = list.split_at(end);
-        let slot = slot.strip_suffix(',').unwrap_or(slot);
-        if !slot.is_empty() {
-            if !mended.ends_with(SLOTS) {
-                mended.push(',');
-            }
-            push_value(mended, slot);
+        if !mended.ends_with(SLOTS) {
+            mended.push(',');
         }
-        if after.rfind(']') == Some(0) {
-            return Some(&text[list_end - after.len()..]);
+        push_value(mended, slot.strip_suffix(',').unwrap_or(slot));
+        if after.is_empty() {
+            return Some(&text[close..]);
         }
         let at_slot = SLOT_STARTS.iter().any(|start| after.starts_with(start));
         list = if at_slot { after } else { after_first(after)? };
@@ -557,11 +561,20 @@ fn value_len(text: &str) -> Option<usize> {
     value.get().starts_with('{').then(|| values.byte_offset())
 }
 
+/// The most bytes of a damaged text that are kept: more than any slot or override has. Without a
+/// bound a text that is damaged again and again would double each time, as its escapes do.
+const MAX_DAMAGED_LEN: usize = 1024;
+
 /// Appends an object as it is, and what is none as one that holds the text.
 fn push_value(mended: &mut String, text: &str) {
     if value_len(text) == Some(text.len()) {
         mended.push_str(text);
     } else {
+        let mut end = text.len().min(MAX_DAMAGED_LEN);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let text = &text[..end];
         let quoted = serde_json::json!({ "damaged": text });
         mended.push_str(&quoted.to_string());
     }

@@ -372,8 +372,9 @@ fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Result<Pla
     }
     Ok(match set.slot(attempt.slot()) {
         Some(slot) => Place::Slot(set, Some(slot)),
-        // A damaged slot no longer says which code it was.
-        None if set.damaged() > 0 => Place::Uncountable(Some(set.id), Reason::Malformed),
+        None if set.may_have_lost(attempt.slot()) => {
+            Place::Uncountable(Some(set.id), Reason::Malformed)
+        }
         None => Place::Slot(set, None),
     })
 }
@@ -851,9 +852,9 @@ pub fn activate(
     };
     let mut set = prepared.clone();
     if let Some((attempt, verified)) = confirmation {
-        let slot = prepared
-            .slot(attempt.slot())
-            .filter(|_| prepared.scheme.format() == attempt.format());
+        let slot = prepared.slot(attempt.slot());
+        let is_lost = slot.is_none() && prepared.may_have_lost(attempt.slot());
+        let slot = slot.filter(|_| prepared.scheme.format() == attempt.format());
         let target = slot.map_or(Target::Nothing, |slot| {
             Target::Hash(prepared.id, slot.hash.clone())
         });
@@ -861,9 +862,7 @@ pub fn activate(
             Some(verified) if verified.attempt == attempt.id() && verified.target == target => {
                 match verified.equality {
                     Equality::Equal => None,
-                    Equality::Different if slot.is_none() && prepared.damaged() > 0 => {
-                        Some(Reason::Malformed)
-                    }
+                    Equality::Different if is_lost => Some(Reason::Malformed),
                     Equality::Different => Some(Reason::Wrong),
                     Equality::Unknown(why) => Some(why.into()),
                 }
@@ -1035,8 +1034,8 @@ pub enum Purge {
     /// Write this record. It has an event for each set and override that is removed because its
     /// moment lies in the future, and for nothing that has ended by itself.
     Trim(Step),
-    /// Leave the record alone: its active set would be removed because its moment lies in the
-    /// future, and the clock may be the one that is wrong.
+    /// Leave the record alone: its tombstone or its active set lies in the future, and the clock may
+    /// be the one that is wrong. Otherwise the set would be removed, and the tombstone dated anew.
     Ahead,
     /// The tombstone has stood long enough: remove the record, if it is still unchanged.
     Remove,
@@ -1048,8 +1047,8 @@ pub enum PurgeClock {
     /// Somebody has looked, and it is right.
     Right,
     /// Nobody has looked. This is the newest use or activation of all users that does not lie in
-    /// the future, or the time of the clock where there is none: uses age by it, so that no clock
-    /// that is ahead makes them old.
+    /// the future, or the time of the clock where there is none: uses age by it, so that a clock
+    /// that is ahead does not make them old, unless codes were used or activated under it.
     Unchecked(Timestamp),
 }
 
@@ -1057,17 +1056,18 @@ pub enum PurgeClock {
 /// past their end, tombstones past their grace.
 #[must_use]
 pub fn purge(record: &Record, clock: PurgeClock, act: &Act<'_>) -> Purge {
-    let active = record.active.as_ref();
-    let (today, is_ahead) = match clock {
-        PurgeClock::Right => (act.now(), false),
-        PurgeClock::Unchecked(newest) => (
-            act.now().min(newest),
-            active.is_some_and(|set| act.is_void_as_future(set)),
-        ),
+    let today = match clock {
+        PurgeClock::Right => act.now(),
+        PurgeClock::Unchecked(newest) => {
+            let active = record.active.as_ref();
+            if active.is_some_and(|set| act.is_void_as_future(set))
+                || record.erased_at.is_some_and(|at| at > act.latest_present())
+            {
+                return Purge::Ahead;
+            }
+            act.now().min(newest)
+        }
     };
-    if is_ahead {
-        return Purge::Ahead;
-    }
     let mut trimmed = record.clone();
     let mut removed = Vec::new();
     match &mut trimmed.erased_at {

@@ -146,9 +146,10 @@ pub struct Purged {
     /// Records that cannot be read, or that would be too large for a store, and were left as they
     /// are: repair or remove them.
     pub unreadable: usize,
-    /// Records left as they are because their active set is void as of the future
-    /// ([`Config::with_void_before`](crate::Config::with_void_before)) and the clock may be the one
-    /// that is wrong. Where it is right, [`force_purge`](BackupCodes::force_purge) removes these
+    /// Records left as they are because their tombstone lies in the future, or their active set is
+    /// void as of the future ([`Config::with_void_before`](crate::Config::with_void_before)), and the
+    /// clock may be the one that is wrong. Where it is right,
+    /// [`force_purge`](BackupCodes::force_purge) dates these tombstones back to now and removes these
     /// sets, which would come into force otherwise when the clock reaches them.
     pub ahead: usize,
 }
@@ -1068,10 +1069,11 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
     ///
     /// A record that changes meanwhile is left for the next time.
     ///
-    /// A clock that is ahead costs no use and no active set: uses age by the newest use or
-    /// activation of all users that does not lie in the future, and [`Purged::ahead`] counts the
-    /// sets that seem to lie in the future. On a site that nobody uses, uses stay therefore until
-    /// somebody does, or until a [`force_purge`](Self::force_purge).
+    /// A wrong clock alone costs no use and no active set: uses age by the newest use or activation of
+    /// all users that does not lie in the future, and [`Purged::ahead`] counts the records that seem
+    /// to lie in the future. Once a code was used or a set activated under a clock that is ahead, that
+    /// clock passes for right. On a site where neither happens, uses stay until a
+    /// [`force_purge`](Self::force_purge).
     ///
     /// # Errors
     /// [`Error::ClockAhead`] where the time of the context is later than the newest use and the

@@ -69,11 +69,11 @@ fn admin() -> Subject {
 }
 
 fn own(now: i64) -> Context {
-    Context::new(at(now), &alice())
+    Context::new(at(now), alice())
 }
 
 fn by_admin(now: i64) -> Context {
-    Context::new(at(now), &admin())
+    Context::new(at(now), admin())
 }
 
 fn config(void_before: Option<i64>) -> Config {
@@ -1662,20 +1662,20 @@ fn an_erased_user_stays_erased_whatever_clock_wrote_the_tombstone() {
             assert!(matches!(issued, Err(Error::Erased(_))), "{clock:?} {now}");
             assert_eq!(site.redeem(&code(&sheet, 1), now), Some(Reason::NoCodes));
         }
-        // A moment of the future becomes that of the purge, or the grace might never end.
-        assert_eq!(
-            site.purge(NOW).unwrap().removed,
-            usize::from(erased + 30 * DAY <= NOW)
-        );
+        // A moment of the future becomes that of a forced purge, or the grace might never end.
+        let before = site.record();
+        let ahead = in_the_future(erased, NOW);
+        let purged = site.purge(NOW).unwrap();
+        let expected = (usize::from(erased + 30 * DAY <= NOW), usize::from(ahead));
+        assert_eq!((purged.removed, purged.ahead), expected, "{clock:?}");
+        if ahead {
+            assert_eq!(site.record(), before, "{clock:?}");
+            assert_eq!(site.force_purge(NOW).removed, 0);
+        }
         if erased + 30 * DAY > NOW {
-            let from = if in_the_future(erased, NOW) {
-                NOW
-            } else {
-                erased
-            };
+            let from = if ahead { NOW } else { erased };
             assert_eq!(site.stored()["erased_at"], from);
             for (now, removed) in [(0, 0), (from + 30 * DAY - 1, 0), (from + 30 * DAY, 1)] {
-                // A clock that is behind does so as well, which shortens the grace.
                 let site = Site::holding(&site.record(), config(None));
                 assert_eq!(site.purge(now).unwrap().removed, removed, "{clock:?} {now}");
                 let late = block_on(site.codes.issue(&alice(), &own(NOW)));

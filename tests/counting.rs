@@ -609,7 +609,9 @@ fn damage_at_the_border_of_a_slot_costs_no_neighbour() {
     for start in first..last {
         for len in 1..=3.min(last - start) {
             let range = start..start + len;
-            for with in ["", "X", "XX", "XXX", "]", "}", ",", "\"", "},", "\u{fffd}"] {
+            for with in [
+                "", "X", "XXX", "]", "}", ",", "\"", "},", "[{", "{", "\u{fffd}",
+            ] {
                 let lost = damage_slots(&paper, range.clone(), with);
                 let hit = within(&range);
                 let is_hit = |slot: &usize| hit.contains(slot);
@@ -621,6 +623,45 @@ fn damage_at_the_border_of_a_slot_costs_no_neighbour() {
             let hit = within(&(start.saturating_sub(1)..start + 1));
             assert!(lost.iter().all(|slot| hit.contains(slot)), "{start} {with}");
         }
+    }
+}
+
+#[test]
+fn a_slot_that_was_lost_does_not_count_where_a_later_one_is_left() {
+    let paper = Paper::new();
+    let json = paper.record.to_json();
+    let places = places(&json);
+    let last = places.len() - 1;
+    for (slot, place) in places.iter().enumerate().take(last).skip(1) {
+        // With its comma, without, and with blanks in its place.
+        for (range, with) in [
+            (place.start..place.end + 1, String::new()),
+            (place.clone(), String::new()),
+            (place.start..place.end + 1, " ".repeat(place.len() + 1)),
+        ] {
+            assert_eq!(damage_slots(&paper, range, &with), [slot], "{with}");
+        }
+    }
+    let place = places[last].clone();
+    assert_eq!(damage_slots(&paper, place, ""), [last]);
+}
+
+#[test]
+fn a_slot_damaged_again_and_again_costs_one_code_and_bounded_space() {
+    let paper = Paper::new();
+    let mut json = paper.record.to_json();
+    for round in 0..200 {
+        let place = places(&json)[1].clone();
+        // In turn its first byte, a quote in it, and its last.
+        let at = [place.start, place.start + 1, place.end - 1][round % 3];
+        json.replace_range(at..=at, "s");
+        json = Record::from_json(&json).unwrap().to_json();
+        assert!(json.len() < 8 * 1024, "{round}: {}", json.len());
+    }
+    let record = Record::from_json(&json).unwrap();
+    for (slot, code) in paper.right.iter().enumerate() {
+        let verdict = redeem(&record, code, &configs()[0], &HASHERS[0], at(NOW)).unwrap();
+        assert_eq!((verdict.accepted, verdict.counted), (slot != 1, false));
     }
 }
 

@@ -28,7 +28,7 @@ fn alice() -> Subject {
 fn own() -> Context {
     Context::new(
         Timestamp::from_unix_millis(1_790_000_000_000).unwrap(),
-        &alice(),
+        alice(),
     )
 }
 

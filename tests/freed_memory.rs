@@ -81,11 +81,11 @@ fn now() -> Timestamp {
 }
 
 fn own() -> Context {
-    Context::new(now(), &alice())
+    Context::new(now(), alice())
 }
 
 fn by_admin() -> Context {
-    Context::new(now(), &root())
+    Context::new(now(), root())
 }
 
 /// A text that is wiped, in one piece that is never too small.

@@ -208,12 +208,12 @@ impl World {
     }
 
     fn issue(&self) -> Sheet {
-        let cx = Context::new(at(Duration::ZERO), &alice());
+        let cx = Context::new(at(Duration::ZERO), alice());
         block_on(self.codes.issue(&alice(), &cx)).unwrap().sheet
     }
 
     fn prepare(&self) -> Sheet {
-        let cx = Context::new(at(Duration::ZERO), &alice());
+        let cx = Context::new(at(Duration::ZERO), alice());
         block_on(self.codes.prepare(&alice(), &cx)).unwrap()
     }
 
@@ -222,13 +222,13 @@ impl World {
     }
 
     fn issue_override_at(&self, now: Duration) -> String {
-        let cx = Context::new(at(now), &admin());
+        let cx = Context::new(at(now), admin());
         let issued = block_on(self.codes.issue_override(&alice(), 60 * MINUTE, &cx));
         issued.unwrap().expose().to_string()
     }
 
     fn redeem(&self, typed: &str) {
-        let cx = Context::new(at(Duration::ZERO), &alice());
+        let cx = Context::new(at(Duration::ZERO), alice());
         let redeemed = block_on(self.codes.redeem(&alice(), typed, &cx)).unwrap();
         assert!(!matches!(redeemed, Redeem::NotACode(_)));
     }
@@ -246,14 +246,14 @@ impl World {
     }
 
     fn revoke(&self) {
-        let cx = Context::new(at(Duration::ZERO), &alice());
+        let cx = Context::new(at(Duration::ZERO), alice());
         let reason = RevokeReason::UserRequest;
         let revoked = block_on(self.codes.revoke_all(&alice(), reason, &cx));
         assert!(revoked.unwrap().is_some());
     }
 
     fn erase(&self) {
-        let cx = Context::new(at(Duration::ZERO), &alice());
+        let cx = Context::new(at(Duration::ZERO), alice());
         let effect = block_on(self.codes.erase(&alice(), &cx));
         assert_eq!(effect.unwrap(), Effect::Done);
     }
@@ -326,7 +326,7 @@ impl World {
         let redeem = || -> Pin<Box<dyn Future<Output = ()>>> {
             let codes = self.codes.clone();
             Box::pin(async move {
-                let cx = Context::new(at(Duration::ZERO), &bob());
+                let cx = Context::new(at(Duration::ZERO), bob());
                 let _ = codes.redeem(&bob(), &wrong(), &cx).await;
             })
         };
@@ -631,7 +631,7 @@ const REFUSED: &[Row] = &[
     ("revoked override", |w| {
         let _ = w.issue();
         let typed = w.issue_override();
-        let cx = Context::new(at(Duration::ZERO), &admin());
+        let cx = Context::new(at(Duration::ZERO), admin());
         let effect = block_on(w.codes.revoke_override(&alice(), &cx));
         assert_eq!(effect.unwrap(), Effect::Done);
         typed

@@ -122,7 +122,7 @@ fn code(sheet: &Sheet, slot: u8) -> String {
 fn summary(used: u8, days_ago: i64) -> Summary {
     let store = MemoryRepository::new();
     let codes = service(store.clone());
-    let cx = Context::new(at(TODAY - days_ago * DAY + 12_345), &alice());
+    let cx = Context::new(at(TODAY - days_ago * DAY + 12_345), alice());
     let sheet = block_on(codes.issue(&alice(), &cx)).unwrap().sheet;
     for slot in 1..=used {
         let redeemed = block_on(codes.redeem(&alice(), &code(&sheet, slot), &cx)).unwrap();
@@ -155,7 +155,7 @@ fn windows_of_zones_have_days_of_23_and_25_hours() {
         let record = |millis: i64| {
             let store = MemoryRepository::new();
             let codes = service(store.clone());
-            let cx = Context::new(at(millis), &alice());
+            let cx = Context::new(at(millis), alice());
             let sheet = block_on(codes.issue(&alice(), &cx)).unwrap().sheet;
             let _ = block_on(codes.redeem(&alice(), &code(&sheet, 1), &cx)).unwrap();
             let loaded = block_on(store.load(alice().id(), Freshness::Latest))
@@ -190,7 +190,7 @@ fn uses_beyond_the_cap_are_the_oldest_and_the_record_stays_bounded() {
     let mut sheet = None;
     // A use each quarter of an hour for 70 days, the latest 62 of which must be kept whole.
     for n in 0..70 * 96i64 {
-        let cx = Context::new(at(now), &alice());
+        let cx = Context::new(at(now), alice());
         if n % 31 == 0 {
             let size = SetSize::new(31).unwrap();
             let many = codes.clone().with_config(config().with_set_size(size));
@@ -421,7 +421,7 @@ impl Holder {
     }
 
     fn ask(&mut self, ask: &Ask, now: Timestamp, operation: OperationId) -> Came {
-        let context = Context::new(now, &alice());
+        let context = Context::new(now, alice());
         let (user, config, record) = (self.user.clone(), self.config.clone(), self.record.clone());
         let acceptance = Acceptance::new(&config, &self.hasher);
         let act = Act {

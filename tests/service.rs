@@ -51,11 +51,11 @@ fn admin() -> Subject {
 }
 
 fn own(after: Duration) -> Context {
-    Context::new(at(after), &alice())
+    Context::new(at(after), alice())
 }
 
 fn by_admin(after: Duration) -> Context {
-    Context::new(at(after), &admin())
+    Context::new(at(after), admin())
 }
 
 fn cheap(keyring: Keyring) -> Hasher {

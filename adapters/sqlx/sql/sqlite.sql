@@ -77,6 +77,9 @@ CREATE TABLE backup_codes_settings (
 -- of that statement. `step` is [[id, at, kind, user, delivered, body], ...], bytes in hex. A row
 -- without `step` is a copy out of another database: its uses are in the copied table of uses
 -- already. Copy all tables, or none.
+--
+-- Only what this schema has written itself is taken back from the figures. A damaged column `uses`
+-- stops no write: what it cannot tell stays counted, and no figure falls below zero.
 
 CREATE TRIGGER backup_codes_records_inserted AFTER INSERT ON backup_codes_records BEGIN
     INSERT INTO backup_codes_events (id, at, kind, user_key, delivered, body)
@@ -98,16 +101,25 @@ CREATE TRIGGER backup_codes_records_updated AFTER UPDATE OF revision ON backup_c
             FROM json_each(NEW.uses) WHERE NEW.uses <> OLD.uses AND NEW.step IS NOT NULL
             UNION ALL
             SELECT value ->> 0, -(value ->> 1)
-            FROM json_each(OLD.uses) WHERE NEW.uses <> OLD.uses AND NEW.step IS NOT NULL
-        ) GROUP BY quarter HAVING sum(count) <> 0
-        ON CONFLICT (quarter) DO UPDATE SET count = count + excluded.count;
+            FROM json_each(CASE WHEN json_valid(OLD.uses) THEN OLD.uses ELSE '[]' END)
+            WHERE NEW.uses <> OLD.uses AND NEW.step IS NOT NULL
+                AND typeof(value ->> 0) = 'integer' AND typeof(value ->> 1) = 'integer'
+                AND value ->> 1 BETWEEN 1 AND 65535
+        ) AS changed GROUP BY quarter
+        HAVING sum(count) > 0 OR sum(count) < 0
+            AND EXISTS (SELECT 1 FROM backup_codes_uses AS u WHERE u.quarter = changed.quarter)
+        ON CONFLICT (quarter) DO UPDATE SET count = max(count + excluded.count, 0);
     UPDATE backup_codes_records SET step = NULL WHERE rowid = NEW.rowid;
 END;
 
 CREATE TRIGGER backup_codes_records_deleted AFTER DELETE ON backup_codes_records BEGIN
     INSERT INTO backup_codes_uses (quarter, count)
-        SELECT value ->> 0, -(value ->> 1) FROM json_each(OLD.uses) WHERE true
-        ON CONFLICT (quarter) DO UPDATE SET count = count + excluded.count;
+        SELECT value ->> 0, -(value ->> 1)
+        FROM json_each(CASE WHEN json_valid(OLD.uses) THEN OLD.uses ELSE '[]' END)
+        WHERE typeof(value ->> 0) = 'integer' AND typeof(value ->> 1) = 'integer'
+            AND value ->> 1 BETWEEN 1 AND 65535
+            AND EXISTS (SELECT 1 FROM backup_codes_uses AS u WHERE u.quarter = value ->> 0)
+        ON CONFLICT (quarter) DO UPDATE SET count = max(count + excluded.count, 0);
 END;
 
 CREATE TRIGGER backup_codes_settings_inserted AFTER INSERT ON backup_codes_settings BEGIN

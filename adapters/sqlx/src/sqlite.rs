@@ -356,8 +356,9 @@ impl SqliteRepository {
 
     /// Removes events older than `keep`, as far as they are delivered, and says how many.
     ///
-    /// They age by the newest event that does not lie after `now`, so that a clock that is ahead
-    /// removes none that is not old. On a site where nothing happens any more they stay.
+    /// They age by the newest event that does not lie after `now`, so a clock that is ahead removes
+    /// none that is not old, as long as nothing was logged under it. On a site where nothing happens
+    /// any more they stay.
     ///
     /// # Errors
     /// A fault; what was removed before it stays removed.

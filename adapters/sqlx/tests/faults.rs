@@ -482,6 +482,61 @@ async fn damaged_columns_are_named_by_the_lists_and_figures() {
 }
 
 #[tokio::test]
+async fn a_damaged_column_of_uses_stops_no_write_and_no_figure() {
+    let used = async |store: &SqliteRepository| {
+        let periods = Periods::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
+        let query = UsageQuery::new(periods, 3, now(), Acceptance::default());
+        store.usage(&query).await.unwrap().used_today
+    };
+    let columns = [
+        "",
+        "x",
+        "[",
+        "[[1,2]",
+        "null",
+        "7",
+        "{}",
+        "{\"a\":[1,2]}",
+        "[1]",
+        "[[1.5,2]]",
+        "[[1,2]]",
+        "[[null,null]]",
+        "[[1,99999999999999999999]]",
+        "[[1,-9223372036854775808]]",
+        "[[9223372036854775807,65535]]",
+    ];
+    for column in columns {
+        let site = Site::new().await;
+        site.sql(&format!(
+            "UPDATE backup_codes_records SET uses = '{column}'"
+        ))
+        .await;
+        // What the column does not tell stays counted, and what is new is counted.
+        site.redeems("alice", 1).await;
+        assert_eq!(used(&site.store()).await, 2, "{column}");
+        site.sql(&format!(
+            "UPDATE backup_codes_records SET uses = '{column}'"
+        ))
+        .await;
+        let purged = service(site.store()).purge(&Context::system(now())).await;
+        assert!(purged.is_ok(), "{column}");
+        site.sql("DELETE FROM backup_codes_records").await;
+        assert_eq!(used(&site.store()).await, 2, "{column}");
+    }
+    // Nine uses where there was one: the figure falls, but not below zero.
+    let site = Site::new().await;
+    site.redeems("alice", 1).await;
+    site.sql("UPDATE backup_codes_records SET uses = replace(uses, ',1]', ',9]')")
+        .await;
+    site.redeems("bob", 2).await;
+    assert_eq!(used(&site.store()).await, 0);
+    site.redeems("bob", 3).await;
+    assert_eq!(used(&site.store()).await, 1);
+    site.sql("DELETE FROM backup_codes_records").await;
+    assert_eq!(used(&site.store()).await, 0);
+}
+
+#[tokio::test]
 async fn a_scheme_that_cannot_be_read_is_one_that_is_refused() {
     let site = Site::new().await;
     // As a newer version of the crate may write it.

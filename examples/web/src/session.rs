@@ -228,6 +228,7 @@ pub(crate) async fn whoever(
     // One that begins in the future would last until the clock has got there, and longer.
     let latest = app.now().saturating_add(CLOCKS_DIFFER);
     if app.now() >= sign_in.until || sign_in.since > latest {
+        session.flush().await?;
         return Ok(None);
     }
     let Some(user) = app.users.find(&sign_in.user).await? else {
@@ -243,7 +244,7 @@ pub(crate) async fn whoever(
         (Step::Complete, SecondFactor::NotYet) => false,
         (Step::Password, _) => true,
     };
-    let context = Context::new(app.now(), &user.subject());
+    let context = Context::new(app.now(), user.subject());
     let status = app.codes.status(&user.subject(), &context).await?;
     let goes_on = match (has_second_factor(&user, &status), owed, status.set) {
         // Whoever has seen the codes in force here has the second factor, whoever confirmed them.

@@ -786,13 +786,12 @@ async fn a_clock_that_was_ahead_neither_keeps_users_out_nor_sessions_alive() {
         assert_eq!(again.get(CODES).await.status, StatusCode::OK, "{ahead}");
         set_clock(&site, wrong).await;
         let status = alice.get(CODES).await.status;
-        assert_eq!(status, StatusCode::OK, "nothing was forgotten: {ahead}");
-        set_clock(&site, right).await;
-        // A clock that is behind takes a session for one of the future, and gives it back.
-        set_clock(&site, 0).await;
-        assert_eq!(again.get(CODES).await.location(), "/login", "{ahead}");
-        set_clock(&site, right).await;
-        assert_eq!(again.get(CODES).await.status, StatusCode::OK, "{ahead}");
+        assert_eq!(status == StatusCode::OK, lasts, "it came back: {ahead}");
+        // A clock that is behind takes a session for one of the future, and ends it.
+        for behind in [0, right] {
+            set_clock(&site, behind).await;
+            assert_eq!(again.get(CODES).await.location(), "/login", "{ahead}");
+        }
     }
 }
 
