@@ -23,10 +23,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use backup_codes::hash::{Cost, PoolSize};
+use backup_codes::report::{Summary, UsageQuery};
+use backup_codes::rules::usage;
 use backup_codes::{
-    BackupCodes, Config, Context, Cost, Error, Format, Formats, Hasher, Hashing, Keyring,
-    MemoryRepository, Periods, PoolSize, Redeem, SetSize, Settings, Sheet, Subject, Summary,
-    Timestamp, UsageQuery, UserId, usage,
+    BackupCodes, Config, Context, Error, Format, Formats, Hasher, Hashing, Keyring,
+    MemoryRepository, Periods, Redeem, SetSize, Settings, Sheet, Subject, Timestamp, UserId,
 };
 
 struct Counting;
@@ -433,12 +435,13 @@ fn usage_of_a_million(users: usize, runs: usize) {
                 let typed = code(&sheet, usize::from(used));
                 let _ = pollster::block_on(service.redeem(&user, &typed, &cx)).unwrap();
             }
-            let loaded = pollster::block_on(backup_codes::CodeRepository::load(
+            let loaded = pollster::block_on(backup_codes::repository::CodeRepository::load(
                 service.repository(),
                 user.id(),
-                backup_codes::Freshness::Latest,
+                backup_codes::repository::Freshness::Latest,
             ));
-            let record = backup_codes::Record::from_json(&loaded.unwrap().unwrap().record);
+            let record =
+                backup_codes::repository::Record::from_json(&loaded.unwrap().unwrap().record);
             record.unwrap().summary()
         })
         .collect();

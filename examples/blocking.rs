@@ -8,11 +8,14 @@
 
 use std::time::SystemTime;
 
+use backup_codes::hash::{Acceptance, HashSalt, Matrix};
+use backup_codes::policy::{Action, Decision, Request, RolePolicy};
+use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::{self, Act, NewSet, Progress, Step};
+use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
 use backup_codes::{
-    Acceptance, Action, Attempt, Config, Context, Decision, HashSalt, Hasher, Keyring, Matrix,
-    OperationId, Record, Redeem, Request, Revision, RolePolicy, SetId, Settings, Sheet, Subject,
-    Timestamp, UserId, Wording, generate, hash, verify,
+    Config, Context, Hasher, Keyring, Redeem, SetId, Settings, Sheet, Subject, Timestamp, UserId,
+    Wording,
 };
 use getrandom::SysRng;
 
@@ -48,10 +51,10 @@ trait OutcomeText {
     fn outcome_text(&self) -> &'static str;
 }
 
-impl OutcomeText for backup_codes::Event {
+impl OutcomeText for backup_codes::audit::Event {
     fn outcome_text(&self) -> &'static str {
         self.reason
-            .map_or("went through", backup_codes::Reason::as_str)
+            .map_or("went through", backup_codes::audit::Reason::as_str)
     }
 }
 

@@ -9,10 +9,11 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use backup_codes::UserId;
+use backup_codes::audit::{Event, EventId};
 use backup_codes::conformance::{self, Harness};
-use backup_codes::{
-    CodeRepository, Event, EventId, Expected, Freshness, Loaded, Put, PutError, PutOutcome,
-    Revision, UserId,
+use backup_codes::repository::{
+    CodeRepository, Expected, Freshness, Loaded, Put, PutError, PutOutcome, Revision,
 };
 
 #[derive(Default)]

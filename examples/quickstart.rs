@@ -12,10 +12,13 @@ use std::error::Error;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::{Duration, SystemTime};
 
+use backup_codes::audit::{AuditSink, MemoryAudit};
+use backup_codes::hash::KeyId;
+use backup_codes::outcome::Level;
 use backup_codes::{
-    Activation, AuditSink, BackupCodes, Context, Delivery, Hashing, JsonLines, KeyId, Keyring,
-    Level, MemoryAudit, MemoryRepository, Pepper, Periods, Redeem, SettingsSaved, SharedSettings,
-    Sheet, Subject, Switch, Timestamp, UserId, UsersQuery, Wording,
+    Activation, BackupCodes, Context, Delivery, Hashing, JsonLines, Keyring, MemoryRepository,
+    Pepper, Periods, Redeem, SettingsSaved, SharedSettings, Sheet, Subject, Switch, Timestamp,
+    UserId, UsersQuery, Wording,
 };
 use getrandom::rand_core::TryRng;
 

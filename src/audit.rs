@@ -1,5 +1,10 @@
 //! Audit sinks: where events go once they are stored.
 
+pub(crate) mod event;
+
+pub use self::event::{Event, EventActor, EventKind, EventOutcome, Reason, RevokeReason};
+pub use crate::id::{EventId, is_forging};
+
 use std::convert::Infallible;
 #[cfg(unix)]
 use std::fs::Metadata;
@@ -10,9 +15,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
-
-use crate::event::{Event, EventActor, EventKind, EventOutcome};
-use crate::id::is_forging;
 
 /// Whether a sink keeps what it has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,24 @@
 //! Codes as plaintext, and drawing them.
 
+pub(crate) mod attempt;
+pub(crate) mod fold;
+pub(crate) mod format;
+pub(crate) mod sheet;
+pub(crate) mod symbols;
+
+pub use self::attempt::NotACode;
+pub use self::format::{Format, FormatError, Formats};
+pub use self::sheet::{ExposedSheet, Override, Sheet, Wording};
+
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
-use crate::format::{Format, MAX_SLOT, MAX_SYMBOLS};
+use self::format::{MAX_SLOT, MAX_SYMBOLS};
+use crate::code::symbols::Symbols;
 use crate::id::RandomError;
-use crate::symbols::Symbols;
 
 /// How many codes a set has: 1 to 31.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +115,7 @@ impl Code {
     #[doc(hidden)]
     pub fn classify_payload(&mut self) {
         let from = self.format.slot_len();
-        crate::format::classify(&mut self.symbols[from..from + self.format.payload_len()]);
+        format::classify(&mut self.symbols[from..from + self.format.payload_len()]);
     }
 
     /// A code whose symbols are still to be drawn.
@@ -185,12 +195,13 @@ where
 /// drawn.
 ///
 /// ```
-/// use backup_codes::{Format, SetSize, generate};
+/// use backup_codes::{Format, SetSize};
+/// use backup_codes::rules::generate;
 ///
 /// let codes = generate(Format::CROCKFORD, SetSize::default(), &mut getrandom::SysRng)?;
 /// assert_eq!(codes.len(), 10);
 /// assert!(codes[2].expose().starts_with('3'));
-/// # Ok::<(), backup_codes::RandomError>(())
+/// # Ok::<(), backup_codes::error::RandomError>(())
 /// ```
 ///
 /// A generator that is not cryptographic does not compile:
@@ -210,7 +221,7 @@ where
 ///     }
 /// }
 /// let size = backup_codes::SetSize::default();
-/// backup_codes::generate(backup_codes::Format::CROCKFORD, size, &mut Counter(0));
+/// backup_codes::rules::generate(backup_codes::Format::CROCKFORD, size, &mut Counter(0));
 /// ```
 pub fn generate<R>(format: Format, size: SetSize, rng: &mut R) -> Result<Vec<Code>, RandomError>
 where

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::code::SetSize;
-use crate::format::Formats;
+use crate::code::format::Formats;
 use crate::timestamp::Timestamp;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

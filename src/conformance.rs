@@ -8,7 +8,8 @@
 //!
 //! ```
 //! use std::future::Future;
-//! use backup_codes::{MemoryRepository, conformance::{Harness, block_on}};
+//! use backup_codes::MemoryRepository;
+//! use backup_codes::conformance::{Harness, block_on};
 //!
 //! struct Memory;
 //!
@@ -78,22 +79,23 @@ pub use self::observer::{
 };
 pub use self::watch::{Case, run_case};
 use self::watch::{Store, run_shared, together};
-use crate::acceptance::{Acceptance, Scheme};
+use crate::audit::event::{Event, EventKind, EventOutcome, Reason};
+use crate::code::format::{Format, Formats};
 use crate::config::Config;
 use crate::context::Context;
-use crate::event::{Event, EventKind, EventOutcome, Reason};
-use crate::format::{Format, Formats};
+use crate::hash::acceptance::{Acceptance, Scheme};
+use crate::hash::keyring::{KeyId, Keyring, Pepper};
 use crate::hash::{Cost, Hasher};
 use crate::id::{EventId, Revision, SetId, Subject, UserId};
-use crate::keyring::{KeyId, Keyring, Pepper};
-use crate::record::{Use, quarter_of};
+use crate::policy::settings::{OnRoleLoss, Settings, Switch};
+use crate::report::users::{UserFilter, UserOrder, UsersQuery};
+use crate::report::{Periods, SetSummary, Summary, UsageQuery, schemes, usage};
+use crate::repository::record::{Use, quarter_of};
 use crate::repository::{
     CodeRepository, Directory, Expected, Freshness, Loaded, Put, PutError, PutOutcome,
-    SettingsStore, UserFilter, UserOrder, UsersQuery,
+    SettingsStore,
 };
-use crate::settings::{OnRoleLoss, Settings, Switch};
 use crate::timestamp::Timestamp;
-use crate::usage::{Periods, SetSummary, Summary, UsageQuery, schemes, usage};
 
 /// A store under test, and how to open it.
 ///
@@ -160,7 +162,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Makes a named test of each case for a [`CodeRepository`](crate::CodeRepository), given a
+/// Makes a named test of each case for a [`CodeRepository`](crate::repository::CodeRepository), given a
 /// [`Harness`](crate::conformance::Harness) value.
 #[macro_export]
 macro_rules! conformance_tests {
@@ -245,7 +247,7 @@ macro_rules! conformance_tests {
     };
 }
 
-/// Makes a named test of each case about a [`Directory`](crate::Directory).
+/// Makes a named test of each case about a [`Directory`](crate::repository::Directory).
 #[macro_export]
 macro_rules! directory_conformance_tests {
     ($harness:expr) => {
@@ -253,7 +255,7 @@ macro_rules! directory_conformance_tests {
     };
 }
 
-/// Makes a named test of each case about a [`SettingsStore`](crate::SettingsStore).
+/// Makes a named test of each case about a [`SettingsStore`](crate::repository::SettingsStore).
 #[macro_export]
 macro_rules! settings_conformance_tests {
     ($harness:expr) => {
@@ -1502,7 +1504,7 @@ pub fn large_records_are_kept_whole<H: Harness>(case: &Case<H>) {
     let a = user("a");
     let mut expected = Expected::Absent;
     for text in ["x", "\u{e4}", "\u{1f511}", "\\\""] {
-        let length = crate::Record::MAX_JSON_LEN - 2;
+        let length = crate::repository::Record::MAX_JSON_LEN - 2;
         let filling = "x".repeat(length % text.len());
         let record = format!("\"{}{filling}\"", text.repeat(length / text.len()));
         let next = revision();
@@ -1850,7 +1852,7 @@ where
     assert!(!rows.is_empty(), "directory: some of those named are there");
 }
 
-/// The figures are those of [`usage`](crate::usage()) over all summaries.
+/// The figures are those of [`usage`](crate::rules::usage()) over all summaries.
 pub fn usage_equals_the_plain_rule<H: Harness>(case: &Case<H>)
 where
     H::Repository: Directory,
@@ -1880,7 +1882,7 @@ where
     }
 }
 
-/// The schemes are those of [`schemes`](crate::schemes()) over all summaries.
+/// The schemes are those of [`schemes`](crate::report::schemes()) over all summaries.
 pub fn schemes_equal_the_plain_rule<H: Harness>(case: &Case<H>)
 where
     H::Repository: Directory,

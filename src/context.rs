@@ -9,7 +9,7 @@ use crate::timestamp::Timestamp;
 /// The circumstances of one operation, as the application knows them.
 ///
 /// What is optional here ends up in the audit log only. Texts are capped in length, and the
-/// characters of [`is_forging`](crate::is_forging) in them replaced, when they are taken in.
+/// characters of [`is_forging`](crate::audit::is_forging) in them replaced, when they are taken in.
 ///
 /// ```
 /// use backup_codes::{Context, Subject, Timestamp, UserId};

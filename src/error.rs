@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use crate::id::RandomError;
+pub use crate::config::ConfigError;
+pub use crate::id::{IdError, RandomError, UserIdError};
+pub use crate::timestamp::TimestampError;
+
 use crate::policy::Denial;
-use crate::record::RecordError;
+use crate::repository::record::RecordError;
 use crate::timestamp::Timestamp;
 
 /// Why an operation came to no outcome. Nobody is let in by an error.

@@ -2,6 +2,15 @@
 //!
 //! The bytes that are hashed are written down in `docs/framing.md`.
 
+pub(crate) mod acceptance;
+pub(crate) mod hashing;
+pub(crate) mod keyring;
+pub(crate) mod pool;
+
+pub use self::acceptance::{Acceptance, Scheme, SchemeError};
+pub use self::hashing::{Hashing, PoolError, PoolSize};
+pub use self::keyring::{KeyId, Keyring, KeyringError, Pepper, StoredKey};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -12,11 +21,10 @@ use rand_core::TryCryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::attempt::Attempt;
-use crate::code::Code;
-use crate::format::{Format, classify, declassify};
+use crate::code::attempt::Attempt;
+use crate::code::format::{classify, declassify};
+use crate::code::{Code, Format};
 use crate::id::{OperationId, RandomError, SetId, UserId};
-use crate::keyring::{KeyId, Keyring, StoredKey};
 
 const SALT_LEN: usize = 16;
 const TAG_LEN: usize = 32;
@@ -571,7 +579,7 @@ pub enum Unverifiable {
     CostBelowFloor,
 }
 
-/// The stored hash that an attempt is to be compared with; [`consume`](crate::consume) names it.
+/// The stored hash that an attempt is to be compared with; [`consume`](crate::rules::consume) names it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Target {
     /// The hash in the attempt's slot, of this set.
@@ -590,7 +598,7 @@ impl fmt::Debug for Target {
 }
 
 /// The result of comparing one attempt with one target. Only [`verify`] makes it, and
-/// [`consume`](crate::consume) takes it only for the attempt and the target it was made for.
+/// [`consume`](crate::rules::consume) takes it only for the attempt and the target it was made for.
 #[must_use = "a verification decides nothing by itself: hand it to `consume`"]
 #[derive(Debug, Clone)]
 pub struct Verified {
@@ -822,7 +830,7 @@ mod tests {
 
     #[test]
     fn the_published_vectors_are_what_is_computed() {
-        use crate::keyring::Pepper;
+        use crate::hash::keyring::Pepper;
         use serde_json::Value;
 
         let vectors: Value = serde_json::from_str(include_str!("../docs/vectors.json")).unwrap();
@@ -852,7 +860,7 @@ mod tests {
         for code in codes {
             let shown = text(&code["shown"]);
             let format: Format = text(&code["format"]).parse().unwrap();
-            let formats = crate::format::Formats::new(format);
+            let formats = crate::code::format::Formats::new(format);
             let attempt =
                 Attempt::parse(&shown, &formats, OperationId::from_bytes([1; 16])).unwrap();
             assert_eq!(u32::from(attempt.slot()), number(&code["slot"]), "{shown}");
@@ -892,7 +900,7 @@ mod tests {
                 key: key.transpose().unwrap(),
             };
             assert_eq!(stored.expose_phc(), code["phc"], "{shown}");
-            let scheme = crate::acceptance::Scheme::new(format, cost, stored.key);
+            let scheme = Scheme::new(format, cost, stored.key);
             assert_eq!(scheme.to_string(), code["scheme"], "{shown}");
         }
     }
@@ -1008,7 +1016,7 @@ mod tests {
     }
 
     fn keyring(id: &str, byte: u8) -> Keyring {
-        use crate::keyring::Pepper;
+        use crate::hash::keyring::Pepper;
         Keyring::new(KeyId::new(id).unwrap(), Pepper::new([byte; 32]).unwrap())
     }
 

@@ -34,7 +34,7 @@ impl RandomError {
 ///
 /// assert!(UserId::new("").is_err());
 /// assert_ne!(UserId::new("Alice")?, UserId::new("alice")?);
-/// # Ok::<(), backup_codes::UserIdError>(())
+/// # Ok::<(), backup_codes::error::UserIdError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(Arc<[u8]>);
@@ -80,7 +80,7 @@ impl UserId {
 /// [`JsonLines`](crate::JsonLines). Use it for what your own pages and logs show raw.
 ///
 /// ```
-/// use backup_codes::is_forging;
+/// use backup_codes::audit::is_forging;
 ///
 /// let agent = "curl/8\u{202e}\r\nforged";
 /// let shown: String = agent.chars().map(|c| if is_forging(c) { '?' } else { c }).collect();

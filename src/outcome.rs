@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::attempt::NotACode;
-use crate::event::Reason;
+use crate::audit::event::Reason;
+use crate::code::attempt::NotACode;
 use crate::id::{SetId, UserId};
 use crate::timestamp::Timestamp;
 

@@ -1,5 +1,12 @@
 //! Who may do what: the role policy.
 
+pub(crate) mod settings;
+pub(crate) mod shared_settings;
+
+pub use self::settings::{OnRoleLoss, PermittedRoles, Settings, SettingsError, Switch};
+pub use self::shared_settings::{SettingsDraft, SharedSettings};
+pub use crate::id::Role;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -132,7 +139,7 @@ pub enum Denial {
 
 /// Decides who may hold, redeem and administer codes.
 ///
-/// [`Settings`](crate::Settings) is the ready one; an application with rules of its own
+/// [`Settings`] is the ready one; an application with rules of its own
 /// implements this instead.
 ///
 /// # Contract
@@ -145,7 +152,7 @@ pub enum Denial {
 /// [`Request::is_own`] holds lets whoever knows a password get past the second factor.
 ///
 /// ```
-/// use backup_codes::{Action, Decision, Denial, Request, RolePolicy};
+/// use backup_codes::policy::{Action, Decision, Denial, Request, RolePolicy};
 ///
 /// /// Everybody looks after their own codes; nobody administers.
 /// struct OwnCodesOnly;

@@ -7,20 +7,25 @@
 
 use std::time::Duration;
 
-use crate::acceptance::{Acceptance, SKEW, Scheme};
-use crate::attempt::Attempt;
+pub use crate::code::attempt::Attempt;
+pub use crate::code::{Code, generate, generate_override};
+pub use crate::hash::{HashSalt, Matrix, StoredHash, Target, Unverifiable, Verified, hash, verify};
+pub use crate::id::OperationId;
+pub use crate::report::usage;
+
+use crate::audit::event::{Event, EventKind, EventOutcome, Reason, RevokeReason};
 use crate::code::SetSize;
+use crate::code::format::Format;
 use crate::config::{Config, ReissueRule};
 use crate::context::Context;
-use crate::event::{Event, EventKind, EventOutcome, Reason, RevokeReason};
-use crate::format::Format;
-use crate::hash::{Equality, StoredHash, Target, Verified};
-use crate::id::{OperationId, Revision, SetId, UserId};
+use crate::hash::Equality;
+use crate::hash::acceptance::{Acceptance, SKEW, Scheme};
+use crate::id::{Revision, SetId, UserId};
 use crate::outcome::{
     Activation, Burn, Check, Effect, Level, Notice, NoticeKind, PreparedStatus, Receipt, Redeem,
     Refusal, Reissue, SlotStatus, Status,
 };
-use crate::record::{CodeSet, OverrideCode, Record, Slot, StoredSlot, Throttle};
+use crate::repository::record::{CodeSet, OverrideCode, Record, Slot, StoredSlot, Throttle};
 use crate::timestamp::Timestamp;
 
 /// The circumstances of one transition.
@@ -73,7 +78,7 @@ pub struct Transition<T> {
     reason = "moved once an operation; a box would be one more allocation"
 )]
 pub enum Progress<T> {
-    /// Compare the attempt with this target ([`verify`](crate::verify)), then ask again.
+    /// Compare the attempt with this target ([`verify`]), then ask again.
     Compare(Target),
     /// The operation is decided.
     Done(Transition<T>),
@@ -635,7 +640,7 @@ fn wrong(record: &Record, set: SetId, kind: EventKind, act: &Act<'_>) -> Transit
 /// Redeems: decides on an attempt and, where it is right, spends the code.
 ///
 /// Ask with `verified: None` first. [`Progress::Compare`] names the hash to compare with;
-/// [`verify`](crate::verify) makes the comparison, and with its result this function settles.
+/// [`verify`] makes the comparison, and with its result this function settles.
 /// A verification of another attempt, or of a hash that is no longer in the slot, is not taken:
 /// the answer is then `Evaluate` again.
 ///

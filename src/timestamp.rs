@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// let at = Timestamp::from_unix_millis(1_790_000_000_123)?;
 /// assert_eq!(at.to_string(), "2026-09-21T14:13:20.123Z");
-/// # Ok::<(), backup_codes::TimestampError>(())
+/// # Ok::<(), backup_codes::error::TimestampError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]

@@ -11,12 +11,19 @@ mod checksum;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use backup_codes::audit::{AuditSink, Durability, Event, EventKind, MemoryAudit, Reason};
+use backup_codes::hash::Cost;
+use backup_codes::policy::Denial;
+use backup_codes::report::UserRow;
+use backup_codes::repository::{
+    CodeRepository, Expected, Freshness, Put, PutOutcome, Record, Revision,
+};
+use backup_codes::rules::generate;
 use backup_codes::{
-    Activation, AuditSink, BackupCodes, CodeRepository, Config, Context, Cost, Denial, Durability,
-    Effect, Error, Event, EventKind, Expected, Format, Formats, Freshness, Hasher, Hashing,
-    Keyring, MemoryAudit, MemoryRepository, Periods, Purged, Put, PutOutcome, Reason, Record,
-    Redeem, Revision, RevokeReason, SetId, SetSize, Settings, SettingsSaved, SharedSettings, Sheet,
-    Status, Subject, Timestamp, Usage, UserFilter, UserId, UserRow, UsersQuery, generate,
+    Activation, BackupCodes, Config, Context, Effect, Error, Format, Formats, Hasher, Hashing,
+    Keyring, MemoryRepository, Periods, Purged, Redeem, RevokeReason, SetId, SetSize, Settings,
+    SettingsSaved, SharedSettings, Sheet, Status, Subject, Timestamp, Usage, UserFilter, UserId,
+    UsersQuery,
 };
 use checksum::sum_again;
 use getrandom::SysRng;

@@ -12,11 +12,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use backup_codes::audit::{Event, EventId};
 use backup_codes::conformance::{self, Case, Harness, block_on, run_case};
+use backup_codes::hash::{Acceptance, Scheme};
+use backup_codes::report::{Summary, UsageQuery, UserRow};
+use backup_codes::repository::{
+    CodeRepository, Directory, Expected, Freshness, Loaded, Put, PutError, PutOutcome, Revision,
+    SettingsStore,
+};
 use backup_codes::{
-    Acceptance, CodeRepository, Directory, Event, EventId, Expected, Freshness, Loaded,
-    MemoryRepository, Put, PutError, PutOutcome, Revision, Scheme, Settings, SettingsStore,
-    Summary, Timestamp, Usage, UsageQuery, UserFilter, UserId, UserOrder, UserRow, UsersQuery,
+    MemoryRepository, Settings, Timestamp, Usage, UserFilter, UserId, UserOrder, UsersQuery,
 };
 
 struct Memory;

@@ -15,12 +15,15 @@ use std::ops::Range;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use backup_codes::audit::{Event, EventOutcome, Reason};
+use backup_codes::code::Code;
+use backup_codes::hash::{Acceptance, Cost, HashSalt, KeyId, Matrix, StoredHash, Target, Verified};
+use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::{self, Act, NewSet, Progress, Step, Transition};
+use backup_codes::rules::{Attempt, OperationId, generate, generate_override, hash, verify};
 use backup_codes::{
-    Acceptance, Attempt, Burn, Check, Code, Config, Context, Cost, Event, EventOutcome, Format,
-    Formats, HashSalt, Hasher, KeyId, Keyring, Matrix, OperationId, Pepper, Reason, Record, Redeem,
-    Revision, SetId, SetSize, StoredHash, Subject, Target, Timestamp, UserId, Verified, generate,
-    generate_override, hash, verify,
+    Burn, Check, Config, Context, Format, Formats, Hasher, Keyring, Pepper, Redeem, SetId, SetSize,
+    Subject, Timestamp, UserId,
 };
 use checksum::sum_again;
 use getrandom::SysRng;
@@ -771,7 +774,7 @@ fn with_the_configuration_put_right_every_code_works_again() {
         rules::status(&paper.record, act)
     });
     assert_eq!(status.remaining, 0);
-    assert_eq!(status.level, Some(backup_codes::Level::Exhausted));
+    assert_eq!(status.level, Some(backup_codes::outcome::Level::Exhausted));
     assert_eq!(status.not_in_force, Some(Reason::FormatNotAccepted));
     for slot in 1..=usize::from(CODES) {
         let code = redeem(&paper.record, &paper.right[slot], config, &HASHERS[0], now);

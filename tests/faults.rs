@@ -5,11 +5,15 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use backup_codes::audit::{Event, EventId};
 use backup_codes::conformance::{Fault, Faulty};
+use backup_codes::hash::Cost;
+use backup_codes::repository::{
+    CodeRepository, Freshness, Loaded, Put, PutError, PutOutcome, Revision,
+};
 use backup_codes::{
-    Activation, BackupCodes, CodeRepository, Config, Confirmation, Context, Cost, Effect, Error,
-    Event, EventId, Format, Formats, Freshness, Hasher, Hashing, Keyring, Loaded, MemoryRepository,
-    Put, PutError, PutOutcome, Redeem, Revision, Settings, Sheet, Subject, Timestamp, UserId,
+    Activation, BackupCodes, Config, Confirmation, Context, Effect, Error, Format, Formats, Hasher,
+    Hashing, Keyring, MemoryRepository, Redeem, Settings, Sheet, Subject, Timestamp, UserId,
 };
 use pollster::block_on;
 
@@ -281,9 +285,9 @@ fn a_corrupt_or_newer_record_is_an_error_that_says_so() {
         ("garbage", "the record is damaged at line 1, column 1"),
     ] {
         let store = MemoryRepository::new();
-        let (user, summary) = (alice(), backup_codes::Summary::default());
+        let (user, summary) = (alice(), backup_codes::report::Summary::default());
         let revision = Revision::random(&mut getrandom::SysRng).unwrap();
-        let absent = backup_codes::Expected::Absent;
+        let absent = backup_codes::repository::Expected::Absent;
         let put = Put::new(user.id(), absent, revision, text, &summary, &[]);
         assert_eq!(block_on(store.put(put)).unwrap(), PutOutcome::Applied);
         let foreign = first(&issue(&MemoryRepository::new()));
@@ -320,7 +324,7 @@ fn an_old_copy_hides_nothing_from_revoking_and_burning() {
     let Redeem::Refused(refusal) = outcome else {
         panic!("{outcome:?}")
     };
-    assert_eq!(refusal.reason(), backup_codes::Reason::NoCodes);
+    assert_eq!(refusal.reason(), backup_codes::audit::Reason::NoCodes);
 }
 
 #[test]
@@ -330,10 +334,10 @@ fn debug_of_what_a_store_handles_shows_no_hash() {
     let loaded = block_on(store.load(alice().id(), Freshness::Latest))
         .unwrap()
         .unwrap();
-    let (user, summary) = (alice(), backup_codes::Summary::default());
+    let (user, summary) = (alice(), backup_codes::report::Summary::default());
     let put = Put::new(
         user.id(),
-        backup_codes::Expected::Absent,
+        backup_codes::repository::Expected::Absent,
         loaded.revision,
         &loaded.record,
         &summary,
@@ -341,7 +345,7 @@ fn debug_of_what_a_store_handles_shows_no_hash() {
     );
     let damaged =
         r#"{"version":1,"override":"$argon2id$v=19$junk","throttle":{"wrong_in_a_row":0}}"#;
-    let record = backup_codes::Record::from_json(damaged).unwrap();
+    let record = backup_codes::repository::Record::from_json(damaged).unwrap();
     assert!(loaded.record.contains("$argon2id") && record.to_json().contains("$argon2id"));
     for text in [
         format!("{loaded:?}"),

@@ -14,13 +14,16 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
+use backup_codes::hash::{Acceptance, Cost, HashSalt, KeyId, Matrix, PoolSize, Target};
+use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::{Act, Progress};
+use backup_codes::rules::{
+    Attempt, OperationId, consume, generate, generate_override, hash, verify,
+};
 use backup_codes::{
-    Acceptance, Activation, Attempt, BackupCodes, Burn, Check, Config, Context, Cost, Error,
-    Format, Formats, HashSalt, Hasher, Hashing, KeyId, Keyring, Matrix, MemoryRepository,
-    OperationId, Override, Pepper, PoolSize, Record, Redeem, Revision, SetId, SetSize, Settings,
-    Sheet, Subject, Target, Timestamp, UserId, Wording, consume, generate, generate_override, hash,
-    verify,
+    Activation, BackupCodes, Burn, Check, Config, Context, Error, Format, Formats, Hasher, Hashing,
+    Keyring, MemoryRepository, Override, Pepper, Redeem, SetId, SetSize, Settings, Sheet, Subject,
+    Timestamp, UserId, Wording,
 };
 use freed::{Watching, search, secret};
 use pollster::block_on;

@@ -4,11 +4,11 @@
 use std::fs;
 use std::path::Path;
 
+use backup_codes::hash::Acceptance;
+use backup_codes::repository::{Record, RecordError, Revision};
+use backup_codes::rules::OperationId;
 use backup_codes::rules::{self, Act};
-use backup_codes::{
-    Acceptance, Config, Context, OperationId, Record, RecordError, Revision, Status, Timestamp,
-    UserId,
-};
+use backup_codes::{Config, Context, Status, Timestamp, UserId};
 
 fn golden() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");

@@ -27,13 +27,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
+use backup_codes::audit::{Event, EventId, EventKind, EventOutcome, Reason};
 use backup_codes::conformance::{Fault, Faulty, block_on};
+use backup_codes::hash::Cost;
+use backup_codes::report::Summary;
+use backup_codes::repository::{
+    CodeRepository, Expected, Freshness, Loaded, Put, PutError, PutOutcome, Record, Revision,
+};
 use backup_codes::{
-    Activation, BackupCodes, Burn, Check, CodeRepository, Config, Confirmation, Context, Cost,
-    Effect, Error, Event, EventId, EventKind, EventOutcome, Expected, Format, Formats, Freshness,
-    Hasher, Hashing, Keyring, Loaded, MemoryRepository, Put, PutError, PutOutcome, Reason, Record,
-    Redeem, Revision, RevokeReason, SetId, SetSize, Settings, Sheet, Subject, Summary, Timestamp,
-    UserId,
+    Activation, BackupCodes, Burn, Check, Config, Confirmation, Context, Effect, Error, Format,
+    Formats, Hasher, Hashing, Keyring, MemoryRepository, Redeem, RevokeReason, SetId, SetSize,
+    Settings, Sheet, Subject, Timestamp, UserId,
 };
 use serde::Deserialize;
 

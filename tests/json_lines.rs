@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use backup_codes::audit::{AuditSink as _, Event};
+use backup_codes::hash::Cost;
 use backup_codes::{
-    AuditSink as _, BackupCodes, Config, Context, Cost, Error, Event, Format, Formats, Hasher,
-    Hashing, JsonLines, Keyring, MemoryRepository, Settings, Subject, Timestamp, UserId,
+    BackupCodes, Config, Context, Error, Format, Formats, Hasher, Hashing, JsonLines, Keyring,
+    MemoryRepository, Settings, Subject, Timestamp, UserId,
 };
 use pollster::block_on;
 

@@ -19,14 +19,20 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::Duration;
 
+use backup_codes::audit::{
+    AuditSink, Durability, Event, EventActor, EventId, EventKind, MemoryAudit, Reason,
+};
+use backup_codes::hash::{Cost, KeyId, PoolSize};
+use backup_codes::outcome::{NoticeKind, Refusal};
+use backup_codes::policy::{Actor, OnRoleLoss, RolePolicy};
+use backup_codes::report::Summary;
+use backup_codes::repository::{CodeRepository, Expected, Freshness, Put, PutOutcome, Revision};
+use backup_codes::rules::{generate, generate_override};
 use backup_codes::{
-    Activation, Actor, AuditSink, BackupCodes, Burn, Check, CodeRepository, Config, Confirmation,
-    Context, Cost, Durability, Effect, Error, Event, EventActor, EventId, EventKind, Expected,
-    Format, Formats, Freshness, Hasher, Hashing, KeyId, Keyring, MemoryAudit, MemoryRepository,
-    Notice, NoticeKind, OnRoleLoss, Pepper, Periods, PoolSize, Put, PutOutcome, Reason, Redeem,
-    Refusal, Revision, RevokeReason, RolePolicy, SetId, SetSize, Settings, SettingsSaved,
-    SharedSettings, Sheet, Subject, Summary, Switch, Timestamp, UserId, UsersQuery, generate,
-    generate_override,
+    Activation, BackupCodes, Burn, Check, Config, Confirmation, Context, Effect, Error, Format,
+    Formats, Hasher, Hashing, Keyring, MemoryRepository, Notice, Pepper, Periods, Redeem,
+    RevokeReason, SetId, SetSize, Settings, SettingsSaved, SharedSettings, Sheet, Subject, Switch,
+    Timestamp, UserId, UsersQuery,
 };
 use checksum::sum_again;
 use getrandom::SysRng;

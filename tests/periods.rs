@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use backup_codes::{Acceptance, Periods, PeriodsError, Timestamp, Usage, UsageQuery};
+use backup_codes::hash::Acceptance;
+use backup_codes::report::{PeriodsError, UsageQuery};
+use backup_codes::{Periods, Timestamp, Usage};
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use jiff::tz::{TimeZone, TimeZoneDatabase};

@@ -5,14 +5,18 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use backup_codes::audit::{Event, Reason};
+use backup_codes::code::Code;
+use backup_codes::hash::{Acceptance, Cost, HashSalt, KeyId, Matrix, StoredHash, Verified};
+use backup_codes::outcome::Refusal;
+use backup_codes::report::{Summary, UsageQuery};
+use backup_codes::repository::{CodeRepository, Freshness, Record, Revision};
 use backup_codes::rules::{self, Act, NewSet, Progress, Purge, PurgeClock, Step, Transition};
+use backup_codes::rules::{Attempt, OperationId, generate, generate_override, hash, usage, verify};
 use backup_codes::{
-    Acceptance, Activation, Attempt, BackupCodes, Burn, Check, Code, CodeRepository, Config,
-    Context, Cost, Effect, Event, Format, Formats, Freshness, HashSalt, Hasher, Hashing, KeyId,
-    Keyring, Matrix, MemoryRepository, OperationId, Pepper, Periods, Reason, Record, Redeem,
-    Refusal, Revision, RevokeReason, SetId, SetSize, Settings, Sheet, Status, StoredHash, Subject,
-    Summary, Timestamp, Usage, UsageQuery, UserId, Verified, generate, generate_override, hash,
-    usage, verify,
+    Activation, BackupCodes, Burn, Check, Config, Context, Effect, Format, Formats, Hasher,
+    Hashing, Keyring, MemoryRepository, Pepper, Periods, Redeem, RevokeReason, SetId, SetSize,
+    Settings, Sheet, Status, Subject, Timestamp, Usage, UserId,
 };
 use getrandom::SysRng;
 use pollster::block_on;
@@ -211,7 +215,7 @@ fn uses_beyond_the_cap_are_the_oldest_and_the_record_stays_bounded() {
         loaded.record.len()
     );
     let kept = Record::from_json(&loaded.record).unwrap().summary().uses;
-    let within = |used: &backup_codes::Use| {
+    let within = |used: &backup_codes::repository::Use| {
         used.at() >= at(now).saturating_sub(Duration::from_secs(62 * 86_400))
     };
     assert_eq!(kept.iter().filter(|used| within(used)).count(), 62 * 96);

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use backup_codes::{Attempt, Code, Format, Formats, NotACode, OperationId, SetSize, generate};
+use backup_codes::code::{Code, NotACode};
+use backup_codes::rules::{Attempt, OperationId, generate};
+use backup_codes::{Format, Formats, SetSize};
 use getrandom::SysRng;
 use proptest::prelude::*;
 

@@ -7,14 +7,19 @@ use std::fmt::{Debug, Display};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use backup_codes::audit::{AuditSink, Event, EventId, MemoryAudit};
+use backup_codes::hash::{Acceptance, Cost, HashSalt, KeyId, Matrix, StoredHash};
+use backup_codes::policy::Denial;
+use backup_codes::report::Summary;
+use backup_codes::repository::{
+    CodeRepository, Expected, Freshness, Loaded, Put, PutError, PutOutcome, Record, Revision,
+};
 use backup_codes::rules::{Act, NewSet, Progress, Purge, PurgeClock};
+use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
 use backup_codes::{
-    Acceptance, Attempt, AuditSink, BackupCodes, CodeRepository, Config, Context, Cost, Denial,
-    Effect, Error, Event, EventId, Expected, Format, Formats, Freshness, HashSalt, Hasher, Hashing,
-    JsonLines, KeyId, Keyring, Loaded, Matrix, MemoryAudit, MemoryRepository, OperationId, Pepper,
-    Put, PutError, PutOutcome, Record, Redeem, Revision, RevokeReason, SetId, SetSize, Settings,
-    SharedSettings, StoredHash, Subject, Summary, Timestamp, UserId, Wording, generate, hash,
-    rules, verify,
+    BackupCodes, Config, Context, Effect, Error, Format, Formats, Hasher, Hashing, JsonLines,
+    Keyring, MemoryRepository, Pepper, Redeem, RevokeReason, SetId, SetSize, Settings,
+    SharedSettings, Subject, Timestamp, UserId, Wording, rules,
 };
 use pollster::block_on;
 
@@ -286,7 +291,7 @@ fn life(kept: &Kept) -> Vec<String> {
     kept.text(&String::from_utf8(lines.into_inner()).unwrap());
     #[cfg(feature = "tracing")]
     tracing::subscriber::with_default(kept.clone(), || {
-        block_on(backup_codes::TracingAudit.record(&audit.events())).unwrap();
+        block_on(backup_codes::audit::TracingAudit.record(&audit.events())).unwrap();
     });
     codes
 }
@@ -331,19 +336,14 @@ fn values(kept: &Kept) -> Vec<String> {
     let record = issued.step.unwrap().record;
     kept.debug(&record);
     kept.debug(&record.summary());
-    let judged = backup_codes::consume(&record, &attempt, None, &act);
+    let judged = rules::consume(&record, &attempt, None, &act);
     kept.debug(&judged);
     let Progress::Compare(target) = judged else {
         panic!("nothing was compared yet")
     };
     let verified = verify(&hasher, &mut matrix, &user, &attempt, &target).unwrap();
     kept.debug(&verified);
-    kept.debug(&backup_codes::consume(
-        &record,
-        &attempt,
-        Some(&verified),
-        &act,
-    ));
+    kept.debug(&rules::consume(&record, &attempt, Some(&verified), &act));
     let purged: Purge = rules::purge(&record, PurgeClock::Right, &act);
     kept.debug(&purged);
     let json = record.to_json();

@@ -8,10 +8,12 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
+use backup_codes::hash::{Cost, HashSalt, KeyId, Matrix, Target};
+use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
 use backup_codes::{
-    Activation, Attempt, BackupCodes, Config, Context, Cost, Format, Formats, HashSalt, Hasher,
-    Hashing, KeyId, Keyring, Matrix, MemoryRepository, OperationId, Pepper, Redeem, SetId, SetSize,
-    Settings, Subject, Target, Timestamp, UserId, Wording, generate, hash, verify,
+    Activation, BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring,
+    MemoryRepository, Pepper, Redeem, SetId, SetSize, Settings, Subject, Timestamp, UserId,
+    Wording,
 };
 use getrandom::SysRng;
 use getrandom::rand_core::TryRng;

@@ -16,14 +16,21 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
+use backup_codes::audit::{
+    AuditSink, Durability, Event, EventId, EventKind, EventOutcome, MemoryAudit, Reason,
+};
+use backup_codes::hash::{Cost, KeyId, PoolSize};
+use backup_codes::outcome::{Level, NoticeKind, Refusal, Reissue};
+use backup_codes::policy::{Denial, OnRoleLoss};
+use backup_codes::report::Summary;
+use backup_codes::repository::{
+    CodeRepository, Expected, Freshness, Loaded, Put, PutError, PutOutcome, Record, Revision,
+};
 use backup_codes::{
-    Activation, AuditSink, BackupCodes, Burn, Check, CodeRepository, Config, Context, Cost,
-    Delivery, Denial, Durability, Effect, Error, Event, EventId, EventKind, EventOutcome, Expected,
-    Format, Formats, Freshness, Hasher, Hashing, JsonLines, KeyId, Keyring, Level, Loaded,
-    MemoryAudit, MemoryRepository, NoticeKind, OnRoleLoss, Pepper, Periods, PoolSize, Put,
-    PutError, PutOutcome, Reason, Record, Redeem, Refusal, Reissue, ReissueRule, Revision,
-    RevokeReason, SetSize, Settings, SettingsDraft, SettingsSaved, SharedSettings, Sheet, Subject,
-    Summary, Switch, Timestamp, UserFilter, UserId, UserOrder, UsersQuery, Wording,
+    Activation, BackupCodes, Burn, Check, Config, Context, Delivery, Effect, Error, Format,
+    Formats, Hasher, Hashing, JsonLines, Keyring, MemoryRepository, Pepper, Periods, Redeem,
+    ReissueRule, RevokeReason, SetSize, Settings, SettingsDraft, SettingsSaved, SharedSettings,
+    Sheet, Subject, Switch, Timestamp, UserFilter, UserId, UserOrder, UsersQuery, Wording,
 };
 use pollster::block_on;
 
@@ -122,7 +129,7 @@ impl Fixture {
         block_on(self.codes.redeem(&alice(), typed, &own(after))).unwrap()
     }
 
-    fn accepted(&self, typed: &str, after: Duration) -> backup_codes::Receipt {
+    fn accepted(&self, typed: &str, after: Duration) -> backup_codes::outcome::Receipt {
         match self.redeem(typed, after) {
             Redeem::Accepted(receipt) => receipt,
             other => panic!("not accepted: {other:?}"),
@@ -1989,10 +1996,10 @@ fn every_exported_line_pasted_whole_is_its_code() {
         let text = sheet
             .expose()
             .text(&Wording::english(&sheet, "example.org", "alice"));
-        let id = backup_codes::OperationId::from_bytes([1; 16]);
+        let id = backup_codes::rules::OperationId::from_bytes([1; 16]);
         let read: Vec<u8> = text
             .split_inclusive('\n')
-            .filter_map(|line| backup_codes::Attempt::parse(line, &formats, id).ok())
+            .filter_map(|line| backup_codes::rules::Attempt::parse(line, &formats, id).ok())
             .map(|attempt| attempt.slot())
             .collect();
         assert_eq!(

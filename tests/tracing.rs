@@ -4,9 +4,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use backup_codes::audit::{AuditSink, Durability, TracingAudit, is_forging};
 use backup_codes::{
-    AuditSink, BackupCodes, Context, Durability, Hasher, Hashing, Keyring, MemoryRepository,
-    Redeem, Settings, Subject, Timestamp, TracingAudit, UserId, is_forging,
+    BackupCodes, Context, Hasher, Hashing, Keyring, MemoryRepository, Redeem, Settings, Subject,
+    Timestamp, UserId,
 };
 use pollster::block_on;
 use tracing::field::{Field, Visit};
@@ -74,7 +75,7 @@ fn a_tampered_event_cannot_forge_a_line() {
         "user_agent": hostile,
         "correlation": hostile,
     });
-    let event: backup_codes::Event = serde_json::from_value(event).unwrap();
+    let event: backup_codes::audit::Event = serde_json::from_value(event).unwrap();
     let lines = Lines::default();
     tracing::subscriber::with_default(lines.clone(), || {
         block_on(TracingAudit.record(&[event])).unwrap();

@@ -9,10 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use backup_codes::audit::Reason;
+use backup_codes::hash::{Cost, KeyId};
+use backup_codes::report::Summary;
+use backup_codes::repository::{CodeRepository as _, Expected, Put, PutOutcome, Record, Revision};
+use backup_codes::rules::{Attempt, OperationId};
 use backup_codes::{
-    Attempt, BackupCodes, CodeRepository as _, Config, Context, Cost, Expected, Format, Formats,
-    Hasher, Hashing, KeyId, Keyring, MemoryRepository, OperationId, Pepper, Put, PutOutcome,
-    Reason, Record, Redeem, Revision, Settings, Subject, Summary, Timestamp, UserId,
+    BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring, MemoryRepository,
+    Pepper, Redeem, Settings, Subject, Timestamp, UserId,
 };
 use checksum::sum_again;
 use pollster::block_on;

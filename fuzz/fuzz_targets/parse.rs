@@ -2,7 +2,8 @@
 //! and in no other of the accepted formats.
 #![no_main]
 
-use backup_codes::{Attempt, OperationId, Format, Formats};
+use backup_codes::rules::{Attempt, OperationId};
+use backup_codes::{Format, Formats};
 use libfuzzer_sys::fuzz_target;
 
 /// Three formats of neighbouring lengths, and two others.

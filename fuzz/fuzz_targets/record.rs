@@ -1,7 +1,7 @@
 //! Decoding a record never panics, and what is decoded is encoded without loss.
 #![no_main]
 
-use backup_codes::Record;
+use backup_codes::repository::Record;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|json: &str| {

@@ -6,18 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::watch::{Case, Store, together};
 use super::{Harness, event, moment, revision, user};
-use crate::acceptance::{Acceptance, Scheme};
-use crate::event::Event;
-use crate::format::Format;
+use crate::audit::event::Event;
+use crate::code::format::Format;
 use crate::hash::Cost;
+use crate::hash::acceptance::{Acceptance, Scheme};
 use crate::id::{EventId, Revision, UserId};
-use crate::record::{Use, quarter_of};
-use crate::repository::{
-    CodeRepository, Directory, Expected, Put, PutOutcome, SettingsStore, UserFilter, UserOrder,
-    UsersQuery,
-};
-use crate::settings::{PermittedRoles, Settings};
-use crate::usage::{Periods, SetSummary, Summary, UsageQuery, UserRow, usage};
+use crate::policy::settings::{PermittedRoles, Settings};
+use crate::report::users::{UserFilter, UserOrder, UsersQuery};
+use crate::report::{Periods, SetSummary, Summary, UsageQuery, UserRow, usage};
+use crate::repository::record::{Use, quarter_of};
+use crate::repository::{CodeRepository, Directory, Expected, Put, PutOutcome, SettingsStore};
 
 /// The number of writes between two rests, in which the events are acknowledged: so the lists of
 /// events stay short, and the readers quick.

@@ -11,12 +11,17 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use backup_codes::audit::{AuditSink, Durability, Event, EventActor, Reason};
+use backup_codes::code::NotACode;
+use backup_codes::hash::Cost;
+use backup_codes::outcome::Refusal;
+use backup_codes::policy::OnRoleLoss;
+use backup_codes::repository::{CodeRepository, Freshness, Loaded, Record};
 use backup_codes::{
-    Activation, AuditSink, BackupCodes, Burn, Check, CodeRepository, Config, Confirmation, Context,
-    Cost, Durability, Effect, Error, Event, EventActor, Format, Formats, Freshness, Hasher,
-    Hashing, Keyring, Loaded, MemoryRepository, NotACode, Notice, OnRoleLoss, Periods, Reason,
-    Record, Redeem, Refusal, ReissueRule, RevokeReason, SetId, SetSize, Settings, SettingsSaved,
-    SharedSettings, Status, Subject, Switch, Timestamp, UserId,
+    Activation, BackupCodes, Burn, Check, Config, Confirmation, Context, Effect, Error, Format,
+    Formats, Hasher, Hashing, Keyring, MemoryRepository, Notice, Periods, Redeem, ReissueRule,
+    RevokeReason, SetId, SetSize, Settings, SettingsSaved, SharedSettings, Status, Subject, Switch,
+    Timestamp, UserId,
 };
 use pollster::block_on;
 use proptest::prelude::*;

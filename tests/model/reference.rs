@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use backup_codes::{Denial, EventKind, Level, NoticeKind, Reason, Reissue};
+use backup_codes::audit::{EventKind, Reason};
+use backup_codes::outcome::{Level, NoticeKind, Reissue};
+use backup_codes::policy::Denial;
 
 use crate::words::{
     Answer, Code, Deed, Outcome, Owed, Saved, Told, View, Who, no, refusal, refused, unwritten,

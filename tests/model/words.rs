@@ -3,9 +3,11 @@
 //! A sheet, or an override code, is a *paper* with a number; a code is a paper and a slot. Time is
 //! in milliseconds.
 
-use backup_codes::{
-    Denial, EventKind, EventOutcome, Level, NotACode, NoticeKind, Reason, Reissue, RevokeReason,
-};
+use backup_codes::RevokeReason;
+use backup_codes::audit::{EventKind, EventOutcome, Reason};
+use backup_codes::code::NotACode;
+use backup_codes::outcome::{Level, NoticeKind, Reissue};
+use backup_codes::policy::Denial;
 
 /// The saved settings: the master switch, whether user 0 has a permitted role, and whether
 /// losing it stops redeeming. User 1 always has one, and administers.

@@ -21,10 +21,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use backup_codes::hash::{Acceptance, Cost, HashSalt, Matrix, PoolSize};
+use backup_codes::report::{UsageQuery, UserRow};
+use backup_codes::repository::Directory;
+use backup_codes::rules::{generate, hash};
 use backup_codes::{
-    Acceptance, BackupCodes, Config, Context, Cost, Directory, Format, Formats, HashSalt, Hasher,
-    Hashing, Keyring, Matrix, Periods, PoolSize, Redeem, SetId, SetSize, Settings, Subject,
-    Timestamp, UsageQuery, UserFilter, UserId, UserOrder, UserRow, UsersQuery, generate, hash,
+    BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring, Periods, Redeem,
+    SetId, SetSize, Settings, Subject, Timestamp, UserFilter, UserId, UserOrder, UsersQuery,
 };
 use backup_codes_sqlx::SqliteRepository;
 use sqlx::SqlitePool;

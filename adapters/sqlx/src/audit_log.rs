@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use backup_codes::{Event, EventKind, Timestamp, UserId};
+use backup_codes::audit::{Event, EventKind};
+use backup_codes::{Timestamp, UserId};
 
 /// A page of stored events, newest first.
 #[derive(Debug, Clone)]

@@ -1,6 +1,9 @@
 //! What the core hands over, as columns; the same for every database.
 
-use backup_codes::{Cost, Event, Format, Scheme, SetSummary, Summary, Timestamp, UserId};
+use backup_codes::audit::Event;
+use backup_codes::hash::{Cost, Scheme};
+use backup_codes::report::{SetSummary, Summary};
+use backup_codes::{Format, Timestamp, UserId};
 use serde_json::json;
 
 use crate::error::Error;

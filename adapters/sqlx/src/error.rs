@@ -1,6 +1,6 @@
 //! What can go wrong with a database, sorted by what to do about it.
 
-use backup_codes::TimestampError;
+use backup_codes::error::TimestampError;
 
 /// A database that did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]

@@ -5,11 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backup_codes::{
-    Acceptance, AuditSink, CodeRepository, Directory, Durability, Event, EventId, Expected,
-    Freshness, Loaded, Put, PutError, PutOutcome, Revision, Scheme, Settings, SettingsStore,
-    Summary, Timestamp, Usage, UsageQuery, UserFilter, UserId, UserOrder, UserRow, UsersQuery,
+use backup_codes::audit::{AuditSink, Durability, Event, EventId};
+use backup_codes::hash::{Acceptance, Scheme};
+use backup_codes::report::{Summary, UsageQuery, UserRow};
+use backup_codes::repository::{
+    CodeRepository, Directory, Expected, Freshness, Loaded, Put, PutError, PutOutcome, Revision,
+    SettingsStore,
 };
+use backup_codes::{Settings, Timestamp, Usage, UserFilter, UserId, UserOrder, UsersQuery};
 use sqlx::sqlite::{SqliteExecutor, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
 

@@ -1,6 +1,6 @@
 //! What SQLite's answers mean.
 
-use backup_codes::PutError;
+use backup_codes::repository::PutError;
 
 use crate::error::Error;
 

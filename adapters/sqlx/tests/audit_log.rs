@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
+use backup_codes::audit::{AuditSink as _, Event, EventKind, EventOutcome, Reason};
+use backup_codes::hash::Cost;
+use backup_codes::report::Summary;
+use backup_codes::repository::{
+    CodeRepository as _, Expected, Freshness, Put, PutOutcome, Revision, SettingsStore as _,
+};
 use backup_codes::{
-    AuditSink as _, BackupCodes, CodeRepository as _, Config, Context, Cost, Effect, Event,
-    EventKind, EventOutcome, Expected, Format, Formats, Freshness, Hasher, Hashing, Keyring, Put,
-    PutOutcome, Reason, Redeem, Revision, Settings, SettingsStore as _, Subject, Summary,
-    Timestamp, UserId,
+    BackupCodes, Config, Context, Effect, Format, Formats, Hasher, Hashing, Keyring, Redeem,
+    Settings, Subject, Timestamp, UserId,
 };
 use backup_codes_sqlx::{AuditQuery, SqliteRepository};
 use getrandom::SysRng;

@@ -4,9 +4,11 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use backup_codes::UserId;
+use backup_codes::audit::{Event, EventId};
 use backup_codes::conformance::{Harness, a_write_shows_with_its_events, run_case};
-use backup_codes::{
-    CodeRepository, Event, EventId, Freshness, Loaded, Put, PutError, PutOutcome, Revision, UserId,
+use backup_codes::repository::{
+    CodeRepository, Freshness, Loaded, Put, PutError, PutOutcome, Revision,
 };
 use backup_codes_sqlx::{Error, SqliteRepository};
 use sqlx::SqlitePool;

@@ -292,7 +292,7 @@ fn names_of_a_tampered_database_forge_no_line() {
     assert!(console.say("settings permit nobody").is_empty());
     let (_, errors) = console.end();
     assert_eq!(errors.len(), 1, "{errors:?}");
-    assert!(!errors[0].contains(backup_codes::is_forging));
+    assert!(!errors[0].contains(backup_codes::audit::is_forging));
 }
 
 #[test]

@@ -4,11 +4,15 @@
 
 use std::path::Path;
 
+use backup_codes::hash::{Acceptance, Cost};
+use backup_codes::report::UsageQuery;
+use backup_codes::repository::{
+    CodeRepository as _, Directory as _, Expected, Freshness, PutOutcome, Revision,
+    SettingsStore as _,
+};
 use backup_codes::{
-    Acceptance, BackupCodes, CodeRepository as _, Config, Context, Cost, Directory as _, Effect,
-    Expected, Format, Formats, Freshness, Hasher, Hashing, Keyring, Periods, PutOutcome, Redeem,
-    Revision, Settings, SettingsStore as _, Subject, Timestamp, Usage, UsageQuery, UserFilter,
-    UserId, UserOrder, UsersQuery,
+    BackupCodes, Config, Context, Effect, Format, Formats, Hasher, Hashing, Keyring, Periods,
+    Redeem, Settings, Subject, Timestamp, Usage, UserFilter, UserId, UserOrder, UsersQuery,
 };
 use backup_codes_sqlx::{AuditQuery, Prefix, SqliteRepository};
 use getrandom::SysRng;

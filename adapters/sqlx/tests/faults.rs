@@ -9,11 +9,16 @@ use std::pin::pin;
 use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
+use backup_codes::audit::{Event, Reason};
+use backup_codes::hash::{Acceptance, Cost};
+use backup_codes::report::{Summary, UsageQuery};
+use backup_codes::repository::{
+    CodeRepository as _, Directory as _, Expected, Freshness, Put, PutError, PutOutcome, Record,
+    Revision, SettingsStore as _,
+};
 use backup_codes::{
-    Acceptance, BackupCodes, CodeRepository as _, Config, Context, Cost, Directory as _, Event,
-    Expected, Format, Formats, Freshness, Hasher, Hashing, Keyring, Periods, Put, PutError,
-    PutOutcome, Reason, Record, Redeem, Revision, Settings, SettingsStore as _, Sheet, Subject,
-    Summary, Timestamp, UsageQuery, UserFilter, UserId, UserOrder, UsersQuery,
+    BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring, Periods, Redeem,
+    Settings, Sheet, Subject, Timestamp, UserFilter, UserId, UserOrder, UsersQuery,
 };
 use backup_codes_sqlx::{AuditQuery, Error, SqliteRepository};
 use getrandom::SysRng;
@@ -549,7 +554,8 @@ async fn a_scheme_that_cannot_be_read_is_one_that_is_refused() {
     let system = Context::system(now());
     let list = async |query: UsersQuery| {
         let rows = codes.users(query, &system).await.unwrap();
-        let row = |row: &backup_codes::UserRow| (row.user.to_string(), row.remaining, row.total);
+        let row =
+            |row: &backup_codes::report::UserRow| (row.user.to_string(), row.remaining, row.total);
         rows.iter().map(row).collect::<Vec<_>>()
     };
     let (alice, bob) = (("alice".to_owned(), 0, 10), ("bob".to_owned(), 9, 10));

@@ -4,8 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use backup_codes::{
-    CodeRepository as _, Expected, Freshness, Put, PutOutcome, Revision, Summary, UserId,
+use backup_codes::UserId;
+use backup_codes::report::Summary;
+use backup_codes::repository::{
+    CodeRepository as _, Expected, Freshness, Put, PutOutcome, Revision,
 };
 use backup_codes_sqlx::{AuditQuery, Error, Prefix, SqliteRepository};
 use getrandom::SysRng;

@@ -27,7 +27,7 @@ use argon2::password_hash::PasswordHasher as _;
 use argon2::{Algorithm, Argon2, Params, Version};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
-use backup_codes::{Cost, PoolSize};
+use backup_codes::hash::{Cost, PoolSize};
 use backup_codes_web::{App, DEMO_USERS, Options, router};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1::{SendRequest, handshake};

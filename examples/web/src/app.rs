@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backup_codes::hash::{Cost, KeyId, PoolSize};
+use backup_codes::policy::{Action, Decision, Request, RolePolicy};
 use backup_codes::{
-    Action, BackupCodes, Context, Cost, Decision, Hasher, Hashing, KeyId, Keyring, Notice,
-    Override, Pepper, PoolSize, Request, RolePolicy, SettingsSaved, SharedSettings, Subject,
-    Switch, Timestamp,
+    BackupCodes, Context, Hasher, Hashing, Keyring, Notice, Override, Pepper, SettingsSaved,
+    SharedSettings, Subject, Switch, Timestamp,
 };
 use backup_codes_sqlx::{SqliteAudit, SqliteRepository};
 use jiff::tz::TimeZone;
@@ -364,7 +365,7 @@ impl App {
     /// Whether the policy would let this user do this with their own codes, or, for reports, at
     /// all. For what a page shows; what a page does is asked again, and audited.
     pub(crate) fn would_allow(&self, subject: &Subject, action: Action) -> Decision {
-        let actor = backup_codes::Actor::User(subject.clone());
+        let actor = backup_codes::policy::Actor::User(subject.clone());
         self.codes
             .policy()
             .decide(Request::new(&actor, subject, action, self.now()))

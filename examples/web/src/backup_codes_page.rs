@@ -7,10 +7,9 @@ use axum::Form;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
-use backup_codes::{
-    Action, Activation, Check, Decision, Denial, Effect, Reason, RevokeReason, SetId, Sheet,
-    Status, Wording,
-};
+use backup_codes::audit::Reason;
+use backup_codes::policy::{Action, Decision, Denial};
+use backup_codes::{Activation, Check, Effect, RevokeReason, SetId, Sheet, Status, Wording};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 

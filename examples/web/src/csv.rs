@@ -1,6 +1,6 @@
 //! Exports that no spreadsheet takes for a formula.
 
-use backup_codes::is_forging;
+use backup_codes::audit::is_forging;
 
 /// What a formula begins with, full-width forms included.
 const FORMULA: &str = "=+-@|%\u{ff1d}\u{ff0b}\u{ff0d}\u{ff20}";

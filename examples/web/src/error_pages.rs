@@ -8,7 +8,8 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
-use backup_codes::{Denial, Error};
+use backup_codes::Error;
+use backup_codes::policy::Denial;
 
 use crate::passwords::PasswordError;
 
@@ -139,8 +140,8 @@ impl From<askama::Error> for PageError {
     }
 }
 
-impl From<backup_codes::PeriodsError> for PageError {
-    fn from(error: backup_codes::PeriodsError) -> Self {
+impl From<backup_codes::report::PeriodsError> for PageError {
+    fn from(error: backup_codes::report::PeriodsError) -> Self {
         Self::broken(&error)
     }
 }

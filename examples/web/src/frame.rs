@@ -5,7 +5,7 @@ use std::fmt;
 use askama::Template;
 use axum::body::{Body, Bytes};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
-use backup_codes::{Action, Decision};
+use backup_codes::policy::{Action, Decision};
 use zeroize::Zeroizing;
 
 use crate::app::App;

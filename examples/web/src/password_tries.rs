@@ -159,7 +159,7 @@ mod tests {
     async fn a_right_password_clears_the_tries_before_it_and_no_verdict_is_no_try() {
         let folder = TempDir::new().unwrap();
         let options = Options {
-            password_cost: backup_codes::Cost::LEAST,
+            password_cost: backup_codes::hash::Cost::LEAST,
             ..Options::new(folder.path().join("web.db"))
         };
         let app = App::open(options).await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::phc::{Output, ParamsString, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
-use backup_codes::Cost;
+use backup_codes::hash::Cost;
 use rand_core::TryRng as _;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;

@@ -8,9 +8,12 @@ use axum::Form;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use backup_codes::policy::{
+    Action, Decision, Denial, OnRoleLoss, PermittedRoles, Request, Role, RolePolicy as _,
+};
+use backup_codes::report::UserRow;
 use backup_codes::{
-    Action, Decision, Denial, OnRoleLoss, Periods, PermittedRoles, Request, Role, RolePolicy as _,
-    Settings, SettingsDraft, SettingsSaved, Switch, Usage, UserFilter, UserOrder, UserRow,
+    Periods, Settings, SettingsDraft, SettingsSaved, Switch, Usage, UserFilter, UserOrder,
     UsersQuery,
 };
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,8 @@
 use std::iter;
 use std::ops::Range;
 
-use backup_codes::{Periods, PeriodsError, Timestamp};
+use backup_codes::report::PeriodsError;
+use backup_codes::{Periods, Timestamp};
 use jiff::civil::Date;
 use jiff::tz::{Offset, TimeZone};
 

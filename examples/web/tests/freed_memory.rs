@@ -15,7 +15,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode, header};
-use backup_codes::Cost;
+use backup_codes::hash::Cost;
 use backup_codes_web::{App, Cookies, DEMO_USERS, Options, router};
 use freed::{Watching, search, secret};
 use http_body_util::BodyExt as _;

@@ -6,11 +6,11 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use backup_codes::code::NotACode;
+use backup_codes::hash::{Cost, HashSalt, Matrix, StoredHash, Target};
 use backup_codes::memcheck::{Hooks, set_hooks};
-use backup_codes::{
-    Attempt, OperationId, Cost, Format, Formats, HashSalt, Hasher, Keyring, Matrix, NotACode, SetId,
-    SetSize, StoredHash, Target, UserId, generate, hash, verify,
-};
+use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
+use backup_codes::{Format, Formats, Hasher, Keyring, SetId, SetSize, UserId};
 use getrandom::SysRng;
 
 unsafe extern "C" {
@@ -104,7 +104,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let formats = Formats::new(Format::HIGH_ENTROPY)
         .accepting(Format::CROCKFORD)?
         .accepting(Format::DIGITS)?;
-    let hasher = Hasher::new(Keyring::without_pepper()).unwrap().with_high_entropy_cost(Cost::LEAST);
+    let hasher = Hasher::new(Keyring::without_pepper())
+        .unwrap()
+        .with_high_entropy_cost(Cost::LEAST);
     let (user, set, mut matrix) = (
         UserId::new("alice")?,
         SetId::random(&mut rng)?,

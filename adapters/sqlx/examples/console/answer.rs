@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use backup_codes::is_forging;
+use backup_codes::audit::is_forging;
 use comfy_table::{ContentArrangement, Table, presets};
 use zeroize::Zeroizing;
 

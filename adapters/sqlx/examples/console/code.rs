@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use backup_codes::{Burn, Check, Notice, Redeem, Refusal, Reissue, RevokeReason};
+use backup_codes::outcome::{Refusal, Reissue};
+use backup_codes::{Burn, Check, Notice, Redeem, RevokeReason};
 
 use crate::failure::Failure;
 use crate::session::{Actor, Said, Session, say, say_secret};

@@ -1,6 +1,8 @@
 //! The commands: what is typed, what it means.
 
-use backup_codes::{Attempt, Formats, NotACode, OperationId};
+use backup_codes::Formats;
+use backup_codes::code::NotACode;
+use backup_codes::rules::{Attempt, OperationId};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;

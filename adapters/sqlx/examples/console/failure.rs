@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
 
-use backup_codes::is_forging;
+use backup_codes::audit::is_forging;
 
 /// One line for whoever typed. It repeats nothing that was typed.
 pub(crate) struct Failure(String);

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use backup_codes::{KeyId, Keyring, Pepper};
+use backup_codes::hash::KeyId;
+use backup_codes::{Keyring, Pepper};
 use getrandom::rand_core::TryRng;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;

@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use backup_codes::{Timestamp, TimestampError};
+use backup_codes::Timestamp;
+use backup_codes::error::TimestampError;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 

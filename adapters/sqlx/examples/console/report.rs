@@ -1,6 +1,7 @@
 //! Status, the list of users, figures, and the audit log.
 
-use backup_codes::{EventActor, EventKind, Periods, Subject, UserFilter, UsersQuery};
+use backup_codes::audit::{EventActor, EventKind};
+use backup_codes::{Periods, Subject, UserFilter, UsersQuery};
 use backup_codes_sqlx::AuditQuery;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
@@ -15,7 +16,8 @@ use crate::session::{Actor, Said, Session, say};
 impl Session {
     pub(crate) async fn status(&self, user: &Subject, actor: &Actor) -> Said {
         let status = self.codes.status(user, &actor.context).await?;
-        let spent = |slot: &&backup_codes::SlotStatus| slot.used_at.or(slot.burned_at).is_some();
+        let spent =
+            |slot: &&backup_codes::outcome::SlotStatus| slot.used_at.or(slot.burned_at).is_some();
         let spent = status.slots.iter().filter(spent);
         let spent: Vec<String> = spent.map(|slot| slot.slot.to_string()).collect();
         let mut rows = vec![

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use backup_codes::policy::{Action, Decision, Request, RolePolicy};
+use backup_codes::repository::Directory;
 use backup_codes::{
-    Action, BackupCodes, Context, Decision, Directory, Effect, Error, Hashing, Request, RolePolicy,
-    SharedSettings, Sheet, Subject, Timestamp, UserFilter, UsersQuery,
+    BackupCodes, Context, Effect, Error, Hashing, SharedSettings, Sheet, Subject, Timestamp,
+    UserFilter, UsersQuery,
 };
 use backup_codes_sqlx::{SqliteAudit, SqliteRepository};
 use jiff::tz::TimeZone;

@@ -1,6 +1,7 @@
 //! The settings of the site.
 
-use backup_codes::{OnRoleLoss, SettingsSaved, Switch};
+use backup_codes::policy::OnRoleLoss;
+use backup_codes::{SettingsSaved, Switch};
 use serde_json::Value;
 
 use crate::answer::{Answer, row};

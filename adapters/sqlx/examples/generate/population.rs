@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use backup_codes::audit::Event;
+use backup_codes::repository::{CodeRepository, Expected, Put, PutOutcome, Record, Revision};
 use backup_codes::{
-    BackupCodes, CodeRepository, Context, Event, Expected, Hasher, Hashing, Keyring,
-    MemoryRepository, Put, PutOutcome, Record, Redeem, Revision, Settings, Subject, Timestamp,
-    UserId,
+    BackupCodes, Context, Hasher, Hashing, Keyring, MemoryRepository, Redeem, Settings, Subject,
+    Timestamp, UserId,
 };
 use backup_codes_sqlx::SqliteRepository;
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ impl Population {
         let mut unused = sheet.codes().map(|(_, code)| code);
         loop {
             let loaded = store
-                .load(somebody.id(), backup_codes::Freshness::Latest)
+                .load(somebody.id(), backup_codes::repository::Freshness::Latest)
                 .await?
                 .ok_or("the record just issued")?;
             templates.push(serde_json::from_str(&loaded.record)?);

@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::Mutex;
 
+use backup_codes::audit::{Event, EventId};
 use backup_codes::conformance::Harness;
+use backup_codes::hash::{Acceptance, Cost, KeyId, Scheme};
+use backup_codes::report::{SetSummary, Summary, UsageQuery, UserRow};
+use backup_codes::repository::{
+    CodeRepository, Directory, Expected, Freshness, Loaded, Put, PutError, PutOutcome, Revision,
+    SettingsStore, Use,
+};
 use backup_codes::{
-    Acceptance, CodeRepository, Config, Cost, Directory, Event, EventId, Expected, Format, Formats,
-    Freshness, Hasher, KeyId, Keyring, Loaded, Pepper, Periods, Put, PutError, PutOutcome,
-    Revision, Scheme, SetSummary, Settings, SettingsStore, Summary, Timestamp, Usage, UsageQuery,
-    Use, UserFilter, UserId, UserOrder, UserRow, UsersQuery,
+    Config, Format, Formats, Hasher, Keyring, Pepper, Periods, Settings, Timestamp, Usage,
+    UserFilter, UserId, UserOrder, UsersQuery,
 };
 use backup_codes_sqlx::{Error, SqliteRepository};
 use serde::de::DeserializeOwned;

@@ -6,10 +6,14 @@ use std::mem;
 use std::path::Path;
 use std::sync::Mutex;
 
+use backup_codes::audit::{AuditSink as _, Event, EventId, EventKind, EventOutcome};
+use backup_codes::hash::Acceptance;
+use backup_codes::report::UsageQuery;
+use backup_codes::repository::{
+    CodeRepository, Directory as _, Freshness, Loaded, Put, PutError, PutOutcome, Revision,
+};
 use backup_codes::{
-    Acceptance, Activation, AuditSink as _, BackupCodes, Check, CodeRepository, Directory as _,
-    Event, EventId, EventKind, EventOutcome, Freshness, Loaded, Periods, Put, PutError, PutOutcome,
-    Redeem, Revision, Settings, Sheet, Subject, Timestamp, UsageQuery, UserId,
+    Activation, BackupCodes, Check, Periods, Redeem, Settings, Sheet, Subject, Timestamp, UserId,
 };
 use backup_codes_sqlx::{AuditQuery, Error, SqliteRepository};
 use tokio::runtime::Runtime;

@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
 use std::{env, io};
 
+use backup_codes::hash::Cost;
+use backup_codes::repository::CodeRepository;
 use backup_codes::{
-    BackupCodes, CodeRepository, Config, Context, Cost, Format, Formats, Hasher, Hashing, Keyring,
-    SetSize, Settings, Subject, Timestamp, UserId,
+    BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring, SetSize, Settings,
+    Subject, Timestamp, UserId,
 };
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};

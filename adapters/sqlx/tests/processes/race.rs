@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use backup_codes::{Error, EventKind, EventOutcome, Redeem, UserId};
+use backup_codes::audit::{EventKind, EventOutcome};
+use backup_codes::{Error, Redeem, UserId};
 use backup_codes_sqlx::{AuditQuery, Error as StoreError, SqliteRepository};
 use tokio::runtime::Runtime;
 

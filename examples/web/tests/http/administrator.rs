@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use backup_codes::{
-    BackupCodes, Context, Expected, Hasher, Hashing, Keyring, OnRoleLoss, PermittedRoles,
-    PutOutcome, Revision, Role, Settings, SettingsStore as _, Subject, UserId, is_forging,
-};
+use backup_codes::audit::is_forging;
+use backup_codes::policy::{OnRoleLoss, PermittedRoles, Role};
+use backup_codes::repository::{Expected, PutOutcome, Revision, SettingsStore as _};
+use backup_codes::{BackupCodes, Context, Hasher, Hashing, Keyring, Settings, Subject, UserId};
 use backup_codes_sqlx::SqliteRepository;
 use jiff::tz::TimeZone;
 use tokio::time::timeout;

@@ -4,9 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use backup_codes::{
-    BackupCodes, Context, Hasher, Hashing, Keyring, PoolSize, Settings, Subject, UserId,
-};
+use backup_codes::hash::PoolSize;
+use backup_codes::{BackupCodes, Context, Hasher, Hashing, Keyring, Settings, Subject, UserId};
 use backup_codes_sqlx::SqliteRepository;
 use backup_codes_web::{App, Cookies};
 use tokio::task::JoinSet;

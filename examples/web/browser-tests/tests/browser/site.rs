@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use backup_codes::hash::{Cost, KeyId, PoolSize};
 use backup_codes::{
-    Activation, BackupCodes, Config, Context, Cost, Hasher, Hashing, KeyId, Keyring, Pepper,
-    PoolSize, Redeem, Settings, Subject, Timestamp, UserId,
+    Activation, BackupCodes, Config, Context, Hasher, Hashing, Keyring, Pepper, Redeem, Settings,
+    Subject, Timestamp, UserId,
 };
 use backup_codes_sqlx::SqliteRepository;
 use backup_codes_web::{App, Clock, DEMO_USERS, Options, router};

@@ -14,7 +14,8 @@ use crate::policy::{Action, Actor, Decision, Denial, Request, RolePolicy};
 /// administers, and a user with three codes left is low.
 ///
 /// ```
-/// use backup_codes::{PermittedRoles, Settings, Switch};
+/// use backup_codes::{Settings, Switch};
+/// use backup_codes::policy::PermittedRoles;
 ///
 /// let mut settings = Settings::default();
 /// settings.permit_roles(["staff", "editor"]);

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::acceptance::SKEW;
+use crate::hash::acceptance::SKEW;
 use crate::id::Revision;
+use crate::policy::settings::Settings;
 use crate::policy::{Decision, Denial, Request, RolePolicy};
-use crate::settings::Settings;
 use crate::timestamp::Timestamp;
 
 /// The site's settings as this node last read them; cheap to clone, every clone the same copy.

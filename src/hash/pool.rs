@@ -613,7 +613,9 @@ mod tests {
 
     #[test]
     fn the_matrix_is_wiped_after_each_answer_and_after_a_panic() {
-        use crate::{Cost, Format, HashSalt, Hasher, Keyring, SetId, SetSize, generate, hash};
+        use crate::hash::{Cost, HashSalt, hash};
+        use crate::rules::generate;
+        use crate::{Format, Hasher, Keyring, SetId, SetSize};
 
         let pool = Pool::start(1, 8).unwrap();
         let hasher = Hasher::new(Keyring::without_pepper())

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::NotACode;
+use crate::code::attempt::NotACode;
 use crate::context::Context;
 use crate::hash::Unverifiable;
 use crate::id::{EventId, SetId, UserId};

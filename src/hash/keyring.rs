@@ -88,13 +88,13 @@ impl<'de> Deserialize<'de> for KeyId {
 /// As text it is the id, a colon and eight lower-case hexadecimal digits.
 ///
 /// ```
-/// use backup_codes::StoredKey;
+/// use backup_codes::hash::StoredKey;
 ///
 /// let key: StoredKey = "2026:9f86d081".parse()?;
 /// assert_eq!(key.id().as_str(), "2026");
 /// assert_eq!(key.to_string(), "2026:9f86d081");
 /// assert!("2026".parse::<StoredKey>().is_err());
-/// # Ok::<(), backup_codes::KeyringError>(())
+/// # Ok::<(), backup_codes::hash::KeyringError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoredKey {
@@ -179,13 +179,14 @@ impl fmt::Debug for Pepper {
 /// [`accepting_unpeppered`](Keyring::accepting_unpeppered) says otherwise.
 ///
 /// ```
-/// use backup_codes::{KeyId, Keyring, Pepper};
+/// use backup_codes::{Keyring, Pepper};
+/// use backup_codes::hash::KeyId;
 ///
 /// let keyring = Keyring::new(KeyId::new("2026")?, Pepper::new([7; 32])?);
 /// // A year later:
 /// let keyring = Keyring::new(KeyId::new("2027")?, Pepper::new([8; 32])?)
 ///     .with_older(KeyId::new("2026")?, Pepper::new([7; 32])?)?;
-/// # Ok::<(), backup_codes::KeyringError>(())
+/// # Ok::<(), backup_codes::hash::KeyringError>(())
 /// ```
 #[derive(Debug)]
 pub struct Keyring {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::acceptance::Scheme;
-use crate::format::MAX_SLOT;
+use crate::code::format::MAX_SLOT;
 use crate::hash::StoredHash;
+use crate::hash::acceptance::Scheme;
 use crate::id::{OperationId, SetId};
 use crate::timestamp::Timestamp;
 

@@ -5,15 +5,15 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::acceptance::Scheme;
-use crate::event::Event;
+use crate::audit::event::Event;
+use crate::hash::acceptance::Scheme;
 use crate::id::{EventId, Revision, UserId};
+use crate::policy::settings::Settings;
+use crate::report::{Summary, Usage, UsageQuery, UserRow, schemes, usage};
 use crate::repository::{
     CodeRepository, Directory, Expected, Freshness, Loaded, Put, PutError, PutOutcome,
     SettingsStore, UsersQuery,
 };
-use crate::settings::Settings;
-use crate::usage::{Summary, Usage, UsageQuery, UserRow, schemes, usage};
 
 /// Records, events and settings in this process's memory. Clones share them.
 ///

@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::attempt::Attempt;
 use crate::code::Code;
+use crate::code::attempt::Attempt;
+use crate::hash::keyring::Keyring;
+use crate::hash::pool::Pool;
+pub(crate) use crate::hash::pool::{HashingError, Known};
 use crate::hash::{
     HashError, HashSalt, Hasher, Matrix, StoredHash, Target, Verified, hash, verify,
 };
 use crate::id::{SetId, UserId};
-use crate::keyring::Keyring;
-use crate::pool::Pool;
-pub(crate) use crate::pool::{HashingError, Known};
 
 /// The size of a hash pool.
 ///
@@ -223,8 +223,8 @@ impl fmt::Debug for Hashing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code::format::{Format, Formats};
     use crate::code::{SetSize, generate};
-    use crate::format::{Format, Formats};
     use crate::hash::{Cost, Equality};
     use crate::id::OperationId;
     use pollster::block_on;

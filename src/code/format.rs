@@ -28,7 +28,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// assert_eq!(Format::CROCKFORD.payload_bits(), 70);
 /// assert!(Format::crockford(12).is_err()); // 60 bits
 /// assert!(Format::crockford(13).is_ok()); // 65 bits
-/// # Ok::<(), backup_codes::FormatError>(())
+/// # Ok::<(), backup_codes::code::FormatError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Format {
@@ -361,7 +361,7 @@ impl<'de> Deserialize<'de> for Format {
 ///
 /// let formats = Formats::new(Format::CROCKFORD).accepting(Format::DIGITS)?;
 /// assert_eq!(formats.issued(), Format::CROCKFORD);
-/// # Ok::<(), backup_codes::FormatError>(())
+/// # Ok::<(), backup_codes::code::FormatError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Formats(Vec<Format>);

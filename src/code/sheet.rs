@@ -32,7 +32,7 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// The sheet of codes that an application has drawn with [`generate`](crate::generate()) and
+    /// The sheet of codes that an application has drawn with [`generate`](crate::rules::generate()) and
     /// keeps under this set, to export them as the shell's are.
     pub fn new(
         set: SetId,
@@ -106,7 +106,7 @@ impl fmt::Debug for Sheet {
 }
 
 /// The words around the codes in an exported sheet; translate them at will. The characters of
-/// [`is_forging`](crate::is_forging) in them become spaces, so a hostile account name adds no line
+/// [`is_forging`](crate::audit::is_forging) in them become spaces, so a hostile account name adds no line
 /// and reorders none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wording {

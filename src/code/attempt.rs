@@ -4,15 +4,15 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::fold::{Folded, fold};
-use crate::format::{Format, Formats, MAX_SYMBOLS, Verdict};
+use crate::code::fold::{Folded, fold};
+use crate::code::format::{Format, Formats, MAX_SYMBOLS, Verdict};
+use crate::code::symbols::Symbols;
 use crate::id::OperationId;
-use crate::symbols::Symbols;
 
 /// A typed input that was read as a code: its check symbol is right.
 ///
-/// Whether it is a code of the user is for [`verify`](crate::verify) and
-/// [`consume`](crate::consume) to say. The payload is wiped when dropped and shown nowhere.
+/// Whether it is a code of the user is for [`verify`](crate::rules::verify) and
+/// [`consume`](crate::rules::consume) to say. The payload is wiped when dropped and shown nowhere.
 pub struct Attempt {
     id: OperationId,
     format: Format,
@@ -51,7 +51,8 @@ impl Attempt {
     /// Inputs over [`Attempt::MAX_INPUT_LEN`] bytes are refused before anything is read.
     ///
     /// ```
-    /// use backup_codes::{Attempt, OperationId, Format, Formats, SetSize, generate};
+    /// use backup_codes::{Format, Formats, SetSize};
+    /// use backup_codes::rules::{Attempt, OperationId, generate};
     ///
     /// let mut rng = getrandom::SysRng;
     /// let codes = generate(Format::CROCKFORD, SetSize::default(), &mut rng)?;

@@ -5,11 +5,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::audit::event::Reason;
+use crate::code::format::{Format, Formats};
 use crate::config::Config;
-use crate::event::Reason;
-use crate::format::{Format, Formats};
+use crate::hash::keyring::StoredKey;
 use crate::hash::{Cost, CostBounds, Hasher, KnownKeys};
-use crate::keyring::StoredKey;
 use crate::timestamp::Timestamp;
 
 /// How far the clocks of two machines may differ before a stored moment counts as one of a wrong
@@ -22,7 +22,8 @@ pub(crate) const SKEW: Duration = Duration::from_secs(5 * 60);
 /// text is the format's id, the cost, and the key where there is one.
 ///
 /// ```
-/// use backup_codes::{Cost, Format, Scheme};
+/// use backup_codes::Format;
+/// use backup_codes::hash::{Cost, Scheme};
 ///
 /// let scheme = Scheme::new(Format::CROCKFORD, Cost::MIB_19, Some("2026:9f86d081".parse()?));
 /// assert_eq!(scheme.to_string(), "crockford-14,m=19456,t=2,key=2026:9f86d081");
@@ -110,7 +111,9 @@ impl FromStr for Scheme {
 /// over users, so that lists and figures count the codes that would be accepted.
 ///
 /// ```
-/// use backup_codes::{Acceptance, Config, Cost, Format, Hasher, Keyring, Reason, Scheme};
+/// use backup_codes::{Config, Format, Hasher, Keyring};
+/// use backup_codes::audit::Reason;
+/// use backup_codes::hash::{Acceptance, Cost, Scheme};
 ///
 /// let hasher = Hasher::new(Keyring::without_pepper())?;
 /// let acceptance = Acceptance::new(&Config::default(), &hasher);

@@ -1,16 +1,20 @@
 //! Usage: who has codes, who is low, how many were used when.
 
+pub(crate) mod users;
+
+pub use self::users::{UserFilter, UserOrder, UsersQuery};
+
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::acceptance::{Acceptance, Scheme};
-use crate::event::Reason;
+use crate::audit::event::Reason;
+use crate::hash::acceptance::{Acceptance, Scheme};
 use crate::id::UserId;
 use crate::outcome::Level;
-use crate::record::{CodeSet, QUARTER_MILLIS, Record, Use, quarter_of};
+use crate::repository::record::{CodeSet, QUARTER_MILLIS, Record, Use, quarter_of};
 use crate::timestamp::Timestamp;
 
 /// What a repository may index of a record: counts, times and schemes, no hashes (ASVS 5.0,
@@ -55,7 +59,10 @@ impl SetSummary {
     /// the other fields on the value.
     ///
     /// ```
-    /// use backup_codes::{Cost, Format, Scheme, SetSummary, Summary, Timestamp, Use};
+    /// use backup_codes::{Format, Timestamp};
+    /// use backup_codes::hash::{Cost, Scheme};
+    /// use backup_codes::report::{SetSummary, Summary};
+    /// use backup_codes::repository::Use;
     ///
     /// let at = Timestamp::from_unix_millis(1_790_000_000_000)?;
     /// let scheme = Scheme::new(Format::CROCKFORD, Cost::MIB_19, None);
@@ -66,7 +73,7 @@ impl SetSummary {
     /// summary.last_used_at = Some(at);
     /// summary.uses = vec![Use::new(at, 1)];
     /// assert_eq!(summary.uses[0].count(), 1);
-    /// # Ok::<(), backup_codes::TimestampError>(())
+    /// # Ok::<(), backup_codes::error::TimestampError>(())
     /// ```
     #[must_use]
     pub fn new(

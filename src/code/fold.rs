@@ -4,7 +4,7 @@
 //! or digit it is, is not. So that decision and the fold are arithmetic over all alternatives,
 //! and only the decision is declared public.
 
-use crate::format::{classify, declassify};
+use crate::code::format::{classify, declassify};
 use crate::unicode::{DASHES, INVISIBLE, LETTERS, MARKS, SPACES, ZEROS};
 
 /// What one typed character becomes.

@@ -8,30 +8,29 @@ use std::time::Duration;
 use getrandom::SysRng;
 use rand_core::{TryCryptoRng, TryRng};
 
-use crate::acceptance::{Acceptance, SKEW, Scheme};
-use crate::attempt::{Attempt, NotACode};
+use crate::audit::event::{Event, EventKind, EventOutcome, Reason, RevokeReason};
 use crate::audit::{AuditSink, Durability, NoAudit};
+use crate::code::attempt::{Attempt, NotACode};
+use crate::code::sheet::{Override, Sheet};
 use crate::code::{Code, generate, generate_override};
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::Error;
-use crate::event::{Event, EventKind, EventOutcome, Reason, RevokeReason};
+use crate::hash::acceptance::{Acceptance, SKEW, Scheme};
+use crate::hash::hashing::{Hashing, HashingError, Known};
 use crate::hash::{HashSalt, StoredHash, Verified};
-use crate::hashing::{Hashing, HashingError, Known};
 use crate::id::{EventId, OperationId, RandomError, Revision, SetId, Subject, UserId};
 use crate::outcome::{Activation, Burn, Check, Effect, Notice, Redeem, Refusal, Status};
+use crate::policy::settings::Settings;
+use crate::policy::shared_settings::{SettingsDraft, SharedSettings};
 use crate::policy::{Action, Decision, Denial, Request, RolePolicy};
-use crate::record::{Record, RecordError};
+use crate::report::{Periods, Usage, UsageQuery, UserFilter, UserOrder, UserRow, UsersQuery};
+use crate::repository::record::{Record, RecordError};
 use crate::repository::{
     CodeRepository, Directory, Expected, Freshness, Put, PutError, PutOutcome, SettingsStore,
-    UserFilter, UserOrder, UsersQuery,
 };
 use crate::rules::{self, Act, NewSet, Progress, Purge, PurgeClock, Transition};
-use crate::settings::Settings;
-use crate::shared_settings::{SettingsDraft, SharedSettings};
-use crate::sheet::{Override, Sheet};
 use crate::timestamp::Timestamp;
-use crate::usage::{Periods, Usage, UsageQuery, UserRow};
 
 /// How often an operation starts over because somebody else changed the record.
 const ROUNDS: usize = 16;

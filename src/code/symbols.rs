@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use zeroize::Zeroizing;
 
-use crate::format::MAX_SYMBOLS;
+use crate::code::format::MAX_SYMBOLS;
 
 /// The symbols of one code, in a block of memory of their own that is wiped before it is freed.
 ///
