@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use backup_codes::hash::{Acceptance, HashSalt, Matrix};
 use backup_codes::policy::{Action, Decision, Request, RolePolicy};
 use backup_codes::repository::{Record, Revision};
-use backup_codes::rules::{self, Act, NewSet, Progress, Step};
+use backup_codes::rules::{self, NewSet, Operation, Progress, Step};
 use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
 use backup_codes::{
     Config, Context, Hasher, Keyring, Redeem, SetId, Settings, Sheet, Subject, Timestamp, UserId,
@@ -81,17 +81,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     matrix.wipe();
     let (record, expected) = row.load()?;
     let revision = Revision::random(&mut rng)?;
-    let act = Act {
+    let operation = Operation {
         user: alice.id(),
         context: &context,
         config: &config,
         acceptance: &acceptance,
         low_threshold: 3,
-        operation: OperationId::random(&mut rng)?,
+        id: OperationId::random(&mut rng)?,
         revision,
     };
     let new = NewSet::new(set, config.formats().issued(), hashes)?;
-    let issued = rules::issue(&record, new, &act)?;
+    let issued = rules::issue(&record, new, &operation)?;
     let step = issued.step.ok_or("issuing always writes")?;
     assert!(
         row.write(expected, revision, &step),
@@ -116,13 +116,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             let (record, expected) = row.load()?;
             let revision = Revision::random(&mut rng)?;
-            let act = Act {
-                operation: attempt.id(),
+            let operation = Operation {
+                id: attempt.id(),
                 revision,
-                ..act
+                ..operation
             };
             let transition = loop {
-                match rules::consume(&record, &attempt, verified.as_ref(), &act) {
+                match rules::consume(&record, &attempt, verified.as_ref(), &operation) {
                     Progress::Done(transition) => break transition,
                     Progress::Compare(target) => {
                         // Outside any transaction: this takes tens of milliseconds.
@@ -137,8 +137,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 // Written, or nothing to write: only now is the outcome told.
                 _ => {
                     // Events of what is not stored, such as a denial: for the log, if it can.
-                    for event in &transition.offered {
-                        println!("  offered: {}", event.kind.as_str());
+                    for event in &transition.unstored {
+                        println!("  unstored: {}", event.kind.as_str());
                     }
                     outcome = Some(transition.outcome);
                     break;

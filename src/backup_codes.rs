@@ -29,20 +29,20 @@ use crate::repository::record::{Record, RecordError};
 use crate::repository::{
     CodeRepository, Directory, Expected, Freshness, Put, PutError, PutOutcome, SettingsStore,
 };
-use crate::rules::{self, Act, NewSet, Progress, Purge, PurgeClock, Transition};
+use crate::rules::{self, NewSet, Progress, Purge, PurgeClock, Transition};
 use crate::timestamp::Timestamp;
 
-/// How often an operation starts over because somebody else changed the record.
+/// How often an call starts over because somebody else changed the record.
 const ROUNDS: usize = 16;
 
 /// Events handed to a sink at a time.
 const DELIVERY_PAGE: usize = 100;
 
-/// Backup codes for an application: every operation, over a repository, a role policy and an
+/// Backup codes for an application: every call, over a repository, a role policy and an
 /// audit sink. Cheap to clone.
 ///
 /// # Cancellation
-/// Any future here may be dropped. An operation dropped before its write changes nothing; one
+/// Any future here may be dropped. An call dropped before its write changes nothing; one
 /// dropped after it may have spent a code, which nothing un-spends, and a dropped
 /// [`issue`](Self::issue) may have put a set in force that nobody saw: [`prepare`](Self::prepare)
 /// and [`activate`](Self::activate) cannot. Events of a write that was applied are delivered later
@@ -153,7 +153,7 @@ pub struct Purged {
     pub ahead: usize,
 }
 
-/// An operation that came to no outcome: whether it is known that nothing was written.
+/// An call that came to no outcome: whether it is known that nothing was written.
 enum Failure {
     Settled(Error),
     Unresolved(Box<dyn std::error::Error + Send + Sync>),
@@ -202,9 +202,9 @@ impl State {
     }
 }
 
-/// Somebody's operation on somebody's codes.
+/// Somebody's call on somebody's codes.
 #[derive(Clone, Copy)]
-struct Operation<'a> {
+struct Call<'a> {
     subject: &'a Subject,
     context: &'a Context,
     action: Action,
@@ -212,8 +212,8 @@ struct Operation<'a> {
     id: OperationId,
 }
 
-impl<'a> Operation<'a> {
-    /// An operation whose id is not drawn yet.
+impl<'a> Call<'a> {
+    /// An call whose id is not drawn yet.
     fn new(subject: &'a Subject, context: &'a Context, action: Action, kind: EventKind) -> Self {
         Self {
             subject,
@@ -227,7 +227,7 @@ impl<'a> Operation<'a> {
 
 /// What somebody typed.
 enum Parsed<'a> {
-    Attempt(Operation<'a>, Arc<Attempt>),
+    Attempt(Call<'a>, Arc<Attempt>),
     NotACode(NotACode),
 }
 
@@ -328,10 +328,14 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     /// [`Error::Denied`], [`Error::Busy`], [`Error::Erased`], or a fault; nothing is stored then,
     /// or at most a set that nobody has seen.
     pub async fn prepare(&self, subject: &Subject, context: &Context) -> Result<Sheet, Error> {
-        let operation = self.operation(subject, context, Action::Prepare, EventKind::Prepare)?;
-        let (sheet, set, state) = self.new_set(operation).await?;
-        self.run(operation, None, state, |record, act, _| {
-            Ok(Progress::Done(rules::prepare(record, set.clone(), act)?))
+        let call = self.call(subject, context, Action::Prepare, EventKind::Prepare)?;
+        let (sheet, set, state) = self.new_set(call).await?;
+        self.run(call, None, state, |record, operation, _| {
+            Ok(Progress::Done(rules::prepare(
+                record,
+                set.clone(),
+                operation,
+            )?))
         })
         .await?;
         Ok(sheet)
@@ -343,13 +347,17 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     /// As for [`prepare`](Self::prepare). Where the store does not say what became of the write,
     /// the sheet comes back as [`Confirmation::Unconfirmed`].
     pub async fn issue(&self, subject: &Subject, context: &Context) -> Result<Issued, Error> {
-        let activate = self.operation(subject, context, Action::Activate, EventKind::Activate)?;
+        let activate = self.call(subject, context, Action::Activate, EventKind::Activate)?;
         self.ask(activate).await?;
-        let operation = self.operation(subject, context, Action::Prepare, EventKind::Prepare)?;
-        let (sheet, set, state) = self.new_set(operation).await?;
+        let call = self.call(subject, context, Action::Prepare, EventKind::Prepare)?;
+        let (sheet, set, state) = self.new_set(call).await?;
         let issued = self
-            .run(operation, None, state, |record, act, _| {
-                Ok(Progress::Done(rules::issue(record, set.clone(), act)?))
+            .run(call, None, state, |record, operation, _| {
+                Ok(Progress::Done(rules::issue(
+                    record,
+                    set.clone(),
+                    operation,
+                )?))
             })
             .await;
         let confirmation = match issued {
@@ -373,9 +381,9 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         set: SetId,
         context: &Context,
     ) -> Result<Activation, Error> {
-        let operation = self.operation(subject, context, Action::Activate, EventKind::Activate)?;
-        self.on_record(operation, None, |record, act, _| {
-            Ok(rules::activate(record, set, None, act))
+        let call = self.call(subject, context, Action::Activate, EventKind::Activate)?;
+        self.on_record(call, None, |record, operation, _| {
+            Ok(rules::activate(record, set, None, operation))
         })
         .await
     }
@@ -392,17 +400,17 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         typed: &str,
         context: &Context,
     ) -> Result<Activation, Error> {
-        let operation = Operation::new(subject, context, Action::Activate, EventKind::Activate);
-        let (operation, attempt) = match self.parse(operation, typed).await? {
-            Parsed::Attempt(operation, attempt) => (operation, attempt),
+        let call = Call::new(subject, context, Action::Activate, EventKind::Activate);
+        let (call, attempt) = match self.parse(call, typed).await? {
+            Parsed::Attempt(call, attempt) => (call, attempt),
             Parsed::NotACode(hint) => return Ok(Activation::NotACode(hint)),
         };
-        self.on_record(operation, Some(&attempt), |record, act, verified| {
+        self.on_record(call, Some(&attempt), |record, operation, verified| {
             Ok(rules::activate(
                 record,
                 set,
                 Some((&attempt, verified)),
-                act,
+                operation,
             ))
         })
         .await
@@ -419,9 +427,9 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         set: SetId,
         context: &Context,
     ) -> Result<Effect, Error> {
-        let operation = self.operation(subject, context, Action::Prepare, EventKind::Discard)?;
-        self.on_record(operation, None, |record, act, _| {
-            Ok(Progress::Done(rules::discard(record, set, act)))
+        let call = self.call(subject, context, Action::Prepare, EventKind::Discard)?;
+        self.on_record(call, None, |record, operation, _| {
+            Ok(Progress::Done(rules::discard(record, set, operation)))
         })
         .await
     }
@@ -437,13 +445,13 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         typed: &str,
         context: &Context,
     ) -> Result<Redeem, Error> {
-        let operation = Operation::new(subject, context, Action::Redeem, EventKind::Redeem);
-        let (operation, attempt) = match self.parse(operation, typed).await? {
-            Parsed::Attempt(operation, attempt) => (operation, attempt),
+        let call = Call::new(subject, context, Action::Redeem, EventKind::Redeem);
+        let (call, attempt) = match self.parse(call, typed).await? {
+            Parsed::Attempt(call, attempt) => (call, attempt),
             Parsed::NotACode(hint) => return Ok(Redeem::NotACode(hint)),
         };
-        let redeemed = self.on_record(operation, Some(&attempt), |record, act, verified| {
-            Ok(rules::consume(record, &attempt, verified, act))
+        let redeemed = self.on_record(call, Some(&attempt), |record, operation, verified| {
+            Ok(rules::consume(record, &attempt, verified, operation))
         });
         denial_as(redeemed.await, Redeem::Refused)
     }
@@ -459,13 +467,13 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         typed: &str,
         context: &Context,
     ) -> Result<Check, Error> {
-        let operation = Operation::new(subject, context, Action::Check, EventKind::Check);
-        let (operation, attempt) = match self.parse(operation, typed).await? {
-            Parsed::Attempt(operation, attempt) => (operation, attempt),
+        let call = Call::new(subject, context, Action::Check, EventKind::Check);
+        let (call, attempt) = match self.parse(call, typed).await? {
+            Parsed::Attempt(call, attempt) => (call, attempt),
             Parsed::NotACode(hint) => return Ok(Check::NotACode(hint)),
         };
-        let checked = self.on_record(operation, Some(&attempt), |record, act, verified| {
-            Ok(rules::check(record, &attempt, verified, act))
+        let checked = self.on_record(call, Some(&attempt), |record, operation, verified| {
+            Ok(rules::check(record, &attempt, verified, operation))
         });
         denial_as(checked.await, Check::Refused)
     }
@@ -481,13 +489,13 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         typed: &str,
         context: &Context,
     ) -> Result<Burn, Error> {
-        let operation = Operation::new(subject, context, Action::Burn, EventKind::Burn);
-        let (operation, attempt) = match self.parse(operation, typed).await? {
-            Parsed::Attempt(operation, attempt) => (operation, attempt),
+        let call = Call::new(subject, context, Action::Burn, EventKind::Burn);
+        let (call, attempt) = match self.parse(call, typed).await? {
+            Parsed::Attempt(call, attempt) => (call, attempt),
             Parsed::NotACode(hint) => return Ok(Burn::NotACode(hint)),
         };
-        let burned = self.on_record(operation, Some(&attempt), |record, act, verified| {
-            Ok(rules::burn(record, &attempt, verified, act))
+        let burned = self.on_record(call, Some(&attempt), |record, operation, verified| {
+            Ok(rules::burn(record, &attempt, verified, operation))
         });
         denial_as(burned.await, Burn::Refused)
     }
@@ -504,28 +512,29 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         lifetime: Duration,
         context: &Context,
     ) -> Result<Override, Error> {
-        let operation = self.operation(
+        let call = self.call(
             subject,
             context,
             Action::IssueOverride,
             EventKind::IssueOverride,
         )?;
-        self.ask(operation).await?;
+        self.ask(call).await?;
         let max = self.config.max_override_lifetime;
         let revision = self.revision()?;
-        let expires_at = rules::override_expiry(lifetime, &self.act(operation, revision))
+        let expires_at = rules::override_expiry(lifetime, &self.operation(call, revision))
             .ok_or(Error::OverrideLifetime { max })?;
         let mut rng = self.rng();
         let format = self.config.formats.issued();
         let set = SetId::random(&mut rng)?;
         let code: Arc<[Code]> = vec![generate_override(format, &mut rng)?].into();
         let state = self.load_living(subject.id()).await?;
-        let mut hashes = self.hash(operation, set, &code, state.known()).await?;
+        let mut hashes = self.hash(call, set, &code, state.known()).await?;
         let hash = hashes.pop().ok_or(Error::Hashing)?;
         let notice = self
-            .run(operation, None, state, |record, act, _| {
+            .run(call, None, state, |record, operation, _| {
                 let hash = hash.clone();
-                let issued = rules::issue_override(record, set, format, hash, expires_at, act)?;
+                let issued =
+                    rules::issue_override(record, set, format, hash, expires_at, operation)?;
                 Ok(Progress::Done(issued))
             })
             .await?;
@@ -545,14 +554,14 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         subject: &Subject,
         context: &Context,
     ) -> Result<Effect, Error> {
-        let operation = self.operation(
+        let call = self.call(
             subject,
             context,
             Action::RevokeOverride,
             EventKind::RevokeOverride,
         )?;
-        self.on_record(operation, None, |record, act, _| {
-            Ok(Progress::Done(rules::revoke_override(record, act)))
+        self.on_record(call, None, |record, operation, _| {
+            Ok(Progress::Done(rules::revoke_override(record, operation)))
         })
         .await
     }
@@ -568,9 +577,9 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         reason: RevokeReason,
         context: &Context,
     ) -> Result<Option<Notice>, Error> {
-        let operation = self.operation(subject, context, Action::Revoke, EventKind::Revoke)?;
-        self.on_record(operation, None, |record, act, _| {
-            Ok(Progress::Done(rules::revoke_all(record, reason, act)))
+        let call = self.call(subject, context, Action::Revoke, EventKind::Revoke)?;
+        self.on_record(call, None, |record, operation, _| {
+            Ok(Progress::Done(rules::revoke_all(record, reason, operation)))
         })
         .await
     }
@@ -581,9 +590,9 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     /// # Errors
     /// [`Error::Denied`] or a fault.
     pub async fn unlock(&self, subject: &Subject, context: &Context) -> Result<Effect, Error> {
-        let operation = self.operation(subject, context, Action::Unlock, EventKind::Unlock)?;
-        self.on_record(operation, None, |record, act, _| {
-            Ok(Progress::Done(rules::unlock(record, act)))
+        let call = self.call(subject, context, Action::Unlock, EventKind::Unlock)?;
+        self.on_record(call, None, |record, operation, _| {
+            Ok(Progress::Done(rules::unlock(record, operation)))
         })
         .await
     }
@@ -595,9 +604,9 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     /// # Errors
     /// [`Error::Denied`] or a fault.
     pub async fn erase(&self, subject: &Subject, context: &Context) -> Result<Effect, Error> {
-        let operation = self.operation(subject, context, Action::Erase, EventKind::Erase)?;
-        self.on_record(operation, None, |record, act, _| {
-            Ok(Progress::Done(rules::erase(record, act)))
+        let call = self.call(subject, context, Action::Erase, EventKind::Erase)?;
+        self.on_record(call, None, |record, operation, _| {
+            Ok(Progress::Done(rules::erase(record, operation)))
         })
         .await
     }
@@ -607,13 +616,12 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     /// # Errors
     /// [`Error::Denied`] or a fault.
     pub async fn status(&self, subject: &Subject, context: &Context) -> Result<Status, Error> {
-        let operation =
-            self.operation(subject, context, Action::ReadStatus, EventKind::ReadStatus)?;
-        self.ask(operation).await?;
+        let call = self.call(subject, context, Action::ReadStatus, EventKind::ReadStatus)?;
+        self.ask(call).await?;
         let state = self.load(subject.id(), Freshness::Any).await?;
         Ok(rules::status(
             &state.record,
-            &self.act(operation, self.revision()?),
+            &self.operation(call, self.revision()?),
         ))
     }
 
@@ -661,38 +669,38 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         Ok(Revision::random(&mut self.rng())?)
     }
 
-    fn operation<'a>(
+    fn call<'a>(
         &self,
         subject: &'a Subject,
         context: &'a Context,
         action: Action,
         kind: EventKind,
-    ) -> Result<Operation<'a>, Error> {
+    ) -> Result<Call<'a>, Error> {
         let id = OperationId::random(&mut self.rng())?;
-        Ok(Operation {
+        Ok(Call {
             id,
-            ..Operation::new(subject, context, action, kind)
+            ..Call::new(subject, context, action, kind)
         })
     }
 
-    fn act<'a>(&'a self, operation: Operation<'a>, revision: Revision) -> Act<'a> {
-        Act {
-            user: operation.subject.id(),
-            context: operation.context,
+    fn operation<'a>(&'a self, call: Call<'a>, revision: Revision) -> rules::Operation<'a> {
+        rules::Operation {
+            user: call.subject.id(),
+            context: call.context,
             config: &self.config,
             acceptance: &self.acceptance,
             low_threshold: self.policy.low_threshold(),
-            operation: operation.id,
+            id: call.id,
             revision,
         }
     }
 
-    fn decide(&self, operation: Operation<'_>) -> Result<(), Error> {
+    fn decide(&self, call: Call<'_>) -> Result<(), Error> {
         let request = Request {
-            actor: operation.context.actor(),
-            subject: Some(operation.subject),
-            action: operation.action,
-            now: operation.context.now(),
+            actor: call.context.actor(),
+            subject: Some(call.subject),
+            action: call.action,
+            now: call.context.now(),
         };
         match self.policy.decide(request) {
             Decision::Allow => Ok(()),
@@ -701,28 +709,28 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     }
 
     /// Asks the policy, and tells the sink of a denial.
-    async fn ask(&self, operation: Operation<'_>) -> Result<(), Error> {
-        let decided = self.decide(operation);
+    async fn ask(&self, call: Call<'_>) -> Result<(), Error> {
+        let decided = self.decide(call);
         if let Err(Error::Denied(denial)) = decided {
-            self.offer_failure(operation, denial).await;
+            self.report_failure(call, denial).await;
         }
         decided
     }
 
-    async fn offer_failure(&self, operation: Operation<'_>, reason: impl Into<Reason>) {
-        let subject = Some(operation.subject.id());
-        self.offer(operation.kind, subject, operation.context, reason.into())
+    async fn report_failure(&self, call: Call<'_>, reason: impl Into<Reason>) {
+        let subject = Some(call.subject.id());
+        self.report(call.kind, subject, call.context, reason.into())
             .await;
     }
 
-    async fn offer(
+    async fn report(
         &self,
         kind: EventKind,
         subject: Option<&UserId>,
         context: &Context,
         reason: Reason,
     ) {
-        let Ok(id) = self.randomness.offered_id() else {
+        let Ok(id) = self.randomness.unstored_id() else {
             return;
         };
         // Best effort: an event that changes nothing is not worth an error.
@@ -731,15 +739,15 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     }
 
     /// Reads what was typed. No random number is drawn and nothing hashed for what is no code.
-    async fn parse<'a>(&self, operation: Operation<'a>, typed: &str) -> Result<Parsed<'a>, Error> {
-        match Attempt::parse(typed, &self.config.formats, operation.id) {
+    async fn parse<'a>(&self, call: Call<'a>, typed: &str) -> Result<Parsed<'a>, Error> {
+        match Attempt::parse(typed, &self.config.formats, call.id) {
             Ok(attempt) => {
                 let id = OperationId::random(&mut self.rng())?;
                 let attempt = Arc::new(attempt.with_id(id));
-                Ok(Parsed::Attempt(Operation { id, ..operation }, attempt))
+                Ok(Parsed::Attempt(Call { id, ..call }, attempt))
             }
             Err(hint) => {
-                self.offer_failure(operation, hint).await;
+                self.report_failure(call, hint).await;
                 Ok(Parsed::NotACode(hint))
             }
         }
@@ -765,7 +773,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
 
     async fn hash(
         &self,
-        operation: Operation<'_>,
+        call: Call<'_>,
         set: SetId,
         codes: &Arc<[Code]>,
         known: Known,
@@ -775,28 +783,28 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             .iter()
             .map(|_| HashSalt::random(&mut rng))
             .collect::<Result<_, _>>()?;
-        let user = operation.subject.id();
+        let user = call.subject.id();
         match self.hashing.hash_set(user, set, codes, salts, known).await {
             Ok(hashes) => Ok(hashes),
             Err(error) => {
                 if matches!(error, HashingError::Busy) {
-                    self.offer_failure(operation, Reason::Busy).await;
+                    self.report_failure(call, Reason::Busy).await;
                 }
                 Err(error.into())
             }
         }
     }
 
-    async fn new_set(&self, operation: Operation<'_>) -> Result<(Sheet, NewSet, State), Error> {
-        self.ask(operation).await?;
+    async fn new_set(&self, call: Call<'_>) -> Result<(Sheet, NewSet, State), Error> {
+        self.ask(call).await?;
         let mut rng = self.rng();
         let config = &self.config;
         let format = config.formats.issued();
         let id = SetId::random(&mut rng)?;
         let codes: Arc<[Code]> = generate(format, config.set_size, &mut rng)?.into();
-        let state = self.load_living(operation.subject.id()).await?;
-        let hashes = self.hash(operation, id, &codes, state.known()).await?;
-        let now = operation.context.now();
+        let state = self.load_living(call.subject.id()).await?;
+        let hashes = self.hash(call, id, &codes, state.known()).await?;
+        let now = call.context.now();
         let expires_at = config
             .set_lifetime
             .map(|lifetime| now.saturating_add(lifetime));
@@ -824,38 +832,48 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     /// Loads, then [`run`](Self::run)s.
     async fn on_record<T: Send>(
         &self,
-        operation: Operation<'_>,
+        call: Call<'_>,
         attempt: Option<&Arc<Attempt>>,
-        rule: impl FnMut(&Record, &Act<'_>, Option<&Verified>) -> Result<Progress<T>, Error> + Send,
+        rule: impl FnMut(
+            &Record,
+            &rules::Operation<'_>,
+            Option<&Verified>,
+        ) -> Result<Progress<T>, Error>
+        + Send,
     ) -> Result<T, Error> {
-        self.ask(operation).await?;
+        self.ask(call).await?;
         // An old copy can only make these two refuse. To others it could say that there is nothing
         // to revoke, burn or unlock, and no write would follow that notices.
-        let freshness = match operation.action {
+        let freshness = match call.action {
             Action::Redeem | Action::Check => Freshness::Any,
             _ => Freshness::Latest,
         };
-        let state = self.load(operation.subject.id(), freshness).await?;
-        Ok(self.run(operation, attempt, state, rule).await?)
+        let state = self.load(call.subject.id(), freshness).await?;
+        Ok(self.run(call, attempt, state, rule).await?)
     }
 
-    /// One operation: rule, write, and only then the outcome. Starts over when somebody else was
+    /// One call: rule, write, and only then the outcome. Starts over when somebody else was
     /// faster; looks again when the store does not say what became of the write.
     async fn run<T: Send>(
         &self,
-        operation: Operation<'_>,
+        call: Call<'_>,
         attempt: Option<&Arc<Attempt>>,
         mut state: State,
-        mut rule: impl FnMut(&Record, &Act<'_>, Option<&Verified>) -> Result<Progress<T>, Error> + Send,
+        mut rule: impl FnMut(
+            &Record,
+            &rules::Operation<'_>,
+            Option<&Verified>,
+        ) -> Result<Progress<T>, Error>
+        + Send,
     ) -> Result<T, Failure> {
-        let user = operation.subject.id();
+        let user = call.subject.id();
         let mut verified: Option<Verified> = None;
         for _ in 0..ROUNDS {
-            self.ask(operation).await?;
+            self.ask(call).await?;
             let revision = self.revision()?;
-            let act = self.act(operation, revision);
+            let operation = self.operation(call, revision);
             let transition = loop {
-                match rule(&state.record, &act, verified.as_ref())? {
+                match rule(&state.record, &operation, verified.as_ref())? {
                     Progress::Done(transition) => break transition,
                     Progress::Compare(target) => {
                         let attempt = attempt.ok_or(Error::Hashing)?;
@@ -864,7 +882,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
                             Ok(compared) => verified = Some(compared),
                             Err(error) => {
                                 if matches!(error, HashingError::Busy) {
-                                    self.offer_failure(operation, Reason::Busy).await;
+                                    self.report_failure(call, Reason::Busy).await;
                                 }
                                 return Err(Error::from(error).into());
                             }
@@ -875,11 +893,11 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             let Transition {
                 outcome,
                 step,
-                offered,
+                unstored,
             } = transition;
             let Some(step) = step else {
-                if !offered.is_empty() {
-                    let _ = self.audit.record(&offered).await;
+                if !unstored.is_empty() {
+                    let _ = self.audit.record(&unstored).await;
                 }
                 return Ok(outcome);
             };
@@ -897,7 +915,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             };
             // A driver that repeats a write by itself reports its own success as a conflict, so
             // the look is the same for both.
-            match self.find_own(user, operation.id).await? {
+            match self.find_own(user, call.id).await? {
                 Own::Confirmed => {
                     self.forward(&step.events).await;
                     return Ok(outcome);
@@ -930,15 +948,15 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         Ok(self.repository.put(put).await)
     }
 
-    /// Looks whether the operation's own write is in the latest state. If so, writes once more:
+    /// Looks whether the call's own write is in the latest state. If so, writes once more:
     /// what is visible need not be durable, but an applied write after it is.
-    async fn find_own(&self, user: &UserId, operation: OperationId) -> Result<Own, Failure> {
+    async fn find_own(&self, user: &UserId, call: OperationId) -> Result<Own, Failure> {
         for _ in 0..ROUNDS {
             let latest = match self.load(user, Freshness::Latest).await {
                 Ok(latest) => latest,
                 Err(error) => return Err(Failure::Unresolved(Box::new(error))),
             };
-            if !latest.record.has_settled(operation) {
+            if !latest.record.has_applied(call) {
                 return Ok(Own::Absent(latest));
             }
             // The write is there, so no fault from here on means that nothing happened.
@@ -989,7 +1007,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         }) {
             Decision::Allow => Ok(()),
             Decision::Deny(denial) => {
-                self.offer(kind, None, context, denial.into()).await;
+                self.report(kind, None, context, denial.into()).await;
                 Err(Error::Denied(denial))
             }
         }
@@ -1166,7 +1184,7 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
         context: &Context,
         purged: &mut Purged,
     ) -> Result<(), Error> {
-        let operation = self.operation(subject, context, Action::Erase, EventKind::Erase)?;
+        let call = self.call(subject, context, Action::Erase, EventKind::Erase)?;
         let state = match self.load(subject.id(), Freshness::Latest).await {
             Ok(state) => state,
             // One damaged record must not keep all later ones from being purged.
@@ -1180,7 +1198,7 @@ impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, 
             return Ok(());
         };
         let revision = self.revision()?;
-        let written = match rules::purge(&state.record, clock, &self.act(operation, revision)) {
+        let written = match rules::purge(&state.record, clock, &self.operation(call, revision)) {
             Purge::Keep => return Ok(()),
             Purge::Ahead => {
                 purged.ahead += 1;
@@ -1284,10 +1302,10 @@ impl<R: CodeRepository + SettingsStore, A: AuditSink> BackupCodes<R, SharedSetti
     }
 }
 
-/// Whether an operation's own write is in the latest state.
+/// Whether an call's own write is in the latest state.
 #[expect(
     clippy::large_enum_variant,
-    reason = "moved once an operation; a box would be one more allocation"
+    reason = "moved once an call; a box would be one more allocation"
 )]
 enum Own {
     /// It is, and a write after it was applied.
@@ -1314,13 +1332,13 @@ impl From<Denial> for Error {
 #[derive(Clone)]
 struct Randomness {
     rng: Arc<Mutex<dyn Draw>>,
-    offered: Arc<Offered>,
+    unstored: Arc<Unstored>,
 }
 
 /// Ids of events that are never stored: a random beginning and a count, so that what is no code
 /// costs no system call.
 #[derive(Default)]
-struct Offered {
+struct Unstored {
     first: OnceLock<[u8; 16]>,
     count: AtomicU64,
 }
@@ -1340,12 +1358,12 @@ impl Randomness {
     fn new(rng: impl TryCryptoRng + Send + 'static) -> Self {
         Self {
             rng: Arc::new(Mutex::new(rng)),
-            offered: Arc::default(),
+            unstored: Arc::default(),
         }
     }
 
-    fn offered_id(&self) -> Result<EventId, RandomError> {
-        let Offered { first, count } = &*self.offered;
+    fn unstored_id(&self) -> Result<EventId, RandomError> {
+        let Unstored { first, count } = &*self.unstored;
         let first = match first.get() {
             Some(first) => *first,
             None => {

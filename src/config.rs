@@ -26,15 +26,15 @@ pub enum ReissueRule {
 /// let config = Config::default()
 ///     .with_formats(Formats::new(Format::DIGITS))
 ///     .with_set_size(SetSize::new(12)?)
-///     .with_lifetime_run(50)?;
-/// assert!(Config::default().with_lifetime_run(101).is_err());
+///     .with_disable_after(50)?;
+/// assert!(Config::default().with_disable_after(101).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) formats: Formats,
     pub(crate) set_size: SetSize,
-    pub(crate) lifetime_run: u8,
+    pub(crate) disable_after: u8,
     pub(crate) set_lifetime: Option<Duration>,
     pub(crate) max_override_lifetime: Duration,
     pub(crate) reissue: ReissueRule,
@@ -49,7 +49,7 @@ pub struct Config {
 pub enum ConfigError {
     /// The lifetime run is 0 or over 100.
     #[error("the lifetime run is 1 to 100 wrong codes (nist sp 800-63b-4, 3.2.2)")]
-    LifetimeRun,
+    DisableAfter,
     /// A set would expire before its user could use it.
     #[error("a set's lifetime is at least one day, or leave it out: codes wait in a drawer")]
     SetLifetime,
@@ -70,11 +70,11 @@ impl Config {
     /// For how long (PCI DSS 4.0, 8.3.4).
     pub const LOCK_FOR: Duration = Duration::from_secs(30 * 60);
     /// A prepared set that was not activated by then is dropped.
-    pub const PENDING_LIFETIME: Duration = Duration::from_secs(60 * 60);
+    pub const PREPARED_LIFETIME: Duration = Duration::from_secs(60 * 60);
     /// The longest lifetime that an override code can be allowed: seven days.
     pub(crate) const LONGEST_OVERRIDE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-    /// So many wrong override codes in a row revoke the override.
-    pub const OVERRIDE_RUN: u8 = 10;
+    /// The number of wrong codes in a row that revokes an override.
+    pub const REVOKE_OVERRIDE_AFTER: u8 = 10;
 
     /// The format new codes have, and older ones still accepted.
     #[must_use]
@@ -94,12 +94,12 @@ impl Config {
     /// 1 to 100.
     ///
     /// # Errors
-    /// [`ConfigError::LifetimeRun`] outside these bounds (NIST SP 800-63B-4, 3.2.2).
-    pub fn with_lifetime_run(mut self, wrong_codes: u8) -> Result<Self, ConfigError> {
+    /// [`ConfigError::DisableAfter`] outside these bounds (NIST SP 800-63B-4, 3.2.2).
+    pub fn with_disable_after(mut self, wrong_codes: u8) -> Result<Self, ConfigError> {
         if !(1..=100).contains(&wrong_codes) {
-            return Err(ConfigError::LifetimeRun);
+            return Err(ConfigError::DisableAfter);
         }
-        self.lifetime_run = wrong_codes;
+        self.disable_after = wrong_codes;
         Ok(self)
     }
 
@@ -198,7 +198,7 @@ impl Default for Config {
         Self {
             formats: Formats::default(),
             set_size: SetSize::default(),
-            lifetime_run: 100,
+            disable_after: 100,
             set_lifetime: None,
             max_override_lifetime: DAY,
             reissue: ReissueRule::WhenLow,

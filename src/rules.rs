@@ -1,6 +1,6 @@
 //! The rules: what each operation makes of a record. Pure functions on values.
 //!
-//! Each takes the record as it was loaded and an [`Act`] (who, when, under which ids), and gives
+//! Each takes the record as it was loaded and an [`Operation`] (who, when, under which ids), and gives
 //! a [`Transition`]: the outcome, and what has to be written before the outcome may be told to
 //! anybody. [`BackupCodes`](crate::BackupCodes) does that writing; `examples/blocking.rs` does it
 //! by hand.
@@ -30,7 +30,7 @@ use crate::timestamp::Timestamp;
 
 /// The circumstances of one transition.
 #[derive(Debug, Clone, Copy)]
-pub struct Act<'a> {
+pub struct Operation<'a> {
     /// Whose record it is.
     pub user: &'a UserId,
     /// Who does it, when, and from where.
@@ -42,7 +42,7 @@ pub struct Act<'a> {
     /// A user with this many codes left, or fewer, is low.
     pub low_threshold: u8,
     /// The operation's own id, which is written into the record.
-    pub operation: OperationId,
+    pub id: OperationId,
     /// The revision the record will have once written. New for every write.
     pub revision: Revision,
 }
@@ -66,8 +66,8 @@ pub struct Transition<T> {
     pub outcome: T,
     /// What to write first; `None` where nothing changes.
     pub step: Option<Step>,
-    /// Events of an outcome that changes nothing: offered to the sink, never stored.
-    pub offered: Vec<Event>,
+    /// Events of an outcome that changes nothing: reported to the sink, never stored.
+    pub unstored: Vec<Event>,
 }
 
 /// The state of an operation that compares a typed code.
@@ -134,15 +134,15 @@ impl<T> Transition<T> {
         Self {
             outcome,
             step: None,
-            offered: Vec::new(),
+            unstored: Vec::new(),
         }
     }
 
-    fn offering(outcome: T, event: Event) -> Self {
+    fn reporting(outcome: T, event: Event) -> Self {
         Self {
             outcome,
             step: None,
-            offered: vec![event],
+            unstored: vec![event],
         }
     }
 
@@ -150,12 +150,12 @@ impl<T> Transition<T> {
         Transition {
             outcome: f(self.outcome),
             step: self.step,
-            offered: self.offered,
+            unstored: self.unstored,
         }
     }
 }
 
-impl Act<'_> {
+impl Operation<'_> {
     fn now(&self) -> Timestamp {
         self.context.now()
     }
@@ -163,7 +163,7 @@ impl Act<'_> {
     /// Writes this record with these events; they get their ids here.
     fn step<T>(&self, outcome: T, mut record: Record, mut events: Vec<Event>) -> Transition<T> {
         events.extend(self.forget_the_future(&mut record));
-        record.settle(self.operation);
+        record.add_operation(self.id);
         let events = (0..).zip(events).map(|(i, event)| Event {
             id: self.revision.event(i),
             ..event
@@ -175,7 +175,7 @@ impl Act<'_> {
         Transition {
             outcome,
             step: Some(step),
-            offered: Vec::new(),
+            unstored: Vec::new(),
         }
     }
 
@@ -289,7 +289,7 @@ impl Act<'_> {
     fn has_lapsed(&self, set: &CodeSet) -> bool {
         let age = self.now().saturating_since(set.prepared_at);
         let over = [Err(Reason::Expired), Err(Reason::Void)];
-        age >= Config::PENDING_LIFETIME || over.contains(&self.standing(set))
+        age >= Config::PREPARED_LIFETIME || over.contains(&self.standing(set))
     }
 }
 
@@ -342,11 +342,15 @@ impl Place<'_> {
 /// It depends on the record, the conditions and the time, never on the tag: there is no record in
 /// which a wrong code is not counted and a right one is accepted. Only the confirmation of a prepared
 /// set counts nothing at all: its codes let nobody in yet.
-fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Result<Place<'r>, Refusal> {
-    let now = act.now();
+fn locate<'r>(
+    record: &'r Record,
+    attempt: &Attempt,
+    operation: &Operation<'_>,
+) -> Result<Place<'r>, Refusal> {
+    let now = operation.now();
     let is_override = attempt.slot() == 0;
     let override_code = record.override_code.as_ref().filter(|_| is_override);
-    let overridden = override_code.map(|code| (code, act.override_standing(code)));
+    let overridden = override_code.map(|code| (code, operation.override_standing(code)));
     // It works while the set is locked or disabled.
     if let Some((code, Ok(()))) = overridden {
         return Ok(Place::Override(code));
@@ -354,7 +358,7 @@ fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Result<Pla
     if record.throttle.disabled_at.is_some() {
         return Err(Refusal::because(Reason::Disabled));
     }
-    if let Some(until) = act.locked_until(&record.throttle) {
+    if let Some(until) = operation.locked_until(&record.throttle) {
         let wait = Some(until.saturating_since(now));
         return Err(Refusal {
             wait,
@@ -372,7 +376,7 @@ fn place<'r>(record: &'r Record, attempt: &Attempt, act: &Act<'_>) -> Result<Pla
     let Some(set) = &record.active else {
         return Ok(Place::Uncountable(None, Reason::NoCodes));
     };
-    if let Err(reason) = act.standing(set) {
+    if let Err(reason) = operation.standing(set) {
         return Ok(Place::Uncountable(Some(set.id), reason));
     }
     Ok(match set.slot(attempt.slot()) {
@@ -390,19 +394,19 @@ enum Verdict {
     Refused(Refusal),
 }
 
-fn judge(
+fn compare(
     record: &Record,
     attempt: &Attempt,
     verified: Option<&Verified>,
     purpose: Purpose,
-    act: &Act<'_>,
+    operation: &Operation<'_>,
 ) -> Progress<Verdict> {
     let kind = purpose.kind();
-    let place = match place(record, attempt, act) {
+    let place = match locate(record, attempt, operation) {
         Ok(place) => place,
         Err(refusal) => {
-            let event = act.failure(kind, refusal.reason);
-            return Progress::Done(Transition::offering(Verdict::Refused(refusal), event));
+            let event = operation.failure(kind, refusal.reason);
+            return Progress::Done(Transition::reporting(Verdict::Refused(refusal), event));
         }
     };
     let target = place.target(attempt);
@@ -413,41 +417,47 @@ fn judge(
         _ => return Progress::Compare(target),
     };
     Progress::Done(match (place, equality) {
-        (Place::Uncountable(set, reason), _) => refused_uncounted(set, reason, kind, act),
-        // The hasher that compared has other keys or bounds than `act.acceptance`: an error of the
+        (Place::Uncountable(set, reason), _) => refused_uncounted(set, reason, kind, operation),
+        // The hasher that compared has other keys or bounds than `operation.acceptance`: an error of the
         // application, which counts against no user.
         (Place::Slot(CodeSet { id, .. }, _), Equality::Unknown(why))
         | (Place::Override(OverrideCode { id, .. }), Equality::Unknown(why)) => {
-            refused_uncounted(Some(*id), why.into(), kind, act)
+            refused_uncounted(Some(*id), why.into(), kind, operation)
         }
-        (Place::Override(code), Equality::Equal) => right_override(record, code, purpose, act),
-        (Place::Override(code), Equality::Different) => wrong_override(record, code, kind, act),
-        (Place::Slot(set, Some(slot)), Equality::Equal) => right(record, set, slot, purpose, act),
-        (Place::Slot(set, _), _) => wrong(record, set.id, kind, act),
+        (Place::Override(code), Equality::Equal) => {
+            accept_override(record, code, purpose, operation)
+        }
+        (Place::Override(code), Equality::Different) => {
+            count_wrong_override(record, code, kind, operation)
+        }
+        (Place::Slot(set, Some(slot)), Equality::Equal) => {
+            accept(record, set, slot, purpose, operation)
+        }
+        (Place::Slot(set, _), _) => count_wrong(record, set.id, kind, operation),
     })
 }
 
-/// A refusal that changes nothing and counts against no user: it is offered to the sink, not
+/// A refusal that changes nothing and counts against no user: it is reported to the sink, not
 /// stored.
 fn refused_uncounted(
     set: Option<SetId>,
     reason: Reason,
     kind: EventKind,
-    act: &Act<'_>,
+    operation: &Operation<'_>,
 ) -> Transition<Verdict> {
     let event = Event {
         set,
-        ..act.failure(kind, reason)
+        ..operation.failure(kind, reason)
     };
-    Transition::offering(Verdict::Refused(Refusal::because(reason)), event)
+    Transition::reporting(Verdict::Refused(Refusal::because(reason)), event)
 }
 
-fn right(
+fn accept(
     record: &Record,
     set: &CodeSet,
     slot: &Slot,
     purpose: Purpose,
-    act: &Act<'_>,
+    operation: &Operation<'_>,
 ) -> Transition<Verdict> {
     let kind = purpose.kind();
     let number = slot.number;
@@ -462,8 +472,8 @@ fn right(
     };
     if let Some(reason) = spent {
         // Logged, not counted: a double click and a race end here.
-        let events = vec![act.failure(kind, reason).of_set(set.id)];
-        return act.step(
+        let events = vec![operation.failure(kind, reason).of_set(set.id)];
+        return operation.step(
             Verdict::Refused(Refusal::because(reason)),
             record.clone(),
             events,
@@ -472,41 +482,42 @@ fn right(
     let mut set = set.clone();
     let mut record = record.clone();
     if purpose != Purpose::Burn {
-        set.proved_at = Some(act.now());
+        set.proved_at = Some(operation.now());
     }
     if let Some(slot) = set.slot_mut(number) {
         match purpose {
-            Purpose::Redeem => slot.used_at = Some(act.now()),
-            Purpose::Burn => slot.burned_at = Some(act.now()),
+            Purpose::Redeem => slot.used_at = Some(operation.now()),
+            Purpose::Burn => slot.burned_at = Some(operation.now()),
             Purpose::Check => {}
         }
     }
     let remaining = set.unused();
-    let mut events = vec![act.success(kind).of_set(set.id).leaving(remaining)];
-    let level = Level::of(remaining, act.low_threshold);
+    let mut events = vec![operation.success(kind).of_set(set.id).leaving(remaining)];
+    let level = Level::of(remaining, operation.low_threshold);
     if purpose != Purpose::Check {
-        let before = Level::of(remaining.saturating_add(1), act.low_threshold);
+        let before = Level::of(remaining.saturating_add(1), operation.low_threshold);
         let crossed = match level {
             Level::Exhausted => Some(EventKind::Exhausted),
             Level::Low if before == Level::Ok => Some(EventKind::Low),
             Level::Low | Level::Ok => None,
         };
-        events.extend(crossed.map(|kind| act.success(kind).of_set(set.id).leaving(remaining)));
+        events
+            .extend(crossed.map(|kind| operation.success(kind).of_set(set.id).leaving(remaining)));
     }
     let mut receipt = None;
     if purpose == Purpose::Redeem {
         record.throttle = Throttle::default();
-        record.add_use(act.now());
+        record.add_use(operation.now());
         receipt = Some(Receipt {
             slot: number,
             remaining,
             level,
-            reissue: reissue(level, act.config),
-            notice: act.notice(NoticeKind::Used, Some(&set)),
+            reissue: reissue(level, operation.config),
+            notice: operation.notice(NoticeKind::Used, Some(&set)),
         });
     }
     record.active = Some(set);
-    act.step(
+    operation.step(
         Verdict::Right {
             slot: number,
             receipt,
@@ -524,32 +535,33 @@ fn reissue(level: Level, config: &Config) -> Reissue {
     }
 }
 
-fn right_override(
+fn accept_override(
     record: &Record,
     code: &OverrideCode,
     purpose: Purpose,
-    act: &Act<'_>,
+    operation: &Operation<'_>,
 ) -> Transition<Verdict> {
     let kind = purpose.kind();
     let event = |event: Event| event.of_set(code.id);
     let mut record = record.clone();
-    let remaining = remaining(&record, act);
-    let mut events = vec![event(act.success(kind).because(Reason::Override)).leaving(remaining)];
+    let remaining = remaining(&record, operation);
+    let mut events =
+        vec![event(operation.success(kind).because(Reason::Override)).leaving(remaining)];
     let mut receipt = None;
     match purpose {
         Purpose::Redeem => {
             record.override_code = Some(OverrideCode {
-                used_at: Some(act.now()),
+                used_at: Some(operation.now()),
                 ..code.clone()
             });
-            // The run is over, but a disabled set stays so: only a new set or an unlock changes
+            // The count of wrong codes begins again, but a disabled set stays so: only a new set or an unlock changes
             // that (NIST SP 800-63B-4, 3.2.2).
             record.throttle.locked_until = None;
             if record.throttle.disabled_at.is_none() {
-                record.throttle.run = 0;
+                record.throttle.wrong_in_a_row = 0;
             }
-            record.add_use(act.now());
-            let level = Level::of(remaining, act.low_threshold);
+            record.add_use(operation.now());
+            let level = Level::of(remaining, operation.low_threshold);
             receipt = Some(Receipt {
                 slot: 0,
                 remaining,
@@ -558,83 +570,91 @@ fn right_override(
                 reissue: Reissue::Required,
                 notice: Notice {
                     remaining: Some(remaining),
-                    ..act.notice(NoticeKind::OverrideUsed, record.active.as_ref())
+                    ..operation.notice(NoticeKind::OverrideUsed, record.active.as_ref())
                 },
             });
         }
         Purpose::Burn => {
             record.override_code = None;
             events.push(event(
-                act.success(EventKind::RevokeOverride)
+                operation
+                    .success(EventKind::RevokeOverride)
                     .because(Reason::Burned),
             ));
         }
         Purpose::Check => {}
     }
-    act.step(Verdict::Right { slot: 0, receipt }, record, events)
+    operation.step(Verdict::Right { slot: 0, receipt }, record, events)
 }
 
-fn wrong_override(
+fn count_wrong_override(
     record: &Record,
     code: &OverrideCode,
     kind: EventKind,
-    act: &Act<'_>,
+    operation: &Operation<'_>,
 ) -> Transition<Verdict> {
     let mut record = record.clone();
-    let run = code.run.saturating_add(1);
-    let mut events = vec![act.failure(kind, Reason::Wrong).of_set(code.id)];
-    if run >= Config::OVERRIDE_RUN {
+    let wrong_in_a_row = code.wrong_in_a_row.saturating_add(1);
+    let mut events = vec![operation.failure(kind, Reason::Wrong).of_set(code.id)];
+    if wrong_in_a_row >= Config::REVOKE_OVERRIDE_AFTER {
         record.override_code = None;
-        let revoked = act
+        let revoked = operation
             .success(EventKind::RevokeOverride)
             .because(Reason::TooManyWrong);
         events.push(revoked.of_set(code.id));
     } else {
         record.override_code = Some(OverrideCode {
-            run,
+            wrong_in_a_row,
             ..code.clone()
         });
     }
-    let tries_left = Some(Config::OVERRIDE_RUN.saturating_sub(run));
+    let tries_left = Some(Config::REVOKE_OVERRIDE_AFTER.saturating_sub(wrong_in_a_row));
     let refusal = Refusal {
         tries_left,
         ..Refusal::because(Reason::Wrong)
     };
-    act.step(Verdict::Refused(refusal), record, events)
+    operation.step(Verdict::Refused(refusal), record, events)
 }
 
-fn wrong(record: &Record, set: SetId, kind: EventKind, act: &Act<'_>) -> Transition<Verdict> {
+fn count_wrong(
+    record: &Record,
+    set: SetId,
+    kind: EventKind,
+    operation: &Operation<'_>,
+) -> Transition<Verdict> {
     let mut record = record.clone();
-    let limit = act.config.lifetime_run;
-    let run = record.throttle.run.saturating_add(1);
-    record.throttle.run = run;
+    let limit = operation.config.disable_after;
+    let wrong_in_a_row = record.throttle.wrong_in_a_row.saturating_add(1);
+    record.throttle.wrong_in_a_row = wrong_in_a_row;
     let mut refusal = Refusal::because(Reason::Wrong);
-    let mut events = vec![act.failure(kind, Reason::Wrong).of_set(set)];
-    let until_lock = Config::LOCK_EVERY - run % Config::LOCK_EVERY;
-    if run >= limit {
-        record.throttle.disabled_at = Some(act.now());
+    let mut events = vec![operation.failure(kind, Reason::Wrong).of_set(set)];
+    let until_lock = Config::LOCK_EVERY - wrong_in_a_row % Config::LOCK_EVERY;
+    if wrong_in_a_row >= limit {
+        record.throttle.disabled_at = Some(operation.now());
         record.throttle.locked_until = None;
         refusal.tries_left = Some(0);
-        refusal.notice = Some(act.notice(NoticeKind::Disabled, record.active.as_ref()));
+        refusal.notice = Some(operation.notice(NoticeKind::Disabled, record.active.as_ref()));
         events.push(
-            act.success(EventKind::Disable)
+            operation
+                .success(EventKind::Disable)
                 .because(Reason::TooManyWrong)
                 .of_set(set),
         );
     } else if until_lock == Config::LOCK_EVERY {
-        record.throttle.locked_until = Some(act.now().saturating_add(Config::LOCK_FOR));
+        record.throttle.locked_until = Some(operation.now().saturating_add(Config::LOCK_FOR));
         refusal.tries_left = Some(0);
         refusal.wait = Some(Config::LOCK_FOR);
-        refusal.notice = Some(act.notice(NoticeKind::Locked, record.active.as_ref()));
+        refusal.notice = Some(operation.notice(NoticeKind::Locked, record.active.as_ref()));
         events.push(
-            act.success(EventKind::Lock)
+            operation
+                .success(EventKind::Lock)
                 .because(Reason::TooManyWrong)
                 .of_set(set),
         );
     } else {
-        refusal.tries_left = Some(until_lock.min(limit - run));
+        refusal.tries_left = Some(until_lock.min(limit - wrong_in_a_row));
     }
-    act.step(Verdict::Refused(refusal), record, events)
+    operation.step(Verdict::Refused(refusal), record, events)
 }
 
 /// Redeems: decides on an attempt and, where it is right, spends the code.
@@ -651,9 +671,9 @@ pub fn consume(
     record: &Record,
     attempt: &Attempt,
     verified: Option<&Verified>,
-    act: &Act<'_>,
+    operation: &Operation<'_>,
 ) -> Progress<Redeem> {
-    judge(record, attempt, verified, Purpose::Redeem, act).map(|verdict| match verdict {
+    compare(record, attempt, verified, Purpose::Redeem, operation).map(|verdict| match verdict {
         Verdict::Right {
             receipt: Some(receipt),
             ..
@@ -669,9 +689,9 @@ pub fn check(
     record: &Record,
     attempt: &Attempt,
     verified: Option<&Verified>,
-    act: &Act<'_>,
+    operation: &Operation<'_>,
 ) -> Progress<Check> {
-    judge(record, attempt, verified, Purpose::Check, act).map(|verdict| match verdict {
+    compare(record, attempt, verified, Purpose::Check, operation).map(|verdict| match verdict {
         Verdict::Right { slot, .. } => Check::Valid(slot),
         Verdict::Refused(refusal) => Check::Refused(refusal),
     })
@@ -685,13 +705,13 @@ pub fn burn(
     record: &Record,
     attempt: &Attempt,
     verified: Option<&Verified>,
-    act: &Act<'_>,
+    operation: &Operation<'_>,
 ) -> Progress<Burn> {
     let override_code = record.override_code.as_ref();
     let has_unused = override_code.is_some_and(|code| code.used_at.is_none());
     // There is no override, or it is spent, so that nothing of it can work again.
     let is_spent = attempt.slot() == 0 && !has_unused;
-    let judged = judge(record, attempt, verified, Purpose::Burn, act);
+    let judged = compare(record, attempt, verified, Purpose::Burn, operation);
     judged.map(|verdict| match verdict {
         Verdict::Refused(refusal) => match refusal.reason {
             Reason::Wrong | Reason::Used | Reason::Burned | Reason::NoCodes => {
@@ -704,7 +724,7 @@ pub fn burn(
     })
 }
 
-fn new_code_set(set: NewSet, act: &Act<'_>) -> CodeSet {
+fn new_code_set(set: NewSet, operation: &Operation<'_>) -> CodeSet {
     let slots = (1..).zip(set.hashes).map(|(number, hash)| {
         StoredSlot::Intact(Slot {
             number,
@@ -716,12 +736,12 @@ fn new_code_set(set: NewSet, act: &Act<'_>) -> CodeSet {
     CodeSet {
         id: set.id,
         scheme: set.scheme,
-        prepared_at: act.now(),
+        prepared_at: operation.now(),
         activated_at: None,
-        expires_at: act
+        expires_at: operation
             .config
             .set_lifetime
-            .map(|life| act.now().saturating_add(life)),
+            .map(|life| operation.now().saturating_add(life)),
         proved_at: None,
         slots: slots.collect(),
     }
@@ -731,35 +751,40 @@ fn new_code_set(set: NewSet, act: &Act<'_>) -> CodeSet {
 ///
 /// # Errors
 /// [`Erased`] where the user was erased.
-pub fn prepare(record: &Record, set: NewSet, act: &Act<'_>) -> Result<Transition<()>, Erased> {
+pub fn prepare(
+    record: &Record,
+    set: NewSet,
+    operation: &Operation<'_>,
+) -> Result<Transition<()>, Erased> {
     if record.erased_at.is_some() {
         return Err(Erased);
     }
     let mut record = record.clone();
-    let set = new_code_set(set, act);
-    let dropped = replaced(&record, act);
-    let event = act
+    let set = new_code_set(set, operation);
+    let dropped = replaced(&record, operation);
+    let event = operation
         .success(EventKind::Prepare)
         .of_set(set.id)
         .leaving(set.unused());
     record.prepared = Some(set);
-    Ok(act.step((), record, dropped.into_iter().chain([event]).collect()))
+    Ok(operation.step((), record, dropped.into_iter().chain([event]).collect()))
 }
 
 /// The event of a prepared set that a newer one replaces.
-fn replaced(record: &Record, act: &Act<'_>) -> Option<Event> {
+fn replaced(record: &Record, operation: &Operation<'_>) -> Option<Event> {
     let set = record.prepared.as_ref()?;
     Some(
-        act.success(EventKind::Discard)
+        operation
+            .success(EventKind::Discard)
             .because(Reason::Replaced)
             .of_set(set.id),
     )
 }
 
 /// Takes the override out of a record, for something newer. The event of one that was not used.
-fn replace_override(record: &mut Record, act: &Act<'_>) -> Option<Event> {
+fn replace_override(record: &mut Record, operation: &Operation<'_>) -> Option<Event> {
     let damaged = record.damaged_override.take();
-    let event = act
+    let event = operation
         .success(EventKind::RevokeOverride)
         .because(Reason::Replaced);
     match record.override_code.take() {
@@ -773,30 +798,34 @@ fn replace_override(record: &mut Record, act: &Act<'_>) -> Option<Event> {
 ///
 /// # Errors
 /// [`Erased`] where the user was erased.
-pub fn issue(record: &Record, set: NewSet, act: &Act<'_>) -> Result<Transition<Notice>, Erased> {
+pub fn issue(
+    record: &Record,
+    set: NewSet,
+    operation: &Operation<'_>,
+) -> Result<Transition<Notice>, Erased> {
     if record.erased_at.is_some() {
         return Err(Erased);
     }
-    let set = new_code_set(set, act);
-    let prepared = act
+    let set = new_code_set(set, operation);
+    let prepared = operation
         .success(EventKind::Prepare)
         .of_set(set.id)
         .leaving(set.unused());
-    Ok(put_in_force(record, set, vec![prepared], act))
+    Ok(activate_set(record, set, vec![prepared], operation))
 }
 
-fn put_in_force(
+fn activate_set(
     record: &Record,
     set: CodeSet,
     mut events: Vec<Event>,
-    act: &Act<'_>,
+    operation: &Operation<'_>,
 ) -> Transition<Notice> {
     let mut record = record.clone();
     let set = CodeSet {
-        activated_at: Some(act.now()),
+        activated_at: Some(operation.now()),
         ..set
     };
-    let event = act
+    let event = operation
         .success(EventKind::Activate)
         .of_set(set.id)
         .leaving(set.unused());
@@ -809,25 +838,29 @@ fn put_in_force(
     } else {
         event
     });
-    let notice = act.notice(kind, Some(&set));
+    let notice = operation.notice(kind, Some(&set));
     if record.prepared.as_ref().is_some_and(|old| old.id != set.id) {
-        events.extend(replaced(&record, act));
+        events.extend(replaced(&record, operation));
     }
     record.prepared = None;
     // Older codes are void, and an override is one.
-    events.extend(replace_override(&mut record, act));
+    events.extend(replace_override(&mut record, operation));
     record.active = Some(set);
     record.throttle = Throttle::default();
-    act.step(notice, record, events)
+    operation.step(notice, record, events)
 }
 
 /// A prepared set that can still be activated.
-fn prepared_set<'r>(record: &'r Record, set: SetId, act: &Act<'_>) -> Option<&'r CodeSet> {
+fn prepared_set<'r>(
+    record: &'r Record,
+    set: SetId,
+    operation: &Operation<'_>,
+) -> Option<&'r CodeSet> {
     record.prepared.as_ref().filter(|prepared| {
         prepared.id == set
-            && prepared.prepared_at <= act.latest_present()
-            && !act.has_lapsed(prepared)
-            && act.standing(prepared).is_ok()
+            && prepared.prepared_at <= operation.latest_present()
+            && !operation.has_lapsed(prepared)
+            && operation.standing(prepared).is_ok()
     })
 }
 
@@ -840,7 +873,7 @@ pub fn activate(
     record: &Record,
     set: SetId,
     confirmation: Option<(&Attempt, Option<&Verified>)>,
-    act: &Act<'_>,
+    operation: &Operation<'_>,
 ) -> Progress<Activation> {
     if record
         .active
@@ -849,11 +882,11 @@ pub fn activate(
     {
         return Progress::Done(Transition::unchanged(Activation::AlreadyActive));
     }
-    let Some(prepared) = prepared_set(record, set, act) else {
-        let event = act
+    let Some(prepared) = prepared_set(record, set, operation) else {
+        let event = operation
             .failure(EventKind::Activate, Reason::NoSuchSet)
             .of_set(set);
-        return Progress::Done(Transition::offering(Activation::NoSuchSet, event));
+        return Progress::Done(Transition::reporting(Activation::NoSuchSet, event));
     };
     let mut set = prepared.clone();
     if let Some((attempt, verified)) = confirmation {
@@ -875,13 +908,13 @@ pub fn activate(
             _ => return Progress::Compare(target),
         };
         if let Some(why) = why {
-            let event = act.failure(EventKind::Activate, why).of_set(set.id);
+            let event = operation.failure(EventKind::Activate, why).of_set(set.id);
             let outcome = Activation::WrongConfirmation;
-            return Progress::Done(Transition::offering(outcome, event));
+            return Progress::Done(Transition::reporting(outcome, event));
         }
-        set.proved_at = Some(act.now());
+        set.proved_at = Some(operation.now());
     }
-    let transition = put_in_force(record, set, Vec::new(), act);
+    let transition = activate_set(record, set, Vec::new(), operation);
     Progress::Done(transition.map(Activation::Activated))
 }
 
@@ -889,16 +922,16 @@ pub fn activate(
 ///
 /// A set that is too old or not accepted now is dropped as well: a clock or a configuration that is
 /// put right later must not bring it back.
-pub fn discard(record: &Record, set: SetId, act: &Act<'_>) -> Transition<Effect> {
+pub fn discard(record: &Record, set: SetId, operation: &Operation<'_>) -> Transition<Effect> {
     if record.prepared.as_ref().is_none_or(|old| old.id != set) {
         return Transition::unchanged(Effect::Nothing);
     }
     let mut record = record.clone();
     record.prepared = None;
-    act.step(
+    operation.step(
         Effect::Done,
         record,
-        vec![act.success(EventKind::Discard).of_set(set)],
+        vec![operation.success(EventKind::Discard).of_set(set)],
     )
 }
 
@@ -914,28 +947,28 @@ pub fn issue_override(
     format: Format,
     hash: StoredHash,
     expires_at: Timestamp,
-    act: &Act<'_>,
+    operation: &Operation<'_>,
 ) -> Result<Transition<Notice>, Erased> {
     if record.erased_at.is_some() {
         return Err(Erased);
     }
     let mut record = record.clone();
-    let issued_at = act.now();
-    let longest = issued_at.saturating_add(act.config.max_override_lifetime);
+    let issued_at = operation.now();
+    let longest = issued_at.saturating_add(operation.config.max_override_lifetime);
     let scheme = Scheme::new(format, hash.cost(), hash.key().cloned());
-    let replaced = replace_override(&mut record, act);
+    let replaced = replace_override(&mut record, operation);
     record.override_code = Some(OverrideCode {
         id,
         scheme,
         hash,
         issued_at,
         expires_at: expires_at.min(longest),
-        run: 0,
+        wrong_in_a_row: 0,
         used_at: None,
     });
-    let notice = act.notice(NoticeKind::OverrideIssued, record.active.as_ref());
-    let event = act.success(EventKind::IssueOverride).of_set(id);
-    Ok(act.step(
+    let notice = operation.notice(NoticeKind::OverrideIssued, record.active.as_ref());
+    let event = operation.success(EventKind::IssueOverride).of_set(id);
+    Ok(operation.step(
         notice,
         record,
         replaced.into_iter().chain([event]).collect(),
@@ -946,13 +979,13 @@ pub fn issue_override(
 ///
 /// One that has expired or is not accepted now is voided as well: a clock or a configuration that is
 /// put right later must not bring it back.
-pub fn revoke_override(record: &Record, act: &Act<'_>) -> Transition<Effect> {
+pub fn revoke_override(record: &Record, operation: &Operation<'_>) -> Transition<Effect> {
     let code = record.override_code.as_ref();
     let code = code.filter(|code| code.used_at.is_none());
     if code.is_none() && record.damaged_override.is_none() {
         return Transition::unchanged(Effect::Nothing);
     }
-    let event = act.success(EventKind::RevokeOverride);
+    let event = operation.success(EventKind::RevokeOverride);
     let event = match code {
         Some(code) => event.of_set(code.id),
         None => event,
@@ -960,7 +993,7 @@ pub fn revoke_override(record: &Record, act: &Act<'_>) -> Transition<Effect> {
     let mut record = record.clone();
     record.override_code = None;
     record.damaged_override = None;
-    act.step(Effect::Done, record, vec![event])
+    operation.step(Effect::Done, record, vec![event])
 }
 
 /// Voids every code of a user: active, prepared and override. Uses stay in the figures. `None`
@@ -968,7 +1001,7 @@ pub fn revoke_override(record: &Record, act: &Act<'_>) -> Transition<Effect> {
 pub fn revoke_all(
     record: &Record,
     reason: RevokeReason,
-    act: &Act<'_>,
+    operation: &Operation<'_>,
 ) -> Transition<Option<Notice>> {
     let override_code = record.override_code.as_ref();
     let nothing = record.active.is_none()
@@ -978,9 +1011,12 @@ pub fn revoke_all(
     if nothing {
         return Transition::unchanged(None);
     }
-    let notice = act.notice(NoticeKind::Revoked, record.active.as_ref());
+    let notice = operation.notice(NoticeKind::Revoked, record.active.as_ref());
     let mut record = record.clone();
-    let event = act.success(EventKind::Revoke).because(reason).leaving(0);
+    let event = operation
+        .success(EventKind::Revoke)
+        .because(reason)
+        .leaving(0);
     let event = match record.active.take() {
         Some(set) => event.of_set(set.id),
         None => event,
@@ -988,8 +1024,8 @@ pub fn revoke_all(
     record.prepared = None;
     record.override_code = None;
     record.damaged_override = None;
-    record.revoked_at = Some(act.now());
-    act.step(
+    record.revoked_at = Some(operation.now());
+    operation.step(
         Some(Notice {
             remaining: Some(0),
             ..notice
@@ -1001,30 +1037,30 @@ pub fn revoke_all(
 
 /// Clears the wrong codes counted against a user, and with them lock and disablement. Does nothing
 /// where none are counted.
-pub fn unlock(record: &Record, act: &Act<'_>) -> Transition<Effect> {
+pub fn unlock(record: &Record, operation: &Operation<'_>) -> Transition<Effect> {
     if record.throttle == Throttle::default() {
         return Transition::unchanged(Effect::Nothing);
     }
     let mut record = record.clone();
     record.throttle = Throttle::default();
-    let event = act.success(EventKind::Unlock);
-    act.step(Effect::Done, record, vec![event])
+    let event = operation.success(EventKind::Unlock);
+    operation.step(Effect::Done, record, vec![event])
 }
 
 /// Removes everything kept about a user and leaves a tombstone, so that a write still under way
 /// cannot bring it back. Does nothing where the tombstone is there already.
-pub fn erase(record: &Record, act: &Act<'_>) -> Transition<Effect> {
+pub fn erase(record: &Record, operation: &Operation<'_>) -> Transition<Effect> {
     if record.erased_at.is_some() {
         return Transition::unchanged(Effect::Nothing);
     }
     let record = Record {
-        erased_at: Some(act.now()),
+        erased_at: Some(operation.now()),
         // Operations still under way look for their ids, which are random and name no user.
-        settled: record.settled.clone(),
+        operations: record.operations.clone(),
         ..Record::new()
     };
-    let event = act.success(EventKind::Erase);
-    act.step(Effect::Done, record, vec![event])
+    let event = operation.success(EventKind::Erase);
+    operation.step(Effect::Done, record, vec![event])
 }
 
 /// What purging makes of a record.
@@ -1060,58 +1096,62 @@ pub enum PurgeClock {
 /// Forgets what is old: uses beyond their time, prepared sets never activated, override codes
 /// past their end, tombstones past their grace.
 #[must_use]
-pub fn purge(record: &Record, clock: PurgeClock, act: &Act<'_>) -> Purge {
+pub fn purge(record: &Record, clock: PurgeClock, operation: &Operation<'_>) -> Purge {
     let today = match clock {
-        PurgeClock::Right => act.now(),
+        PurgeClock::Right => operation.now(),
         PurgeClock::Unchecked(newest) => {
             let active = record.active.as_ref();
-            if active.is_some_and(|set| act.is_void_as_future(set))
-                || record.erased_at.is_some_and(|at| at > act.latest_present())
+            if active.is_some_and(|set| operation.is_void_as_future(set))
+                || record
+                    .erased_at
+                    .is_some_and(|at| at > operation.latest_present())
             {
                 return Purge::Ahead;
             }
-            act.now().min(newest)
+            operation.now().min(newest)
         }
     };
     let mut trimmed = record.clone();
     let mut removed = Vec::new();
     match &mut trimmed.erased_at {
         // Its grace would never end.
-        Some(erased) if *erased > act.latest_present() => *erased = act.now(),
-        Some(erased) if act.now().saturating_since(*erased) >= act.config.tombstone_grace => {
+        Some(erased) if *erased > operation.latest_present() => *erased = operation.now(),
+        Some(erased)
+            if operation.now().saturating_since(*erased) >= operation.config.tombstone_grace =>
+        {
             return Purge::Remove;
         }
         Some(_) => {}
         None => {
-            trimmed.forget_uses(today, act.config.keep_uses);
-            removed = act.forget_the_future(&mut trimmed);
-            trimmed.prepared.take_if(|set| act.has_lapsed(set));
+            trimmed.forget_uses(today, operation.config.keep_uses);
+            removed = operation.forget_the_future(&mut trimmed);
+            trimmed.prepared.take_if(|set| operation.has_lapsed(set));
             let ended = [Err(Reason::Expired), Err(Reason::Void)];
-            let over = |code: &mut OverrideCode| ended.contains(&act.override_standing(code));
+            let over = |code: &mut OverrideCode| ended.contains(&operation.override_standing(code));
             trimmed.override_code.take_if(over);
         }
     }
     if trimmed == *record {
         return Purge::Keep;
     }
-    match act.step((), trimmed, removed).step {
+    match operation.step((), trimmed, removed).step {
         Some(step) => Purge::Trim(step),
         None => Purge::Keep,
     }
 }
 
 /// The number of codes that would be accepted now.
-fn remaining(record: &Record, act: &Act<'_>) -> u8 {
+fn remaining(record: &Record, operation: &Operation<'_>) -> u8 {
     let active = record.active.as_ref();
-    let in_force = active.filter(|set| act.standing(set).is_ok());
+    let in_force = active.filter(|set| operation.standing(set).is_ok());
     in_force.map_or(0, CodeSet::unused)
 }
 
 /// What a user has, without anything secret.
 #[must_use]
-pub fn status(record: &Record, act: &Act<'_>) -> Status {
+pub fn status(record: &Record, operation: &Operation<'_>) -> Status {
     let active = record.active.as_ref();
-    let remaining = remaining(record, act);
+    let remaining = remaining(record, operation);
     let mut slots: Vec<SlotStatus> = active
         .into_iter()
         .flat_map(CodeSet::intact)
@@ -1129,8 +1169,8 @@ pub fn status(record: &Record, act: &Act<'_>) -> Status {
         label: active.map(|set| set.id.label()),
         total: active.map_or(0, CodeSet::total),
         remaining,
-        not_in_force: active.and_then(|set| act.standing(set).err()),
-        level: active.map(|_| Level::of(remaining, act.low_threshold)),
+        not_in_force: active.and_then(|set| operation.standing(set).err()),
+        level: active.map(|_| Level::of(remaining, operation.low_threshold)),
         slots,
         damaged: u8::try_from(damaged).unwrap_or(u8::MAX),
         prepared_at: active.map(|set| set.prepared_at),
@@ -1139,13 +1179,13 @@ pub fn status(record: &Record, act: &Act<'_>) -> Status {
         proved_at: active.and_then(|set| set.proved_at),
         last_used_at: record.last_used_at,
         revoked_at: record.revoked_at,
-        wrong_in_a_row: record.throttle.run,
-        locked_until: act.locked_until(&record.throttle),
+        wrong_in_a_row: record.throttle.wrong_in_a_row,
+        locked_until: operation.locked_until(&record.throttle),
         disabled_at: record.throttle.disabled_at,
         prepared: record
             .prepared
             .as_ref()
-            .filter(|set| prepared_set(record, set.id, act).is_some())
+            .filter(|set| prepared_set(record, set.id, operation).is_some())
             .map(|set| PreparedStatus {
                 set: set.id,
                 label: set.id.label(),
@@ -1154,15 +1194,15 @@ pub fn status(record: &Record, act: &Act<'_>) -> Status {
         override_until: record
             .override_code
             .as_ref()
-            .filter(|code| act.override_standing(code).is_ok())
+            .filter(|code| operation.override_standing(code).is_ok())
             .map(|code| code.expires_at),
     }
 }
 
 /// The longest an override may live, given what was asked for.
-pub(crate) fn override_expiry(asked: Duration, act: &Act<'_>) -> Option<Timestamp> {
-    let allowed = Duration::from_secs(60)..=act.config.max_override_lifetime;
+pub(crate) fn override_expiry(asked: Duration, operation: &Operation<'_>) -> Option<Timestamp> {
+    let allowed = Duration::from_secs(60)..=operation.config.max_override_lifetime;
     allowed
         .contains(&asked)
-        .then(|| act.now().saturating_add(asked))
+        .then(|| operation.now().saturating_add(asked))
 }

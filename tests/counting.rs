@@ -19,7 +19,7 @@ use backup_codes::audit::{Event, EventOutcome, Reason};
 use backup_codes::code::Code;
 use backup_codes::hash::{Acceptance, Cost, HashSalt, KeyId, Matrix, StoredHash, Target, Verified};
 use backup_codes::repository::{Record, Revision};
-use backup_codes::rules::{self, Act, NewSet, Progress, Step, Transition};
+use backup_codes::rules::{self, NewSet, Operation, Progress, Step, Transition};
 use backup_codes::rules::{Attempt, OperationId, generate, generate_override, hash, verify};
 use backup_codes::{
     Burn, Check, Config, Context, Format, Formats, Hasher, Keyring, Pepper, Redeem, SetId, SetSize,
@@ -98,15 +98,20 @@ fn draw(codes: u8) -> Vec<Code> {
     drawn
 }
 
-fn with_act<T>(config: &Config, hasher: &Hasher, now: Timestamp, f: impl Fn(&Act<'_>) -> T) -> T {
+fn with_operation<T>(
+    config: &Config,
+    hasher: &Hasher,
+    now: Timestamp,
+    f: impl Fn(&Operation<'_>) -> T,
+) -> T {
     let (user, acceptance) = (alice(), Acceptance::new(config, hasher));
-    f(&Act {
+    f(&Operation {
         user: user.id(),
         context: &Context::new(now, &user),
         config,
         acceptance: &acceptance,
         low_threshold: 3,
-        operation: OperationId::from_bytes([1; 16]),
+        id: OperationId::from_bytes([1; 16]),
         revision: Revision::from_bytes([2; 16]),
     })
 }
@@ -119,12 +124,12 @@ impl Paper {
         let hashes = right[1..].iter().map(|code| hashed(set, code)).collect();
         let new = NewSet::new(set, Format::HIGH_ENTROPY, hashes).unwrap();
         let config = &configs()[0];
-        let record = with_act(config, &HASHERS[0], at(NOW), |act| {
-            let issued = rules::issue(&Record::new(), new.clone(), act).unwrap();
+        let record = with_operation(config, &HASHERS[0], at(NOW), |operation| {
+            let issued = rules::issue(&Record::new(), new.clone(), operation).unwrap();
             let (hash, until) = (hashed(over, &right[0]), at(NOW + DAY));
             let record = &issued.step.unwrap().record;
             let format = Format::HIGH_ENTROPY;
-            let issued = rules::issue_override(record, over, format, hash, until, act);
+            let issued = rules::issue_override(record, over, format, hash, until, operation);
             issued.unwrap().step.unwrap().record
         });
         Self {
@@ -182,60 +187,70 @@ fn attempt(
 ) -> Option<Verdict> {
     let id = OperationId::from_bytes([1; 16]);
     let attempt = Attempt::parse(&code.expose(), config.formats(), id).ok()?;
-    with_act(config, hasher, now, |act| {
+    with_operation(config, hasher, now, |operation| {
         let mut evaluations = 0;
         let mut compare = |target| {
             evaluations += 1;
-            verify(hasher, &mut Matrix::new(), act.user, &attempt, &target).unwrap()
+            verify(
+                hasher,
+                &mut Matrix::new(),
+                operation.user,
+                &attempt,
+                &target,
+            )
+            .unwrap()
         };
-        // What it is told, and what is written and offered. Burning tells little; its events tell.
-        let (told, step, offered) = match purpose {
+        // What it is told, and what is written and unstored. Burning tells little; its events tell.
+        let (told, step, unstored) = match purpose {
             Purpose::Redeem => {
-                let rule = |verified: Option<&_>| rules::consume(record, &attempt, verified, act);
+                let rule =
+                    |verified: Option<&_>| rules::consume(record, &attempt, verified, operation);
                 let Transition {
                     outcome,
                     step,
-                    offered,
+                    unstored,
                 } = settle(rule, &mut compare);
                 let told = match outcome {
                     Redeem::Accepted(_) => None,
                     Redeem::Refused(refusal) => Some(refusal.reason()),
                     Redeem::NotACode(_) => unreachable!("it was read"),
                 };
-                (Some(told), step, offered)
+                (Some(told), step, unstored)
             }
             Purpose::Check => {
-                let rule = |verified: Option<&_>| rules::check(record, &attempt, verified, act);
+                let rule =
+                    |verified: Option<&_>| rules::check(record, &attempt, verified, operation);
                 let Transition {
                     outcome,
                     step,
-                    offered,
+                    unstored,
                 } = settle(rule, &mut compare);
                 let told = match outcome {
                     Check::Valid(_) => None,
                     Check::Refused(refusal) => Some(refusal.reason()),
                     Check::NotACode(_) => unreachable!("it was read"),
                 };
-                (Some(told), step, offered)
+                (Some(told), step, unstored)
             }
             Purpose::Burn => {
-                let rule = |verified: Option<&_>| rules::burn(record, &attempt, verified, act);
+                let rule =
+                    |verified: Option<&_>| rules::burn(record, &attempt, verified, operation);
                 let Transition {
                     outcome,
                     step,
-                    offered,
+                    unstored,
                 } = settle(rule, &mut compare);
                 let told = match outcome {
                     Burn::Done(_) => None,
                     Burn::Refused(refusal) => Some(Some(refusal.reason())),
                     Burn::NotACode(_) => unreachable!("it was read"),
                 };
-                (told, step, offered)
+                (told, step, unstored)
             }
         };
         let events = match &step {
             Some(Step { events, .. }) => events,
-            None => &offered,
+            None => &unstored,
         };
         let reason = match events[0].outcome {
             EventOutcome::Success => None,
@@ -770,8 +785,8 @@ fn with_the_configuration_put_right_every_code_works_again() {
     }
     // Another format: nothing is left, and the status says why.
     let other = &configs()[2];
-    let status = with_act(other, &HASHERS[0], now, |act| {
-        rules::status(&paper.record, act)
+    let status = with_operation(other, &HASHERS[0], now, |operation| {
+        rules::status(&paper.record, operation)
     });
     assert_eq!(status.remaining, 0);
     assert_eq!(status.level, Some(backup_codes::outcome::Level::Exhausted));
@@ -816,12 +831,13 @@ fn an_override_that_is_asked_for_too_long_ends_at_the_longest_lifetime() {
         .unwrap();
     let code = generate_override(Format::HIGH_ENTROPY, &mut SysRng).unwrap();
     let hash = hashed(over, &code);
-    let until = with_act(&config, &HASHERS[0], at(NOW), |act| {
+    let until = with_operation(&config, &HASHERS[0], at(NOW), |operation| {
         let format = Format::HIGH_ENTROPY;
         let until = at(NOW + 365 * DAY);
         let issued =
-            rules::issue_override(&Record::new(), over, format, hash.clone(), until, act).unwrap();
-        rules::status(&issued.step.unwrap().record, act).override_until
+            rules::issue_override(&Record::new(), over, format, hash.clone(), until, operation)
+                .unwrap();
+        rules::status(&issued.step.unwrap().record, operation).override_until
     });
     assert_eq!(until, Some(at(NOW + 3_600_000)));
 }

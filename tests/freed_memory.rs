@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use backup_codes::hash::{Acceptance, Cost, HashSalt, KeyId, Matrix, PoolSize, Target};
 use backup_codes::repository::{Record, Revision};
-use backup_codes::rules::{Act, Progress};
 use backup_codes::rules::{
     Attempt, OperationId, consume, generate, generate_override, hash, verify,
 };
+use backup_codes::rules::{Operation, Progress};
 use backup_codes::{
     Activation, BackupCodes, Burn, Check, Config, Context, Error, Format, Formats, Hasher, Hashing,
     Keyring, MemoryRepository, Override, Pepper, Redeem, SetId, SetSize, Settings, Sheet, Subject,
@@ -439,13 +439,13 @@ fn the_pure_functions_leave_no_code() {
         let (config, context) = (Config::default(), own());
         let formats = Formats::new(Format::HIGH_ENTROPY);
         let acceptance = Acceptance::new(&config, &hasher);
-        let act = Act {
+        let operation = Operation {
             user: &user,
             context: &context,
             config: &config,
             acceptance: &acceptance,
             low_threshold: 3,
-            operation: OperationId::from_bytes([2; 16]),
+            id: OperationId::from_bytes([2; 16]),
             revision: Revision::from_bytes([3; 16]),
         };
         for code in &*shared {
@@ -465,7 +465,7 @@ fn the_pure_functions_leave_no_code() {
                 for target in [Target::Hash(set, stored.clone()), Target::Nothing] {
                     drop(verify(&hasher, &mut matrix, &user, attempt, &target).unwrap());
                 }
-                let judged = consume(&Record::new(), attempt, None, &act);
+                let judged = consume(&Record::new(), attempt, None, &operation);
                 assert!(matches!(judged, Progress::Compare(Target::Nothing)));
                 drop(format!("{code:?} {attempt:?}"));
             }

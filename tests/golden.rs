@@ -7,7 +7,7 @@ use std::path::Path;
 use backup_codes::hash::Acceptance;
 use backup_codes::repository::{Record, RecordError, Revision};
 use backup_codes::rules::OperationId;
-use backup_codes::rules::{self, Act};
+use backup_codes::rules::{self, Operation};
 use backup_codes::{Config, Context, Status, Timestamp, UserId};
 
 fn golden() -> Vec<(String, String)> {
@@ -65,16 +65,16 @@ fn status(record: &Record) -> Status {
     let user = UserId::new("alice").unwrap();
     let context = Context::system(Timestamp::MIN);
     let (config, acceptance) = (Config::default(), Acceptance::default());
-    let act = Act {
+    let operation = Operation {
         user: &user,
         context: &context,
         config: &config,
         acceptance: &acceptance,
         low_threshold: 3,
-        operation: OperationId::from_bytes([1; 16]),
+        id: OperationId::from_bytes([1; 16]),
         revision: Revision::from_bytes([2; 16]),
     };
-    rules::status(record, &act)
+    rules::status(record, &operation)
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn service<R: CodeRepository>(store: R) -> BackupCodes<R, Settings> {
     let config = Config::default()
         .with_formats(Formats::new(Format::HIGH_ENTROPY))
         .with_set_size(SetSize::new(5).unwrap())
-        .with_lifetime_run(20)
+        .with_disable_after(20)
         .unwrap();
     BackupCodes::new(store, Settings::default(), Hashing::inline(hasher))
         .with_config(config)

@@ -202,7 +202,7 @@ impl World {
     }
 
     fn one_guess_disables(&mut self) {
-        self.set_config(config().with_lifetime_run(1).unwrap());
+        self.set_config(config().with_disable_after(1).unwrap());
     }
 
     fn unread(&mut self) {

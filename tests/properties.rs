@@ -11,7 +11,7 @@ use backup_codes::hash::{Acceptance, Cost, HashSalt, KeyId, Matrix, StoredHash, 
 use backup_codes::outcome::Refusal;
 use backup_codes::report::{Summary, UsageQuery};
 use backup_codes::repository::{CodeRepository, Freshness, Record, Revision};
-use backup_codes::rules::{self, Act, NewSet, Progress, Purge, PurgeClock, Step, Transition};
+use backup_codes::rules::{self, NewSet, Operation, Progress, Purge, PurgeClock, Step, Transition};
 use backup_codes::rules::{Attempt, OperationId, generate, generate_override, hash, usage, verify};
 use backup_codes::{
     Activation, BackupCodes, Burn, Check, Config, Context, Effect, Format, Formats, Hasher,
@@ -330,7 +330,7 @@ struct Came {
     /// The code that was accepted.
     accepted: Option<(SetId, u8)>,
     step: Option<Step>,
-    offered: Vec<Event>,
+    unstored: Vec<Event>,
 }
 
 impl Holder {
@@ -342,7 +342,7 @@ impl Holder {
         Self {
             user: alice().id().clone(),
             config: config()
-                .with_lifetime_run(13)
+                .with_disable_after(13)
                 .and_then(|config| config.with_set_lifetime(Duration::from_secs(86_400)))
                 .unwrap(),
             hasher: Hasher::new(keyring)
@@ -428,44 +428,49 @@ impl Holder {
         let context = Context::new(now, alice());
         let (user, config, record) = (self.user.clone(), self.config.clone(), self.record.clone());
         let acceptance = Acceptance::new(&config, &self.hasher);
-        let act = Act {
+        let operation = Operation {
             user: &user,
             context: &context,
             config: &config,
             acceptance: &acceptance,
             low_threshold: 3,
-            operation,
+            id: operation,
             revision: Revision::random(&mut SysRng).unwrap(),
         };
         match ask {
             Ask::Prepare => came(
-                rules::prepare(&record, self.new_set(), &act).ok(),
+                rules::prepare(&record, self.new_set(), &operation).ok(),
                 |()| "prepared",
             ),
             Ask::Issue => came(
-                rules::issue(&record, self.new_set(), &act).ok(),
+                rules::issue(&record, self.new_set(), &operation).ok(),
                 |_| "activated",
             ),
-            Ask::Activate => match rules::activate(&record, self.newest(), None, &act) {
+            Ask::Activate => match rules::activate(&record, self.newest(), None, &operation) {
                 Progress::Done(transition) => came(Some(transition), activation),
                 Progress::Compare(_) => panic!("nothing to compare"),
             },
             Ask::ActivateConfirmed(typed) => {
-                let attempt = self.attempt(typed, operation);
+                let attempt = self.attempt(typed, operation.id);
                 let transition = self.settle(&attempt, |verified| {
-                    rules::activate(&record, self.newest(), Some((&attempt, verified)), &act)
+                    rules::activate(
+                        &record,
+                        self.newest(),
+                        Some((&attempt, verified)),
+                        &operation,
+                    )
                 });
                 came(Some(transition), activation)
             }
             Ask::Discard => came(
-                Some(rules::discard(&record, self.newest(), &act)),
+                Some(rules::discard(&record, self.newest(), &operation)),
                 |effect| did(*effect, "discarded"),
             ),
             Ask::Redeem(typed) => {
                 let (set, slot) = (self.typed(typed).0, self.typed(typed).1.slot());
-                let attempt = self.attempt(typed, operation);
+                let attempt = self.attempt(typed, operation.id);
                 let transition = self.settle(&attempt, |verified| {
-                    rules::consume(&record, &attempt, verified, &act)
+                    rules::consume(&record, &attempt, verified, &operation)
                 });
                 let accepted =
                     matches!(transition.outcome, Redeem::Accepted(_)).then_some((set, slot));
@@ -477,9 +482,9 @@ impl Holder {
                 Came { accepted, ..came }
             }
             Ask::Check(typed) => {
-                let attempt = self.attempt(typed, operation);
+                let attempt = self.attempt(typed, operation.id);
                 let transition = self.settle(&attempt, |verified| {
-                    rules::check(&record, &attempt, verified, &act)
+                    rules::check(&record, &attempt, verified, &operation)
                 });
                 came(Some(transition), |outcome| match outcome {
                     Check::Valid(_) => "valid",
@@ -488,9 +493,9 @@ impl Holder {
                 })
             }
             Ask::Burn(typed) => {
-                let attempt = self.attempt(typed, operation);
+                let attempt = self.attempt(typed, operation.id);
                 let transition = self.settle(&attempt, |verified| {
-                    rules::burn(&record, &attempt, verified, &act)
+                    rules::burn(&record, &attempt, verified, &operation)
                 });
                 came(Some(transition), |outcome| match outcome {
                     Burn::Done(_) => "burned or not",
@@ -505,26 +510,27 @@ impl Holder {
                 self.overrides.push((id, code));
                 let until = now.saturating_add(Duration::from_secs(3600));
                 let format = Format::HIGH_ENTROPY;
-                let issued = rules::issue_override(&record, id, format, hash, until, &act);
+                let issued = rules::issue_override(&record, id, format, hash, until, &operation);
                 came(issued.ok(), |_| "override issued")
             }
-            Ask::RevokeOverride => came(Some(rules::revoke_override(&record, &act)), |effect| {
-                did(*effect, "override revoked")
-            }),
+            Ask::RevokeOverride => came(
+                Some(rules::revoke_override(&record, &operation)),
+                |effect| did(*effect, "override revoked"),
+            ),
             Ask::RevokeAll => {
                 let reason = RevokeReason::Compromised;
                 came(
-                    Some(rules::revoke_all(&record, reason, &act)),
+                    Some(rules::revoke_all(&record, reason, &operation)),
                     |_| "revoked",
                 )
             }
-            Ask::Unlock => came(Some(rules::unlock(&record, &act)), |effect| {
+            Ask::Unlock => came(Some(rules::unlock(&record, &operation)), |effect| {
                 did(*effect, "unlocked")
             }),
-            Ask::Erase => came(Some(rules::erase(&record, &act)), |effect| {
+            Ask::Erase => came(Some(rules::erase(&record, &operation)), |effect| {
                 did(*effect, "erased")
             }),
-            Ask::Purge => match rules::purge(&record, PurgeClock::Right, &act) {
+            Ask::Purge => match rules::purge(&record, PurgeClock::Right, &operation) {
                 Purge::Keep => Came {
                     to: "kept",
                     ..Came::default()
@@ -549,13 +555,13 @@ impl Holder {
     fn status(&self, now: Timestamp) -> Status {
         rules::status(
             &self.record,
-            &Act {
+            &Operation {
                 user: &self.user,
                 context: &Context::system(now),
                 config: &self.config,
                 acceptance: &Acceptance::new(&self.config, &self.hasher),
                 low_threshold: 3,
-                operation: id(),
+                id: id(),
                 revision: Revision::from_bytes([0; 16]),
             },
         )
@@ -588,7 +594,7 @@ fn came<T>(transition: Option<Transition<T>>, name: impl Fn(&T) -> &'static str)
             to: name(&transition.outcome),
             accepted: None,
             step: transition.step,
-            offered: transition.offered,
+            unstored: transition.unstored,
         },
     }
 }
@@ -641,7 +647,7 @@ fn every_transition_holds(
             .step
             .iter()
             .flat_map(|step| &step.events)
-            .chain(&came.offered)
+            .chain(&came.unstored)
         {
             assert_eq!(
                 (event.at, event.subject.as_ref()),
@@ -655,10 +661,10 @@ fn every_transition_holds(
                 !step.events.is_empty() || came.to == "trimmed",
                 "{ask:?} says nothing"
             );
-            assert!(step.record.has_settled(operation), "{ask:?} is not settled");
+            assert!(step.record.has_applied(operation), "{ask:?} is not settled");
             assert!(
-                came.offered.is_empty(),
-                "an event is stored or offered, not both"
+                came.unstored.is_empty(),
+                "an event is stored or unstored, not both"
             );
             let json = step.record.to_json();
             assert!(json.len() <= Record::MAX_JSON_LEN, "{}", json.len());
@@ -674,7 +680,7 @@ fn every_transition_holds(
             }
             holder.record = step.record;
         } else if matches!(came.to, "locked" | "disabled" | "no_codes" | "expired") {
-            assert_eq!(came.offered.len(), 1, "nobody hears of {ask:?}");
+            assert_eq!(came.unstored.len(), 1, "nobody hears of {ask:?}");
         }
         let after = holder.status(*now);
 

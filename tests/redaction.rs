@@ -14,8 +14,8 @@ use backup_codes::report::Summary;
 use backup_codes::repository::{
     CodeRepository, Expected, Freshness, Loaded, Put, PutError, PutOutcome, Record, Revision,
 };
-use backup_codes::rules::{Act, NewSet, Progress, Purge, PurgeClock};
 use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
+use backup_codes::rules::{NewSet, Operation, Progress, Purge, PurgeClock};
 use backup_codes::{
     BackupCodes, Config, Context, Effect, Error, Format, Formats, Hasher, Hashing, JsonLines,
     Keyring, MemoryRepository, Pepper, Redeem, RevokeReason, SetId, SetSize, Settings,
@@ -319,45 +319,50 @@ fn values(kept: &Kept) -> Vec<String> {
     let (context, config) = (Context::system(Timestamp::MIN), config());
     let acceptance = Acceptance::new(&config, &hasher);
     kept.debug(&acceptance);
-    let act = Act {
+    let operation = Operation {
         user: &user,
         context: &context,
         config: &config,
         acceptance: &acceptance,
         low_threshold: 3,
-        operation: id,
+        id,
         revision: Revision::from_bytes([3; 16]),
     };
-    kept.debug(&act);
+    kept.debug(&operation);
     let new = NewSet::new(set, Format::HIGH_ENTROPY, vec![stored.clone()]).unwrap();
     kept.debug(&new);
-    let issued = rules::issue(&Record::new(), new, &act).unwrap();
+    let issued = rules::issue(&Record::new(), new, &operation).unwrap();
     kept.debug(&issued);
     let record = issued.step.unwrap().record;
     kept.debug(&record);
     kept.debug(&record.summary());
-    let judged = rules::consume(&record, &attempt, None, &act);
+    let judged = rules::consume(&record, &attempt, None, &operation);
     kept.debug(&judged);
     let Progress::Compare(target) = judged else {
         panic!("nothing was compared yet")
     };
     let verified = verify(&hasher, &mut matrix, &user, &attempt, &target).unwrap();
     kept.debug(&verified);
-    kept.debug(&rules::consume(&record, &attempt, Some(&verified), &act));
-    let purged: Purge = rules::purge(&record, PurgeClock::Right, &act);
+    kept.debug(&rules::consume(
+        &record,
+        &attempt,
+        Some(&verified),
+        &operation,
+    ));
+    let purged: Purge = rules::purge(&record, PurgeClock::Right, &operation);
     kept.debug(&purged);
     let json = record.to_json();
     kept.records.lock().unwrap().push_str(&json);
     let loaded = Loaded {
         record: json.clone(),
-        revision: act.revision,
+        revision: operation.revision,
     };
     kept.debug(&loaded);
     let summary = Summary::default();
     kept.debug(&Put::new(
         &user,
         Expected::Absent,
-        act.revision,
+        operation.revision,
         &json,
         &summary,
         &[],

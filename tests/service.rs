@@ -321,8 +321,8 @@ fn the_tenth_try_may_be_right_and_the_tenth_wrong_one_locks_for_half_an_hour() {
 
 #[test]
 fn a_hundred_wrong_codes_in_a_row_disable_the_set_for_good() {
-    assert!(Config::default().with_lifetime_run(101).is_err());
-    assert!(Config::default().with_lifetime_run(0).is_err());
+    assert!(Config::default().with_disable_after(101).is_err());
+    assert!(Config::default().with_disable_after(0).is_err());
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
     let wrong = f.wrong();
@@ -350,7 +350,7 @@ fn a_hundred_wrong_codes_in_a_row_disable_the_set_for_good() {
 #[test]
 fn locking_and_disabling_one_user_leaves_another_alone() {
     let f = fixture_with(
-        config().with_lifetime_run(20).unwrap(),
+        config().with_disable_after(20).unwrap(),
         Settings::default(),
         inline(),
     );
@@ -395,7 +395,7 @@ fn locking_and_disabling_one_user_leaves_another_alone() {
 #[test]
 fn a_lifetime_run_of_one_disables_at_the_first_wrong_code() {
     let f = fixture_with(
-        config().with_lifetime_run(1).unwrap(),
+        config().with_disable_after(1).unwrap(),
         Settings::default(),
         inline(),
     );
@@ -784,7 +784,7 @@ fn the_time_of_each_step_is_kept_and_told() {
 #[test]
 fn an_override_works_while_the_set_is_locked_or_disabled_and_once() {
     let f = fixture_with(
-        config().with_lifetime_run(10).unwrap(),
+        config().with_disable_after(10).unwrap(),
         Settings::default(),
         inline(),
     );
@@ -1092,7 +1092,7 @@ fn a_damaged_override_or_a_slot_without_a_number_is_not_counted_against_the_shee
 #[test]
 fn burning_one_wrong_code_too_many_yields_the_notice() {
     let f = fixture_with(
-        config().with_lifetime_run(1).unwrap(),
+        config().with_disable_after(1).unwrap(),
         Settings::default(),
         inline(),
     );

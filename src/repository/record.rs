@@ -16,7 +16,7 @@ const VERSION: u32 = 1;
 
 /// Ids of the latest operations whose writes were applied. More than could be in flight between
 /// an operation's write and its look at the result.
-const SETTLED_KEPT: usize = 16;
+const OPERATIONS_KEPT: usize = 16;
 
 /// The quarter hours of 62 days. No more are kept, which bounds the size of a record: 105 KiB of
 /// uses at the most, within [`Record::MAX_JSON_LEN`].
@@ -36,7 +36,7 @@ pub struct Record {
     pub(crate) uses: Vec<Use>,
     pub(crate) last_used_at: Option<Timestamp>,
     pub(crate) revoked_at: Option<Timestamp>,
-    pub(crate) settled: Vec<OperationId>,
+    pub(crate) operations: Vec<OperationId>,
     pub(crate) erased_at: Option<Timestamp>,
 }
 
@@ -87,7 +87,7 @@ pub(crate) struct OverrideCode {
     pub(crate) hash: StoredHash,
     pub(crate) issued_at: Timestamp,
     pub(crate) expires_at: Timestamp,
-    pub(crate) run: u8,
+    pub(crate) wrong_in_a_row: u8,
     pub(crate) used_at: Option<Timestamp>,
 }
 
@@ -95,8 +95,7 @@ pub(crate) struct OverrideCode {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Throttle {
     /// Consecutive wrong codes.
-    #[serde(rename = "wrong_in_a_row")]
-    pub(crate) run: u8,
+    pub(crate) wrong_in_a_row: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) locked_until: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -284,16 +283,16 @@ impl Record {
 
     /// Whether the write of this operation was applied.
     #[must_use]
-    pub fn has_settled(&self, operation: OperationId) -> bool {
-        self.settled.contains(&operation)
+    pub fn has_applied(&self, operation: OperationId) -> bool {
+        self.operations.contains(&operation)
     }
 
-    pub(crate) fn settle(&mut self, operation: OperationId) {
-        if self.settled.len() >= SETTLED_KEPT {
-            let surplus = self.settled.len() + 1 - SETTLED_KEPT;
-            self.settled.drain(..surplus);
+    pub(crate) fn add_operation(&mut self, operation: OperationId) {
+        if self.operations.len() >= OPERATIONS_KEPT {
+            let surplus = self.operations.len() + 1 - OPERATIONS_KEPT;
+            self.operations.drain(..surplus);
         }
-        self.settled.push(operation);
+        self.operations.push(operation);
     }
 
     /// Counts one use. Forgets the oldest beyond the bound on their number, and none for its age:
@@ -590,7 +589,7 @@ impl<'a> From<&'a Record> for RecordText<'a> {
                     phc: code.hash.expose_phc(),
                     issued_at: code.issued_at,
                     expires_at: code.expires_at,
-                    wrong_in_a_row: code.run,
+                    wrong_in_a_row: code.wrong_in_a_row,
                     used_at: code.used_at,
                     sum: String::new(),
                 };
@@ -613,7 +612,7 @@ impl<'a> From<&'a Record> for RecordText<'a> {
                 .collect(),
             last_used_at: record.last_used_at,
             revoked_at: record.revoked_at,
-            operations: record.settled.clone(),
+            operations: record.operations.clone(),
             erased_at: record.erased_at,
         }
     }
@@ -670,8 +669,8 @@ impl TryFrom<RecordText<'_>> for Record {
             .map(|(quarter, count)| Use { quarter, count })
             .collect();
         uses.sort_unstable_by_key(|used| used.quarter);
-        let settled = text.operations;
-        if settled.len() > SETTLED_KEPT {
+        let operations = text.operations;
+        if operations.len() > OPERATIONS_KEPT {
             return Err(());
         }
         Ok(Self {
@@ -683,7 +682,7 @@ impl TryFrom<RecordText<'_>> for Record {
             uses,
             last_used_at: text.last_used_at,
             revoked_at: text.revoked_at,
-            settled,
+            operations,
             erased_at: text.erased_at,
         })
     }
@@ -742,7 +741,7 @@ fn read_override(json: &str) -> Option<OverrideCode> {
         hash: read_hash(&text.phc, &scheme)?,
         issued_at: text.issued_at,
         expires_at: text.expires_at,
-        run: text.wrong_in_a_row,
+        wrong_in_a_row: text.wrong_in_a_row,
         used_at: text.used_at,
         scheme,
     })

@@ -322,8 +322,8 @@ fn any_case() -> impl Strategy<Value = (Rules, Vec<Vec<Step>>)> {
         any::<bool>(),
     );
     let rules = rules.prop_map(
-        |(lifetime_run, sets_expire, reissue_after_every_use)| Rules {
-            lifetime_run,
+        |(disable_after, sets_expire, reissue_after_every_use)| Rules {
+            disable_after,
             sets_expire,
             reissue_after_every_use,
             void_before: 0,
@@ -747,7 +747,7 @@ fn config(rules: &Rules) -> Config {
         .with_set_size(SetSize::new(SET_SIZE).unwrap())
         .with_keep_uses(62 * day)
         .and_then(|config| config.with_tombstone_grace(day))
-        .and_then(|config| config.with_lifetime_run(rules.lifetime_run))
+        .and_then(|config| config.with_disable_after(rules.disable_after))
         .unwrap()
         .with_void_before(at(rules.void_before));
     let config = if rules.reissue_after_every_use {

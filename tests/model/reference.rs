@@ -22,9 +22,9 @@ const LOW: u8 = 3;
 /// Wrong codes in a row: every tenth locks for half an hour, the tenth voids an override.
 const LOCK_EVERY: u8 = 10;
 const LOCK_FOR: i64 = 30 * MINUTE;
-const OVERRIDE_RUN: u8 = 10;
+const REVOKE_OVERRIDE_AFTER: u8 = 10;
 /// Lifetimes, here the shortest that can be configured.
-const PENDING_LIFETIME: i64 = 60 * MINUTE;
+const PREPARED_LIFETIME: i64 = 60 * MINUTE;
 const SET_LIFETIME: i64 = DAY;
 const KEEP_USES: i64 = 62 * DAY;
 const TOMBSTONE_GRACE: i64 = DAY;
@@ -34,7 +34,7 @@ pub(crate) const SETTINGS_AGE: i64 = 60 * MINUTE;
 /// What the application chose, and what an administrator saved.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
-    pub(crate) lifetime_run: u8,
+    pub(crate) disable_after: u8,
     pub(crate) sets_expire: bool,
     pub(crate) reissue_after_every_use: bool,
     pub(crate) void_before: i64,
@@ -99,7 +99,7 @@ impl Rules {
     }
 
     fn can_be_activated(&self, sheet: &Sheet, now: i64) -> bool {
-        now - sheet.prepared_at < PENDING_LIFETIME && self.standing(sheet, now).is_ok()
+        now - sheet.prepared_at < PREPARED_LIFETIME && self.standing(sheet, now).is_ok()
     }
 
     fn counts(&self, over: &Override, now: i64) -> bool {
@@ -589,7 +589,7 @@ impl User {
         self.run += 1;
         let mut told = vec![no(kind, Reason::Wrong).of(paper)];
         let to_lock = LOCK_EVERY - self.run % LOCK_EVERY;
-        let (tries_left, wait, notice) = if self.run >= rules.lifetime_run {
+        let (tries_left, wait, notice) = if self.run >= rules.disable_after {
             (self.disabled_at, self.locked_until) = (Some(now), 0);
             told.push(
                 yes(EventKind::Disable)
@@ -602,7 +602,7 @@ impl User {
             told.push(yes(EventKind::Lock).because(Reason::TooManyWrong).of(paper));
             (0, Some(LOCK_FOR), Some(NoticeKind::Locked))
         } else {
-            (to_lock.min(rules.lifetime_run - self.run), None, None)
+            (to_lock.min(rules.disable_after - self.run), None, None)
         };
         let answer = Answer::Refused {
             reason: Reason::Wrong,
@@ -657,8 +657,8 @@ impl User {
     fn wrong_override(&mut self, mut over: Override, kind: EventKind) -> Outcome {
         over.wrong += 1;
         let mut told = vec![no(kind, Reason::Wrong).of(over.paper)];
-        let tries_left = Some(OVERRIDE_RUN - over.wrong);
-        if over.wrong == OVERRIDE_RUN {
+        let tries_left = Some(REVOKE_OVERRIDE_AFTER - over.wrong);
+        if over.wrong == REVOKE_OVERRIDE_AFTER {
             told.push(
                 yes(EventKind::RevokeOverride)
                     .because(Reason::TooManyWrong)

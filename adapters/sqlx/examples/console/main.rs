@@ -47,7 +47,7 @@ struct Arguments {
     /// The database; made if it is not there
     #[arg(long, value_name = "FILE")]
     db: PathBuf,
-    /// Act as this account from the start, instead of as the operator
+    /// Operation as this account from the start, instead of as the operator
     #[arg(long = "as", value_name = "NAME")]
     account: Option<String>,
     /// The time zone of days, and of times without an offset [default: this machine's]

@@ -125,7 +125,7 @@ impl Site {
         let people = People::of(self).await;
         let user = Subject::new(UserId::new(id).unwrap(), ["staff"]);
         let context = people.days_ago(1, &user, 99);
-        let config = people.config.with_lifetime_run(1).unwrap();
+        let config = people.config.with_disable_after(1).unwrap();
         let codes = people.codes.with_config(config);
         // The code of a sheet that does not count yet.
         let sheet = codes.prepare(&user, &context).await.unwrap();
