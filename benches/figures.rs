@@ -56,8 +56,6 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-type Codes = BackupCodes<MemoryRepository, Settings>;
-
 fn figure(name: &str, value: f64, unit: &str) {
     println!("figure {name} {value:.4} {unit}");
 }
@@ -117,7 +115,7 @@ impl Bare {
     }
 }
 
-fn codes(size: u8, pool: PoolSize) -> Codes {
+fn codes(size: u8, pool: PoolSize) -> BackupCodes {
     let hashing =
         Hashing::pool_with(Hasher::new(Keyring::without_pepper()).unwrap(), pool).unwrap();
     let config = Config::default().with_set_size(SetSize::new(size).unwrap());
@@ -136,7 +134,7 @@ fn now() -> Timestamp {
     Timestamp::from_unix_millis(1_790_000_000_000).unwrap()
 }
 
-fn issue(codes: &Codes, subject: &Subject) -> Sheet {
+fn issue(codes: &BackupCodes, subject: &Subject) -> Sheet {
     pollster::block_on(codes.issue(subject, &context(subject)))
         .unwrap()
         .sheet
@@ -146,7 +144,7 @@ fn code(sheet: &Sheet, index: usize) -> String {
     sheet.expose().codes().nth(index).unwrap().1.to_string()
 }
 
-fn redeem(codes: &Codes, subject: &Subject, typed: &str) -> Redeem {
+fn redeem(codes: &BackupCodes, subject: &Subject, typed: &str) -> Redeem {
     pollster::block_on(codes.redeem(subject, typed, &context(subject))).unwrap()
 }
 
@@ -418,12 +416,9 @@ fn usage_of_a_million(users: usize, runs: usize) {
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
-    let service = BackupCodes::new(
-        MemoryRepository::new(),
-        Settings::default(),
-        Hashing::inline(hasher),
-    )
-    .with_config(config);
+    let store = MemoryRepository::new();
+    let service = BackupCodes::new(store.clone(), Settings::default(), Hashing::inline(hasher))
+        .with_config(config);
     // A hundred users who used none to six codes, copied.
     let some: Vec<Summary> = (0..100)
         .map(|n: u8| {
@@ -436,7 +431,7 @@ fn usage_of_a_million(users: usize, runs: usize) {
                 let _ = pollster::block_on(service.redeem(&user, &typed, &cx)).unwrap();
             }
             let loaded = pollster::block_on(backup_codes::repository::CodeRepository::load(
-                service.repository(),
+                &store,
                 user.id(),
                 backup_codes::repository::Freshness::Latest,
             ));

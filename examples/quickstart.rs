@@ -17,12 +17,10 @@ use backup_codes::hash::KeyId;
 use backup_codes::outcome::Level;
 use backup_codes::{
     Activation, BackupCodes, Context, Delivery, Hashing, JsonLines, Keyring, MemoryRepository,
-    Pepper, Periods, Redeem, SettingsSaved, SharedSettings, Sheet, Subject, Switch, Timestamp,
-    UserId, UsersQuery, Wording,
+    Pepper, Periods, Redeem, Reports, SavedSettings, SettingsSaved, SharedSettings, Sheet, Subject,
+    Switch, Timestamp, UserId, UsersQuery, Wording,
 };
 use getrandom::rand_core::TryRng;
-
-type Codes = BackupCodes<MemoryRepository, SharedSettings, MemoryAudit>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     pollster::block_on(tour())
@@ -48,10 +46,13 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     let keyring = Keyring::new(KeyId::new("2026-demo")?, Pepper::new(pepper)?);
 
     let audit = MemoryAudit::new();
-    let policy = SharedSettings::new(Duration::from_secs(365 * 24 * 60 * 60));
-    let codes = BackupCodes::new(MemoryRepository::new(), policy, Hashing::pool(keyring)?)
+    let repository = MemoryRepository::new();
+    let shared = SharedSettings::new(Duration::from_secs(365 * 24 * 60 * 60));
+    let codes = BackupCodes::new(repository.clone(), shared.clone(), Hashing::pool(keyring)?)
         .with_audit(audit.clone());
-    codes.refresh_settings(clock.0).await?;
+    let reports = Reports::new(&codes, repository.clone());
+    let settings = SavedSettings::new(&codes, repository, &shared);
+    settings.refresh(clock.0).await?;
 
     let alice = Subject::new(UserId::new("alice")?, ["staff"]);
     let guest = Subject::new(UserId::new("greg")?, ["guest"]);
@@ -59,11 +60,9 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     let by = |who: &Subject, now| Context::new(now, who).with_address([203, 0, 113, 7]);
 
     heading("An administrator lets two roles have backup codes");
-    let mut draft = codes.policy().edit().ok_or("the settings were just read")?;
+    let mut draft = settings.edit().ok_or("the settings were just read")?;
     draft.settings.permit_roles(["staff", "administrator"]);
-    let saved = codes
-        .save_settings(draft, &by(&admin, clock.tick()))
-        .await?;
+    let saved = settings.save(draft, &by(&admin, clock.tick())).await?;
     assert_eq!(saved, SettingsSaved::Saved);
     say("Saved: staff and administrator may have codes; everybody else may not.");
     match codes.prepare(&guest, &by(&guest, clock.tick())).await {
@@ -141,15 +140,15 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     ));
 
     heading("The administrator turns backup codes off for the site");
-    switch(&codes, Switch::Off, &by(&admin, clock.tick())).await?;
+    switch(&settings, Switch::Off, &by(&admin, clock.tick())).await?;
     show(&codes, &alice, &code(&new, 2), clock.tick()).await?;
-    switch(&codes, Switch::On, &by(&admin, clock.tick())).await?;
+    switch(&settings, Switch::On, &by(&admin, clock.tick())).await?;
     say("Switched on again.");
 
     heading("What the administrator sees");
     let cx = by(&admin, clock.tick());
     let (today, month) = days_around(started, clock.0)?;
-    let usage = codes.usage(Periods::new(today, month, &[])?, &cx).await?;
+    let usage = reports.usage(Periods::new(today, month, &[])?, &cx).await?;
     say(&format!(
         "users with codes {}, low {}, exhausted {}, used today {}, this month {}",
         usage.users_with_codes,
@@ -158,7 +157,7 @@ async fn tour() -> Result<(), Box<dyn Error>> {
         usage.used_today,
         usage.used_this_month
     ));
-    for row in codes.users(UsersQuery::new(cx.now()), &cx).await? {
+    for row in reports.users(UsersQuery::new(cx.now()), &cx).await? {
         say(&format!(
             "user {}: {} of {} left",
             row.user, row.remaining, row.total
@@ -184,7 +183,7 @@ async fn tour() -> Result<(), Box<dyn Error>> {
 
 /// Lets whoever runs this try codes of the new sheet.
 async fn ask(
-    codes: &Codes,
+    codes: &BackupCodes,
     alice: &Subject,
     sheet: &Sheet,
     clock: &mut Clock,
@@ -217,7 +216,7 @@ async fn ask(
 
 /// Redeems, and says what a login page would.
 async fn show(
-    codes: &Codes,
+    codes: &BackupCodes,
     user: &Subject,
     typed: &str,
     now: Timestamp,
@@ -250,13 +249,16 @@ async fn show(
     Ok(())
 }
 
-async fn switch(codes: &Codes, switch: Switch, cx: &Context) -> Result<(), Box<dyn Error>> {
-    let mut draft = codes
-        .policy()
+async fn switch(
+    settings: &SavedSettings,
+    switch: Switch,
+    cx: &Context,
+) -> Result<(), Box<dyn Error>> {
+    let mut draft = settings
         .edit()
         .ok_or("the settings were read at the start")?;
     draft.settings.set_switch(switch);
-    assert_eq!(codes.save_settings(draft, cx).await?, SettingsSaved::Saved);
+    assert_eq!(settings.save(draft, cx).await?, SettingsSaved::Saved);
     Ok(())
 }
 

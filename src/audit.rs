@@ -19,7 +19,7 @@ use serde_json::json;
 /// Whether a sink keeps what it has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// What it has accepted survives a crash of this process and of the machine.
+    /// Accepted events survive a crash of this process and of the machine.
     Durable,
     /// It may be lost. Events handed to such a sink stay in the repository until a durable one
     /// has had them.
@@ -102,7 +102,7 @@ impl MemoryAudit {
         Self::default()
     }
 
-    /// What it has received so far, repetitions included.
+    /// Returns the events received so far, repetitions included.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.0

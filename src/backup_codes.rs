@@ -1,10 +1,18 @@
-//! The shell: loads, asks the rules, writes, and only then tells.
+//! The async operations: load the record, apply a rule, write the result, then report the outcome.
+
+mod boxed;
+mod reports;
+mod saved_settings;
+
+pub use self::reports::{Purged, Reports, SchemeUse};
+pub use self::saved_settings::{SavedSettings, SettingsSaved};
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use self::boxed::{AnyRepository, AnySink, BoxError};
 use getrandom::SysRng;
 use rand_core::{TryCryptoRng, TryRng};
 
@@ -16,62 +24,43 @@ use crate::code::{Code, generate, generate_override};
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::Error;
-use crate::hash::acceptance::{Acceptance, SKEW, Scheme};
+use crate::hash::acceptance::Acceptance;
 use crate::hash::hashing::{Hashing, HashingError, Known};
 use crate::hash::{HashSalt, StoredHash, Verified};
 use crate::id::{EventId, OperationId, RandomError, Revision, SetId, Subject, UserId};
 use crate::outcome::{Activation, Burn, Check, Effect, Notice, Redeem, Refusal, Status};
-use crate::policy::settings::Settings;
-use crate::policy::shared_settings::{SettingsDraft, SharedSettings};
 use crate::policy::{Action, Decision, Denial, Request, RolePolicy};
-use crate::report::{Periods, Usage, UsageQuery, UserFilter, UserOrder, UserRow, UsersQuery};
 use crate::repository::record::{Record, RecordError};
-use crate::repository::{
-    CodeRepository, Directory, Expected, Freshness, Put, PutError, PutOutcome, SettingsStore,
-};
-use crate::rules::{self, NewSet, Progress, Purge, PurgeClock, Transition};
-use crate::timestamp::Timestamp;
+use crate::repository::{CodeRepository, Expected, Freshness, Put, PutError, PutOutcome};
+use crate::rules::{self, NewSet, Progress, Transition};
 
-/// How often an call starts over because somebody else changed the record.
+/// The number of times an operation starts over because another write changed the record.
 const ROUNDS: usize = 16;
 
 /// Events handed to a sink at a time.
 const DELIVERY_PAGE: usize = 100;
 
-/// Backup codes for an application: every call, over a repository, a role policy and an
+/// Backup codes for an application: every operation, over a repository, a role policy and an
 /// audit sink. Cheap to clone.
 ///
 /// # Cancellation
-/// Any future here may be dropped. An call dropped before its write changes nothing; one
+/// Any future here may be dropped. An operation dropped before its write changes nothing; one
 /// dropped after it may have spent a code, which nothing un-spends, and a dropped
 /// [`issue`](Self::issue) may have put a set in force that nobody saw: [`prepare`](Self::prepare)
 /// and [`activate`](Self::activate) cannot. Events of a write that was applied are delivered later
 /// by [`deliver_events`](Self::deliver_events).
-pub struct BackupCodes<R, P, A = NoAudit> {
-    repository: Arc<R>,
-    policy: Arc<P>,
-    audit: Arc<A>,
+#[derive(Clone)]
+pub struct BackupCodes {
+    repository: Arc<dyn AnyRepository>,
+    policy: Arc<dyn RolePolicy>,
+    audit: Arc<dyn AnySink>,
     hashing: Hashing,
     config: Arc<Config>,
     acceptance: Arc<Acceptance>,
     randomness: Randomness,
 }
 
-impl<R, P, A> Clone for BackupCodes<R, P, A> {
-    fn clone(&self) -> Self {
-        Self {
-            repository: Arc::clone(&self.repository),
-            policy: Arc::clone(&self.policy),
-            audit: Arc::clone(&self.audit),
-            hashing: self.hashing.clone(),
-            config: Arc::clone(&self.config),
-            acceptance: Arc::clone(&self.acceptance),
-            randomness: self.randomness.clone(),
-        }
-    }
-}
-
-impl<R, P, A> fmt::Debug for BackupCodes<R, P, A> {
+impl fmt::Debug for BackupCodes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BackupCodes")
             .field("hashing", &self.hashing)
@@ -101,59 +90,17 @@ pub enum Confirmation {
     Unconfirmed,
 }
 
-/// What delivering stored events came to.
+/// The outcome of delivering stored events.
 #[must_use = "a lossy sink delivers nothing here"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// So many events were delivered and acknowledged.
+    /// The number of events delivered and acknowledged.
     Delivered(usize),
     /// The sink does not keep what it accepts; the events wait for one that does.
     SinkIsLossy,
 }
 
-/// The outcome of saving the settings.
-#[must_use = "after a conflict the settings were not applied"]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SettingsSaved {
-    /// The settings are in force.
-    Saved,
-    /// Another administrator saved first, and nothing of this draft was applied. These are the
-    /// settings in force: show them, and let the administrator decide again.
-    Conflict(SettingsDraft),
-}
-
-/// A scheme that active sets have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SchemeUse {
-    /// The scheme.
-    pub scheme: Scheme,
-    /// The number of users whose active set has it.
-    pub users: u64,
-    /// Why codes of this scheme are refused here; `None` where they are accepted.
-    pub refused: Option<Reason>,
-}
-
-/// What purging came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Purged {
-    /// Records from which something old was removed.
-    pub trimmed: usize,
-    /// Tombstones removed.
-    pub removed: usize,
-    /// Records that cannot be read, or that would be too large for a store, and were left as they
-    /// are: repair or remove them.
-    pub unreadable: usize,
-    /// Records left as they are because their tombstone lies in the future, or their active set is
-    /// void as of the future ([`Config::with_void_before`](crate::Config::with_void_before)), and the
-    /// clock may be the one that is wrong. Where it is right,
-    /// [`force_purge`](BackupCodes::force_purge) dates these tombstones back to now and removes these
-    /// sets, which would come into force otherwise when the clock reaches them.
-    pub ahead: usize,
-}
-
-/// An call that came to no outcome: whether it is known that nothing was written.
+/// An operation that came to no outcome: whether it is known that nothing was written.
 enum Failure {
     Settled(Error),
     Unresolved(Box<dyn std::error::Error + Send + Sync>),
@@ -183,10 +130,6 @@ impl From<HashingError> for Error {
     }
 }
 
-fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Unavailable(Box::new(error))
-}
-
 /// A record as loaded, and the state a write has to expect.
 struct State {
     record: Record,
@@ -202,7 +145,7 @@ impl State {
     }
 }
 
-/// Somebody's call on somebody's codes.
+/// The call of one operation: subject, context, action and id.
 #[derive(Clone, Copy)]
 struct Call<'a> {
     subject: &'a Subject,
@@ -213,7 +156,7 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// An call whose id is not drawn yet.
+    /// An operation whose id is not drawn yet.
     fn new(subject: &'a Subject, context: &'a Context, action: Action, kind: EventKind) -> Self {
         Self {
             subject,
@@ -225,19 +168,23 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What somebody typed.
+/// A typed text, read as an attempt or not.
 enum Parsed<'a> {
     Attempt(Call<'a>, Arc<Attempt>),
     NotACode(NotACode),
 }
 
-impl<R: CodeRepository, P: RolePolicy> BackupCodes<R, P> {
-    /// Backup codes over a repository and a role policy, without an audit sink yet.
+impl BackupCodes {
+    /// Creates the operations over a repository and a role policy, without an audit sink.
     ///
     /// Give every process that works on one repository the same sink: one without acknowledges
     /// the events it meets ([`NoAudit`]), in [`deliver_events`](Self::deliver_events) those of
     /// other processes too.
-    pub fn new(repository: R, policy: P, hashing: Hashing) -> Self {
+    pub fn new(
+        repository: impl CodeRepository + 'static,
+        policy: impl RolePolicy + 'static,
+        hashing: Hashing,
+    ) -> Self {
         let config = Config::default();
         let acceptance = Acceptance::new(&config, hashing.hasher());
         Self {
@@ -250,33 +197,17 @@ impl<R: CodeRepository, P: RolePolicy> BackupCodes<R, P> {
             randomness: Randomness::new(SysRng),
         }
     }
-}
 
-impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
-    /// The same with this audit sink.
+    /// Sets the audit sink.
     #[must_use]
-    pub fn with_audit<B: AuditSink>(self, audit: B) -> BackupCodes<R, P, B> {
-        let Self {
-            repository,
-            policy,
-            hashing,
-            config,
-            acceptance,
-            randomness,
-            ..
-        } = self;
-        BackupCodes {
-            repository,
-            policy,
+    pub fn with_audit(self, audit: impl AuditSink + 'static) -> Self {
+        Self {
             audit: Arc::new(audit),
-            hashing,
-            config,
-            acceptance,
-            randomness,
+            ..self
         }
     }
 
-    /// The same under other rules of the application.
+    /// Sets the configuration.
     #[must_use]
     pub fn with_config(self, config: Config) -> Self {
         let acceptance = Acceptance::new(&config, self.hashing.hasher());
@@ -287,8 +218,8 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         }
     }
 
-    /// The same with another random number generator than the operating system's, for example a
-    /// hardware module's.
+    /// Sets the random number generator in place of the operating system's, for example a hardware
+    /// module's.
     #[must_use]
     pub fn with_rng(self, rng: impl TryCryptoRng + Send + 'static) -> Self {
         Self {
@@ -307,18 +238,6 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     #[must_use]
     pub fn acceptance(&self) -> &Acceptance {
         &self.acceptance
-    }
-
-    /// The role policy.
-    #[must_use]
-    pub fn policy(&self) -> &P {
-        &self.policy
-    }
-
-    /// The repository.
-    #[must_use]
-    pub fn repository(&self) -> &R {
-        &self.repository
     }
 
     /// Makes a set of codes to be shown. What the user has stays valid until the set is
@@ -598,7 +517,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     }
 
     /// Removes everything kept about a user, and leaves a tombstone that
-    /// [`purge`](Self::purge) removes after a grace period. Their past uses leave the figures.
+    /// [`purge`](Reports::purge) removes after a grace period. Their past uses leave the figures.
     /// [`Effect::Nothing`] where the tombstone is there already.
     ///
     /// # Errors
@@ -611,7 +530,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         .await
     }
 
-    /// What a user has: counts and times, nothing secret.
+    /// Returns the status of a user: counts and times, nothing secret.
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
@@ -643,7 +562,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             let events = repository
                 .undelivered(DELIVERY_PAGE)
                 .await
-                .map_err(unavailable)?;
+                .map_err(Error::Unavailable)?;
             let newest = events.last().map(|event| event.id);
             // The same page again: others deliver too, or the store does not take the
             // acknowledgement. Either way this run is over.
@@ -651,14 +570,24 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
                 return Ok(Delivery::Delivered(delivered));
             }
             last = newest;
-            audit
-                .record(&events)
-                .await
-                .map_err(|error| Error::Sink(Box::new(error)))?;
+            audit.record(&events).await.map_err(Error::Sink)?;
             let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
-            repository.acknowledge(&ids).await.map_err(unavailable)?;
+            repository
+                .acknowledge(&ids)
+                .await
+                .map_err(Error::Unavailable)?;
             delivered += events.len();
         }
+    }
+
+    /// Asks the policy whether the actor may see reports, and tells the sink of a denial: for
+    /// reports that do not come from here, such as the audit log.
+    ///
+    /// # Errors
+    /// [`Error::Denied`].
+    pub async fn authorize_reports(&self, context: &Context) -> Result<(), Error> {
+        self.ask_about_all(Action::ReadReports, EventKind::ReadReports, context)
+            .await
     }
 
     fn rng(&self) -> ShellRng<'_> {
@@ -758,7 +687,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
             .repository
             .load(user, freshness)
             .await
-            .map_err(unavailable)?
+            .map_err(Error::Unavailable)?
         {
             None => Ok(State {
                 record: Record::new(),
@@ -852,7 +781,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         Ok(self.run(call, attempt, state, rule).await?)
     }
 
-    /// One call: rule, write, and only then the outcome. Starts over when somebody else was
+    /// One operation: rule, write, and only then the outcome. Starts over when another write was
     /// faster; looks again when the store does not say what became of the write.
     async fn run<T: Send>(
         &self,
@@ -910,7 +839,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
                     return Ok(outcome);
                 }
                 Ok(PutOutcome::Conflict) => None,
-                Err(PutError::NotApplied(error)) => return Err(unavailable(error).into()),
+                Err(PutError::NotApplied(error)) => return Err(Error::Unavailable(error).into()),
                 Err(PutError::Unknown(error)) => Some(error),
             };
             // A driver that repeats a write by itself reports its own success as a conflict, so
@@ -923,7 +852,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
                 Own::Absent(latest) => match unknown {
                     None => state = latest,
                     // The write may still be on its way.
-                    Some(error) => return Err(Failure::Unresolved(Box::new(error))),
+                    Some(error) => return Err(Failure::Unresolved(error)),
                 },
             }
         }
@@ -937,7 +866,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         revision: Revision,
         record: &Record,
         events: &[Event],
-    ) -> Result<Result<PutOutcome, PutError<R::Error>>, Error> {
+    ) -> Result<Result<PutOutcome, PutError<BoxError>>, Error> {
         let (json, summary) = (record.to_json(), record.summary());
         // Damaged slots are kept as they are, so only a tampered record comes to this: what could
         // not be read again must not be written.
@@ -948,7 +877,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
         Ok(self.repository.put(put).await)
     }
 
-    /// Looks whether the call's own write is in the latest state. If so, writes once more:
+    /// Looks whether the operation's own write is in the latest state. If so, writes once more:
     /// what is visible need not be durable, but an applied write after it is.
     async fn find_own(&self, user: &UserId, call: OperationId) -> Result<Own, Failure> {
         for _ in 0..ROUNDS {
@@ -970,7 +899,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
                 Ok(PutOutcome::Applied) => return Ok(Own::Confirmed),
                 Ok(PutOutcome::Conflict) => {}
                 Err(PutError::NotApplied(error) | PutError::Unknown(error)) => {
-                    return Err(Failure::Unresolved(Box::new(error)));
+                    return Err(Failure::Unresolved(error));
                 }
             }
         }
@@ -1014,295 +943,7 @@ impl<R: CodeRepository, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
     }
 }
 
-impl<R: CodeRepository + Directory, P: RolePolicy, A: AuditSink> BackupCodes<R, P, A> {
-    /// Asks the policy whether the actor may see reports, and tells the sink of a denial: for
-    /// reports that do not come from here, such as the audit log.
-    ///
-    /// # Errors
-    /// [`Error::Denied`].
-    pub async fn authorize_reports(&self, context: &Context) -> Result<(), Error> {
-        self.ask_about_all(Action::ReadReports, EventKind::ReadReports, context)
-            .await
-    }
-
-    /// One page of users. Threshold, time and conditions of the query are set from the policy, the
-    /// context and the configuration.
-    ///
-    /// # Errors
-    /// [`Error::Denied`] or a fault.
-    pub async fn users(&self, query: UsersQuery, context: &Context) -> Result<Vec<UserRow>, Error> {
-        self.authorize_reports(context).await?;
-        let query = UsersQuery {
-            low_threshold: self.policy.low_threshold(),
-            now: context.now(),
-            acceptance: (*self.acceptance).clone(),
-            ..query
-        };
-        Directory::users(&*self.repository, &query)
-            .await
-            .map_err(unavailable)
-    }
-
-    /// The usage figures for these periods.
-    ///
-    /// # Errors
-    /// [`Error::Denied`] or a fault.
-    pub async fn usage(&self, periods: Periods, context: &Context) -> Result<Usage, Error> {
-        self.authorize_reports(context).await?;
-        let threshold = self.policy.low_threshold();
-        let acceptance = (*self.acceptance).clone();
-        let query = UsageQuery::new(periods, threshold, context.now(), acceptance);
-        Directory::usage(&*self.repository, &query)
-            .await
-            .map_err(unavailable)
-    }
-
-    /// The schemes of active sets, each with the number of users whose set has it, and with the
-    /// reason why codes of it are refused here, if they are.
-    ///
-    /// Ask at start, with [`Context::system`]: it shows a key in use that is missing or has other
-    /// bytes before a user meets it. A key that is in no scheme can be retired once the overrides
-    /// issued under it have ended, a week later at the most.
-    ///
-    /// # Errors
-    /// [`Error::Denied`] or a fault.
-    pub async fn schemes(&self, context: &Context) -> Result<Vec<SchemeUse>, Error> {
-        self.authorize_reports(context).await?;
-        let schemes = Directory::schemes(&*self.repository)
-            .await
-            .map_err(unavailable)?;
-        let report = |(scheme, users)| SchemeUse {
-            refused: self.acceptance.check(&scheme).err(),
-            scheme,
-            users,
-        };
-        Ok(schemes.into_iter().map(report).collect())
-    }
-
-    /// Goes through all records and forgets what is old: uses beyond their time, prepared sets
-    /// never activated, override codes past their end, tombstones past their grace. It also
-    /// removes what a clock that was ahead has written and what is therefore not in force. Run it
-    /// on a schedule, once a day or less.
-    ///
-    /// A record that changes meanwhile is left for the next time.
-    ///
-    /// A wrong clock alone costs no use and no active set: uses age by the newest use or activation of
-    /// all users that does not lie in the future, and [`Purged::ahead`] counts the records that seem
-    /// to lie in the future. Once a code was used or a set activated under a clock that is ahead, that
-    /// clock passes for right. On a site where neither happens, uses stay until a
-    /// [`force_purge`](Self::force_purge).
-    ///
-    /// # Errors
-    /// [`Error::ClockAhead`] where the time of the context is later than the newest use and the
-    /// newest activation by more than uses are kept; nothing was removed. [`Error::Denied`] or a
-    /// fault; what was purged before it stays purged.
-    pub async fn purge(&self, context: &Context) -> Result<Purged, Error> {
-        self.ask_about_all(Action::Erase, EventKind::Erase, context)
-            .await?;
-        let now = context.now();
-        let uses = self.newest(UserOrder::LatestUse, now, |row| &mut row.last_used_at);
-        let newest_use = uses.await?;
-        let activations = self.newest(UserOrder::NewestSet, now, |row| &mut row.activated_at);
-        let newest_activation = activations.await?;
-        // Where nothing ever happened there is nothing to lose.
-        let newest = newest_use.max(newest_activation).unwrap_or(now);
-        if now.saturating_since(newest) > self.config.keep_uses {
-            return Err(Error::ClockAhead {
-                now,
-                newest_use,
-                newest_activation,
-            });
-        }
-        self.purge_all(PurgeClock::Unchecked(newest), context).await
-    }
-
-    /// The newest moment of this kind that all users have and that does not lie in the future.
-    async fn newest(
-        &self,
-        order: UserOrder,
-        now: Timestamp,
-        moment: fn(&mut UserRow) -> &mut Option<Timestamp>,
-    ) -> Result<Option<Timestamp>, Error> {
-        let latest = now.saturating_add(SKEW);
-        let mut query = UsersQuery::new(now)
-            .filter(UserFilter::Every)
-            .order(order)
-            .limit(1);
-        loop {
-            let rows = Directory::users(&*self.repository, &query).await;
-            let Some(mut row) = rows.map_err(unavailable)?.pop() else {
-                return Ok(None);
-            };
-            match moment(&mut row) {
-                // On to the first row that does not lie in the future: the rows that are passed
-                // over may be many.
-                Some(at) if *at > latest => {
-                    *at = (*at).min(latest.saturating_add(Duration::from_millis(1)));
-                }
-                at => return Ok(*at),
-            }
-            query = query.after(row);
-        }
-    }
-
-    /// Purges as [`purge`](Self::purge) does, by the clock alone: once you know that it is right,
-    /// for a site that was not used for a long time, and for sets that lie in the future.
-    ///
-    /// # Errors
-    /// [`Error::Denied`] or a fault; what was purged before it stays purged.
-    pub async fn force_purge(&self, context: &Context) -> Result<Purged, Error> {
-        self.ask_about_all(Action::Erase, EventKind::Erase, context)
-            .await?;
-        self.purge_all(PurgeClock::Right, context).await
-    }
-
-    async fn purge_all(&self, clock: PurgeClock, context: &Context) -> Result<Purged, Error> {
-        let mut purged = Purged::default();
-        let mut query = UsersQuery::new(context.now())
-            .filter(UserFilter::Every)
-            .limit(1000);
-        loop {
-            let rows = Directory::users(&*self.repository, &query)
-                .await
-                .map_err(unavailable)?;
-            let Some(last) = rows.last().cloned() else {
-                return Ok(purged);
-            };
-            for row in rows {
-                let subject = Subject::new(row.user, [] as [&str; 0]);
-                self.purge_one(&subject, clock, context, &mut purged)
-                    .await?;
-            }
-            query = query.after(last);
-        }
-    }
-
-    async fn purge_one(
-        &self,
-        subject: &Subject,
-        clock: PurgeClock,
-        context: &Context,
-        purged: &mut Purged,
-    ) -> Result<(), Error> {
-        let call = self.call(subject, context, Action::Erase, EventKind::Erase)?;
-        let state = match self.load(subject.id(), Freshness::Latest).await {
-            Ok(state) => state,
-            // One damaged record must not keep all later ones from being purged.
-            Err(Error::Record(_)) => {
-                purged.unreadable += 1;
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        let Expected::At(current) = state.expected else {
-            return Ok(());
-        };
-        let revision = self.revision()?;
-        let written = match rules::purge(&state.record, clock, &self.operation(call, revision)) {
-            Purge::Keep => return Ok(()),
-            Purge::Ahead => {
-                purged.ahead += 1;
-                return Ok(());
-            }
-            Purge::Trim(step) => {
-                let put = self.put(
-                    subject.id(),
-                    state.expected,
-                    revision,
-                    &step.record,
-                    &step.events,
-                );
-                let written = match put.await {
-                    Err(Error::Record(_)) => {
-                        purged.unreadable += 1;
-                        return Ok(());
-                    }
-                    put => put?,
-                };
-                if matches!(written, Ok(PutOutcome::Applied)) {
-                    self.forward(&step.events).await;
-                }
-                (written, &mut purged.trimmed)
-            }
-            Purge::Remove => (
-                self.repository.remove(subject.id(), current).await,
-                &mut purged.removed,
-            ),
-        };
-        match written {
-            (Ok(PutOutcome::Applied), count) => *count += 1,
-            (Ok(PutOutcome::Conflict), _) => {}
-            (Err(PutError::NotApplied(error) | PutError::Unknown(error)), _) => {
-                return Err(unavailable(error));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<R: CodeRepository + SettingsStore, A: AuditSink> BackupCodes<R, SharedSettings, A> {
-    /// Reads the settings into the shared copy. Until they are first saved they are the default.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`]; the copy stays as it was, and is not used beyond its bound.
-    pub async fn refresh_settings(&self, now: Timestamp) -> Result<(), Error> {
-        let saved = self.repository.load_settings().await.map_err(unavailable)?;
-        let (settings, revision) = match saved {
-            Some((settings, revision)) => (settings, Some(revision)),
-            None => (Settings::default(), None),
-        };
-        self.policy.replace(settings, revision, now);
-        Ok(())
-    }
-
-    /// Saves edited settings, if nobody else has saved since the draft was begun.
-    ///
-    /// # Errors
-    /// [`Error::Denied`] under the settings in force; [`Error::Unavailable`] when the store
-    /// fails: refresh, and see which settings are in force.
-    pub async fn save_settings(
-        &self,
-        draft: SettingsDraft,
-        context: &Context,
-    ) -> Result<SettingsSaved, Error> {
-        self.ask_about_all(Action::SaveSettings, EventKind::SaveSettings, context)
-            .await?;
-        let revision = self.revision()?;
-        let id = revision.event(0);
-        let event = Event::new(
-            id,
-            EventKind::SaveSettings,
-            EventOutcome::Success,
-            None,
-            context,
-        );
-        let events = [event];
-        let expected = draft.based_on.map_or(Expected::Absent, Expected::At);
-        let SettingsDraft { settings, .. } = draft;
-        let saved = self
-            .repository
-            .save_settings(expected, revision, &settings, &events)
-            .await;
-        match saved {
-            Ok(PutOutcome::Applied) => {
-                self.policy.replace(settings, Some(revision), context.now());
-                self.forward(&events).await;
-                Ok(SettingsSaved::Saved)
-            }
-            Ok(PutOutcome::Conflict) => {
-                self.refresh_settings(context.now()).await?;
-                let in_force = self.policy.edit().unwrap_or(SettingsDraft {
-                    settings: Settings::default(),
-                    based_on: None,
-                });
-                Ok(SettingsSaved::Conflict(in_force))
-            }
-            Err(PutError::NotApplied(error) | PutError::Unknown(error)) => Err(unavailable(error)),
-        }
-    }
-}
-
-/// Whether an call's own write is in the latest state.
+/// Whether an operation's own write is in the latest state.
 #[expect(
     clippy::large_enum_variant,
     reason = "moved once an call; a box would be one more allocation"
@@ -1328,7 +969,7 @@ impl From<Denial> for Error {
     }
 }
 
-/// The generator of a shell, shared by its clones.
+/// The generator of random numbers, shared by all clones.
 #[derive(Clone)]
 struct Randomness {
     rng: Arc<Mutex<dyn Draw>>,

@@ -1,4 +1,5 @@
-//! What the application decides once, in its code: formats, sizes, limits, lifetimes.
+//! The configuration, which the application decides once, in its code: formats, sizes, limits,
+//! lifetimes.
 
 use std::time::Duration;
 

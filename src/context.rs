@@ -1,4 +1,4 @@
-//! Who does it, when, and from where.
+//! The circumstances of an operation: actor, time, address.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use crate::timestamp::Timestamp;
 
 /// The circumstances of one operation, as the application knows them.
 ///
-/// What is optional here ends up in the audit log only. Texts are capped in length, and the
+/// The optional parts end up in the audit log only. Texts are capped in length, and the
 /// characters of [`is_forging`](crate::audit::is_forging) in them replaced, when they are taken in.
 ///
 /// ```

@@ -1,4 +1,4 @@
-//! Errors of the shell: broken things, sorted by whose fault it is.
+//! Errors of the async operations.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::policy::Denial;
 use crate::repository::record::RecordError;
 use crate::timestamp::Timestamp;
 
-/// Why an operation came to no outcome. Nobody is let in by an error.
+/// An operation that failed before it could decide. An error never grants access.
 ///
 /// A wrong code is not an error but an outcome.
 #[derive(Debug, thiserror::Error)]

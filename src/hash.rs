@@ -37,7 +37,7 @@ const ARGON2_VERSION: u32 = 19;
 /// Payload bits from which a code may be hashed cheaply: NIST SP 800-63B-4, 3.1.2.2.
 const HIGH_ENTROPY_BITS: u32 = 112;
 
-/// What one Argon2id evaluation costs: memory in KiB and passes, always one lane.
+/// The cost of one Argon2id evaluation: memory in KiB and passes, always one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cost {
     memory_kib: u32,
@@ -193,7 +193,7 @@ impl KnownKeys {
     }
 }
 
-/// What is stored of one code: an Argon2id hash and the key it was made with.
+/// The stored hash of one code: an Argon2id hash and the key it was made with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredHash {
     cost: Cost,

@@ -1,4 +1,4 @@
-//! Who, and which: the identifiers of users, sets, events, attempts and revisions.
+//! The identifiers of users, roles, sets, events, operations and revisions.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -52,13 +52,15 @@
 //!   [`activate`](BackupCodes::activate); [`status`](BackupCodes::status);
 //!   [`check`](BackupCodes::check) tests a code, [`burn`](BackupCodes::burn) voids a leaked one.
 //! * *A locked-out user*: [`redeem`](BackupCodes::redeem).
-//! * *An administrator*: [`users`](BackupCodes::users), [`usage`](BackupCodes::usage),
-//!   [`issue_override`](BackupCodes::issue_override), [`unlock`](BackupCodes::unlock),
-//!   [`revoke_all`](BackupCodes::revoke_all), [`save_settings`](BackupCodes::save_settings).
+//! * *An administrator*: [`issue_override`](BackupCodes::issue_override),
+//!   [`unlock`](BackupCodes::unlock), [`revoke_all`](BackupCodes::revoke_all);
+//!   [`users`](Reports::users) and [`usage`](Reports::usage) of [`Reports`], which exist where the
+//!   repository has a [`Directory`](repository::Directory); [`save`](SavedSettings::save) of
+//!   [`SavedSettings`], where it has a [`SettingsStore`](repository::SettingsStore).
 //! * *A schedule*: [`deliver_events`](BackupCodes::deliver_events) each minute and at start,
-//!   [`refresh_settings`](BackupCodes::refresh_settings) well within its bound,
-//!   [`purge`](BackupCodes::purge) each day.
-//! * *At start, and before a key is retired*: [`schemes`](BackupCodes::schemes), which returns how
+//!   [`refresh`](SavedSettings::refresh) of the settings well within its bound,
+//!   [`purge`](Reports::purge) each day.
+//! * *At start, and before a key is retired*: [`schemes`](Reports::schemes), which returns how
 //!   many users' codes depend on each key, format and cost, and which of them are refused here.
 //! * *When the second factor is removed*: [`revoke_all`](BackupCodes::revoke_all) with
 //!   [`RevokeReason::FactorRemoved`], or its codes would outlive it.
@@ -101,7 +103,8 @@ mod unicode;
 
 pub use audit::{JsonLines, RevokeReason};
 pub use backup_codes::{
-    BackupCodes, Confirmation, Delivery, Issued, Purged, SchemeUse, SettingsSaved,
+    BackupCodes, Confirmation, Delivery, Issued, Purged, Reports, SavedSettings, SchemeUse,
+    SettingsSaved,
 };
 pub use code::{Format, Formats, Override, SetSize, Sheet, Wording};
 pub use config::{Config, ReissueRule};

@@ -40,7 +40,7 @@ pub enum Reissue {
     Required,
 }
 
-/// What a user has to be told.
+/// A message that is owed to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NoticeKind {
@@ -70,7 +70,7 @@ pub enum NoticeKind {
 pub struct Notice {
     /// Whom to tell.
     pub user: UserId,
-    /// What.
+    /// The kind.
     pub kind: NoticeKind,
     /// When it happened.
     pub at: Timestamp,
@@ -177,7 +177,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What redeeming came to.
+/// The outcome of redeeming a code.
 #[must_use = "any string passes where this is ignored: only `Accepted` lets the user in"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Redeem {
@@ -189,7 +189,7 @@ pub enum Redeem {
     NotACode(NotACode),
 }
 
-/// What trying a code without spending it came to.
+/// The outcome of checking a code without spending it.
 #[must_use = "ignored, this check said nothing"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
@@ -201,7 +201,7 @@ pub enum Check {
     NotACode(NotACode),
 }
 
-/// What voiding a code by value came to.
+/// The outcome of burning a code: voiding it by typing it.
 #[must_use = "ignored, a locked set looks like a voided code"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Burn {
@@ -218,7 +218,7 @@ pub enum Burn {
     NotACode(NotACode),
 }
 
-/// What activating a prepared set came to.
+/// The outcome of activating a prepared set.
 #[must_use = "the set counts only where this says so"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Activation {
@@ -270,7 +270,7 @@ pub struct PreparedStatus {
     pub prepared_at: Timestamp,
 }
 
-/// What a user has, without anything secret.
+/// The status of a user, without anything secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {

@@ -1,4 +1,4 @@
-//! Who may do what: the role policy.
+//! The role policy: who may do what.
 
 pub(crate) mod settings;
 pub(crate) mod shared_settings;
@@ -35,7 +35,7 @@ impl From<Subject> for Actor {
     }
 }
 
-/// What is about to be done.
+/// The operation that a policy is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
@@ -71,11 +71,11 @@ pub enum Action {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Request<'a> {
-    /// Who asks.
+    /// The actor.
     pub actor: &'a Actor,
     /// Whose codes it is about; `None` for reports and settings.
     pub subject: Option<&'a Subject>,
-    /// What is to be done.
+    /// The operation.
     pub action: Action,
     /// The time of the request.
     pub now: Timestamp,
@@ -123,23 +123,23 @@ pub enum Denial {
     /// None of the user's roles may have backup codes.
     #[error("none of the user's roles may have backup codes")]
     RoleNotPermitted,
-    /// The actor may not do this to somebody else.
+    /// The actor may not do this to another user.
     #[error("this needs a role that administers backup codes")]
     NotAdministrator,
     /// Only the user may do this.
     #[error("only the user can do this")]
     OnlyOwn,
     /// Another user has to do this: it is not allowed to oneself.
-    #[error("somebody else has to do this")]
+    #[error("another user has to do this")]
     NotOneself,
-    /// The settings could not be read recently enough to go by.
+    /// The cached settings are too old to trust.
     #[error("the site's settings could not be read lately, so nothing is allowed: refresh them")]
     SettingsUnreadable,
 }
 
 /// Decides who may hold, redeem and administer codes.
 ///
-/// [`Settings`] is the ready one; an application with rules of its own
+/// [`Settings`] is the built-in one; an application with rules of its own
 /// implements this instead.
 ///
 /// # Contract

@@ -17,7 +17,7 @@ use crate::outcome::Level;
 use crate::repository::record::{CodeSet, QUARTER_MILLIS, Record, Use, quarter_of};
 use crate::timestamp::Timestamp;
 
-/// What a repository may index of a record: counts, times and schemes, no hashes (ASVS 5.0,
+/// The part of a record that a repository may index: counts, times and schemes, no hashes (ASVS 5.0,
 /// 15.3.1).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -32,7 +32,7 @@ pub struct Summary {
     pub erased_at: Option<Timestamp>,
 }
 
-/// What a repository may index of an active set.
+/// The part of an active set that a repository may index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SetSummary {
@@ -395,7 +395,7 @@ fn moments(quarters: &Range<u32>) -> Range<Timestamp> {
     at(quarters.start)..at(quarters.end)
 }
 
-/// What to count.
+/// The query for usage figures.
 #[derive(Debug, Clone)]
 pub struct UsageQuery {
     /// The days.

@@ -1,4 +1,4 @@
-//! What an application's storage has to do: the contract of the stores.
+//! The storage traits and their contract.
 
 pub(crate) mod memory;
 pub(crate) mod record;
@@ -67,7 +67,7 @@ pub struct Put<'a> {
     /// The record's JSON: opaque, at most [`Record::MAX_JSON_LEN`](crate::repository::Record::MAX_JSON_LEN)
     /// bytes.
     pub record: &'a str,
-    /// What may be indexed of it.
+    /// The summary of the record, for indexes.
     pub summary: &'a Summary,
     /// The events of this step, to be kept by the same write until they are acknowledged.
     pub events: &'a [Event],

@@ -33,7 +33,7 @@ use crate::timestamp::Timestamp;
 pub struct Operation<'a> {
     /// Whose record it is.
     pub user: &'a UserId,
-    /// Who does it, when, and from where.
+    /// The actor, the time, and the address.
     pub context: &'a Context,
     /// The application's rules.
     pub config: &'a Config,
@@ -54,7 +54,7 @@ pub struct Operation<'a> {
 pub struct Step {
     /// The new record.
     pub record: Record,
-    /// What happened, to be kept by the same write.
+    /// The events, to be kept by the same write.
     pub events: Vec<Event>,
 }
 
@@ -62,9 +62,9 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an outcome counts only once its step is written"]
 pub struct Transition<T> {
-    /// What the operation came to. Not to be told to anybody before `step` is written.
+    /// The outcome of the operation. Write `step` before you report it.
     pub outcome: T,
-    /// What to write first; `None` where nothing changes.
+    /// The change to write first; `None` where nothing changes.
     pub step: Option<Step>,
     /// Events of an outcome that changes nothing: reported to the sink, never stored.
     pub unstored: Vec<Event>,
@@ -293,7 +293,7 @@ impl Operation<'_> {
     }
 }
 
-/// What an attempt is for.
+/// The purpose of an attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Redeem,
@@ -388,7 +388,7 @@ fn locate<'r>(
     })
 }
 
-/// What an attempt came to, before it is worded for its purpose.
+/// The verdict on an attempt, before it is worded for its purpose.
 enum Verdict {
     Right { slot: u8, receipt: Option<Receipt> },
     Refused(Refusal),
@@ -1063,7 +1063,7 @@ pub fn erase(record: &Record, operation: &Operation<'_>) -> Transition<Effect> {
     operation.step(Effect::Done, record, vec![event])
 }
 
-/// What purging makes of a record.
+/// The result of purging one record.
 #[expect(
     clippy::large_enum_variant,
     reason = "moved once an operation; a box would be one more allocation"
@@ -1147,7 +1147,7 @@ fn remaining(record: &Record, operation: &Operation<'_>) -> u8 {
     in_force.map_or(0, CodeSet::unused)
 }
 
-/// What a user has, without anything secret.
+/// The status of a user, without anything secret.
 #[must_use]
 pub fn status(record: &Record, operation: &Operation<'_>) -> Status {
     let active = record.active.as_ref();

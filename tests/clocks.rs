@@ -21,9 +21,9 @@ use backup_codes::repository::{
 use backup_codes::rules::generate;
 use backup_codes::{
     Activation, BackupCodes, Config, Context, Effect, Error, Format, Formats, Hasher, Hashing,
-    Keyring, MemoryRepository, Periods, Purged, Redeem, RevokeReason, SetId, SetSize, Settings,
-    SettingsSaved, SharedSettings, Sheet, Status, Subject, Timestamp, Usage, UserFilter, UserId,
-    UsersQuery,
+    Keyring, MemoryRepository, Periods, Purged, Redeem, Reports, RevokeReason, SavedSettings,
+    SetId, SetSize, Settings, SettingsSaved, SharedSettings, Sheet, Status, Subject, Timestamp,
+    Usage, UserFilter, UserId, UsersQuery,
 };
 use checksum::sum_again;
 use getrandom::SysRng;
@@ -64,8 +64,6 @@ fn length(millis: i64) -> Duration {
 }
 
 // The service.
-
-type Codes = BackupCodes<MemoryRepository, Settings, MemoryAudit>;
 
 fn alice() -> Subject {
     Subject::new(UserId::new("alice").unwrap(), ["staff"])
@@ -117,7 +115,7 @@ fn always() -> Periods {
 }
 
 struct Site {
-    codes: Codes,
+    codes: BackupCodes,
     store: MemoryRepository,
     audit: MemoryAudit,
 }
@@ -147,6 +145,10 @@ impl Site {
         let put = Put::new(user.id(), Expected::Absent, revision, record, &summary, &[]);
         assert_eq!(block_on(site.store.put(put)).unwrap(), PutOutcome::Applied);
         site
+    }
+
+    fn reports(&self) -> Reports {
+        Reports::new(&self.codes, self.store.clone())
     }
 
     fn record(&self) -> String {
@@ -197,22 +199,22 @@ impl Site {
 
     fn row(&self, now: i64) -> UserRow {
         let query = UsersQuery::new(at(now)).filter(UserFilter::Every);
-        let rows = block_on(self.codes.users(query, &by_admin(now))).unwrap();
+        let rows = block_on(self.reports().users(query, &by_admin(now))).unwrap();
         rows.into_iter()
             .find(|row| &row.user == alice().id())
             .unwrap()
     }
 
     fn usage(&self, now: i64) -> Usage {
-        block_on(self.codes.usage(always(), &by_admin(now))).unwrap()
+        block_on(self.reports().usage(always(), &by_admin(now))).unwrap()
     }
 
     fn purge(&self, now: i64) -> Result<Purged, Error> {
-        block_on(self.codes.purge(&by_admin(now)))
+        block_on(self.reports().purge(&by_admin(now)))
     }
 
     fn force_purge(&self, now: i64) -> Purged {
-        block_on(self.codes.force_purge(&by_admin(now))).unwrap()
+        block_on(self.reports().force_purge(&by_admin(now))).unwrap()
     }
 
     /// Sets that were removed because their moment lies in the future, by the events of it.
@@ -379,7 +381,7 @@ fn a_redeem_under_the_year_9999_leaves_the_earlier_uses_in_the_figures() {
         let day = at(day)..at(day + DAY);
         Periods::new(day.clone(), day, &[]).unwrap()
     };
-    let figures = block_on(site.codes.usage(today, &by_admin(NOW))).unwrap();
+    let figures = block_on(site.reports().usage(today, &by_admin(NOW))).unwrap();
     assert_eq!((figures.used_today, site.usage(NOW).used_today), (1, 2));
     assert_eq!(millis(site.row(NOW).last_used_at), Some(YEAR_9999));
     // The next use is the latest one, whatever was stored.
@@ -1472,7 +1474,8 @@ fn a_purge_under_another_configuration_removes_no_set_and_no_override() {
     let other = other.with_max_override_lifetime(length(HOUR)).unwrap();
     let node = BackupCodes::new(site.store.clone(), Settings::default(), hashing());
     let node = node.with_config(other);
-    let purged = block_on(node.force_purge(&by_admin(NOW + MINUTE))).unwrap();
+    let reports = Reports::new(&node, site.store.clone());
+    let purged = block_on(reports.force_purge(&by_admin(NOW + MINUTE))).unwrap();
     assert_eq!((purged.trimmed, site.record()), (0, before));
     assert_eq!(site.redeem(&code, NOW + MINUTE), None);
     assert!(site.activates(prepared, NOW + MINUTE));
@@ -1484,7 +1487,8 @@ fn the_event_of_a_set_that_a_purge_removes_waits_in_the_store_for_a_durable_sink
     let unheard = BackupCodes::new(site.store.clone(), Settings::default(), hashing())
         .with_audit(Lossy)
         .with_config(config(Some(NOW)));
-    let _ = block_on(unheard.force_purge(&by_admin(NOW))).unwrap();
+    let reports = Reports::new(&unheard, site.store.clone());
+    let _ = block_on(reports.force_purge(&by_admin(NOW))).unwrap();
     let events = block_on(site.store.undelivered(10)).unwrap();
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].reason, Some(Reason::Void));
@@ -1711,26 +1715,30 @@ fn at_the_end_of_time_everything_works_but_what_needs_a_later_moment() {
 const MAX_AGE: i64 = 30 * SECOND;
 
 struct Node {
-    codes: BackupCodes<MemoryRepository, SharedSettings>,
+    codes: BackupCodes,
+    settings: SavedSettings,
 }
 
 impl Node {
     fn new() -> Self {
-        let policy = SharedSettings::new(length(MAX_AGE));
-        let codes = BackupCodes::new(MemoryRepository::new(), policy, hashing());
+        let shared = SharedSettings::new(length(MAX_AGE));
+        let store = MemoryRepository::new();
+        let codes = BackupCodes::new(store.clone(), shared.clone(), hashing());
+        let codes = codes.with_config(config(None));
         Self {
-            codes: codes.with_config(config(None)),
+            settings: SavedSettings::new(&codes, store, &shared),
+            codes,
         }
     }
 
     fn refresh(&self, now: i64) {
-        block_on(self.codes.refresh_settings(at(now))).unwrap();
+        block_on(self.settings.refresh(at(now))).unwrap();
     }
 
     /// Writes the copy by saving.
     fn save(&self, now: i64) {
-        let draft = self.codes.policy().edit().unwrap();
-        let saved = block_on(self.codes.save_settings(draft, &by_admin(now))).unwrap();
+        let draft = self.settings.edit().unwrap();
+        let saved = block_on(self.settings.save(draft, &by_admin(now))).unwrap();
         assert_eq!(saved, SettingsSaved::Saved);
     }
 

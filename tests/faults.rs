@@ -17,7 +17,7 @@ use backup_codes::{
 };
 use pollster::block_on;
 
-fn service<R: CodeRepository>(store: R) -> BackupCodes<R, Settings> {
+fn service(store: impl CodeRepository + 'static) -> BackupCodes {
     let hasher = Hasher::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
@@ -263,14 +263,14 @@ fn after_sixteen_rounds_there_is_no_verdict_and_one_evaluation_was_done() {
 fn a_store_that_is_down_lets_nobody_in() {
     let store = MemoryRepository::new();
     let sheet = issue(&store);
-    let faulty = Faulty::new(store.clone(), []);
-    faulty.set_down(true);
-    let faulty = service(faulty);
+    let down = Arc::new(Faulty::new(store.clone(), []));
+    down.set_down(true);
+    let faulty = service(Arc::clone(&down));
     for _ in 0..20 {
         let outcome = block_on(faulty.redeem(&alice(), &first(&sheet), &own()));
         assert!(matches!(outcome, Err(Error::Unavailable(_))));
     }
-    faulty.repository().set_down(false);
+    down.set_down(false);
     let outcome = block_on(faulty.redeem(&alice(), &first(&sheet), &own()));
     assert!(
         matches!(outcome, Ok(Redeem::Accepted(_))),

@@ -32,7 +32,7 @@ use zeroize::Zeroizing;
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;
 
-type Codes = BackupCodes<MemoryRepository, Settings>;
+type Codes = BackupCodes;
 
 /// The same numbers in every run (SplitMix64), up to a number of draws.
 struct Numbers {

@@ -136,7 +136,7 @@ impl CodeRepository for Store {
 
 type Running<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
 
-fn service<R: CodeRepository>(store: R) -> BackupCodes<R, Settings> {
+fn service(store: impl CodeRepository + 'static) -> BackupCodes {
     let hasher = Hasher::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
@@ -472,12 +472,7 @@ impl Start {
 }
 
 /// Runs an operation. Its events carry its index as their correlation id.
-async fn perform<R: CodeRepository>(
-    codes: &BackupCodes<R, Settings>,
-    op: Op,
-    index: usize,
-    start: &Start,
-) -> Done {
+async fn perform(codes: &BackupCodes, op: Op, index: usize, start: &Start) -> Done {
     let (alice, admin) = (alice(), admin());
     let actor = match op {
         Op::IssueOverride | Op::RevokeOverride | Op::Unlock | Op::Erase => &admin,
@@ -826,7 +821,7 @@ struct Ran {
 }
 
 /// Runs one schedule. `choose` is asked which of the living operations goes on.
-fn run<R: CodeRepository>(
+fn run<R: CodeRepository + 'static>(
     ops: &[Op],
     start: &Start,
     wrap: impl Fn(Store) -> R,
@@ -956,7 +951,7 @@ const NO_SET: SetId = SetId::from_bytes([0; 16]);
 
 /// Enumerates all schedules for these operations under this fault, depth first. Returns how many
 /// there were, and the most calls of one.
-fn every_schedule<R: CodeRepository>(
+fn every_schedule<R: CodeRepository + 'static>(
     ops: &[Op],
     begin: &Start,
     fault: Fault,

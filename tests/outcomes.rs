@@ -30,9 +30,9 @@ use backup_codes::repository::{CodeRepository, Expected, Freshness, Put, PutOutc
 use backup_codes::rules::{generate, generate_override};
 use backup_codes::{
     Activation, BackupCodes, Burn, Check, Config, Confirmation, Context, Effect, Error, Format,
-    Formats, Hasher, Hashing, Keyring, MemoryRepository, Notice, Pepper, Periods, Redeem,
-    RevokeReason, SetId, SetSize, Settings, SettingsSaved, SharedSettings, Sheet, Subject, Switch,
-    Timestamp, UserId, UsersQuery,
+    Formats, Hasher, Hashing, Keyring, MemoryRepository, Notice, Pepper, Periods, Redeem, Reports,
+    RevokeReason, SavedSettings, SetId, SetSize, Settings, SettingsSaved, SharedSettings, Sheet,
+    Subject, Switch, Timestamp, UserId, UsersQuery,
 };
 use checksum::sum_again;
 use getrandom::SysRng;
@@ -54,8 +54,6 @@ impl AuditSink for Lossy {
         Durability::Lossy
     }
 }
-
-type Codes<P = Arc<dyn RolePolicy>> = BackupCodes<MemoryRepository, P, Lossy>;
 
 fn at(after: Duration) -> Timestamp {
     Timestamp::from_unix_millis(1_790_000_000_000)
@@ -130,11 +128,12 @@ struct World {
     /// Lets the worker of `fill_the_pool` go on; dropped first.
     _release: Option<mpsc::Sender<()>>,
     waiting: Vec<Pin<Box<dyn Future<Output = ()>>>>,
-    codes: Codes,
+    codes: BackupCodes,
     store: MemoryRepository,
     audit: Lossy,
     hashing: Hashing,
     now: Duration,
+    policy: Arc<dyn RolePolicy>,
     actor: Actor,
     /// The sets as they were before the operation: id and place.
     before: Vec<(String, &'static str)>,
@@ -147,7 +146,7 @@ impl World {
         let (store, audit) = (MemoryRepository::new(), Lossy::default());
         let hashing = Hashing::inline(hasher());
         let policy: Arc<dyn RolePolicy> = Arc::new(Settings::default());
-        let codes = BackupCodes::new(store.clone(), policy, hashing.clone())
+        let codes = BackupCodes::new(store.clone(), Arc::clone(&policy), hashing.clone())
             .with_audit(audit.clone())
             .with_config(config());
         Self {
@@ -158,6 +157,7 @@ impl World {
             audit,
             hashing,
             now: 10 * MINUTE,
+            policy,
             actor: Actor::User(alice()),
             before: Vec::new(),
             evaluations: 0,
@@ -165,14 +165,20 @@ impl World {
         }
     }
 
-    fn under<P: RolePolicy>(&self, policy: P) -> Codes<P> {
+    /// As they are under the configuration of this moment.
+    fn reports(&self) -> Reports {
+        Reports::new(&self.codes, self.store.clone())
+    }
+
+    fn under(&self, policy: impl RolePolicy + 'static) -> BackupCodes {
         BackupCodes::new(self.store.clone(), policy, self.hashing.clone())
             .with_audit(self.audit.clone())
             .with_config(self.codes.config().clone())
     }
 
     fn set_policy(&mut self, policy: impl RolePolicy + 'static) {
-        self.codes = self.under(Arc::new(policy));
+        self.policy = Arc::new(policy);
+        self.codes = self.under(Arc::clone(&self.policy));
     }
 
     fn set_settings(&mut self, change: impl Fn(&mut Settings)) {
@@ -303,7 +309,7 @@ impl World {
 
     fn set_hasher(&mut self, hasher: Hasher) {
         self.hashing = Hashing::inline(hasher);
-        self.codes = self.under(Arc::clone(self.codes.policy()));
+        self.codes = self.under(Arc::clone(&self.policy));
     }
 
     /// From here on new codes are costlier than the default conditions accept.
@@ -325,7 +331,7 @@ impl World {
         }
         let size = PoolSize::new(1, 1).unwrap();
         self.hashing = Hashing::pool_with(hasher(), size).unwrap();
-        self.codes = self.under(Arc::clone(self.codes.policy()));
+        self.codes = self.under(Arc::clone(&self.policy));
         let (reached, has_reached) = mpsc::channel();
         let (release, held_up) = mpsc::channel();
         let waker = Waker::from(Arc::new(HoldUp(reached, Mutex::new(held_up))));
@@ -961,13 +967,13 @@ fn revoke_all(w: &mut World, reason: RevokeReason) -> String {
 }
 
 /// An operation that hashes nothing and tells no more than that it is done.
-fn act<T>(w: &mut World, run: impl Fn(&Codes, &Context) -> Result<T, Error>) -> String {
+fn act<T>(w: &mut World, run: impl Fn(&BackupCodes, &Context) -> Result<T, Error>) -> String {
     w.begin();
     w.told(run(&w.codes, &w.cx()), |_| "done".to_owned())
 }
 
 /// An operation that may find nothing to do.
-fn try_to(w: &mut World, run: impl Fn(&Codes, &Context) -> Result<Effect, Error>) -> String {
+fn try_to(w: &mut World, run: impl Fn(&BackupCodes, &Context) -> Result<Effect, Error>) -> String {
     w.begin();
     w.told(run(&w.codes, &w.cx()), |effect| match effect {
         Effect::Done => "done".to_owned(),
@@ -997,7 +1003,8 @@ fn status(w: &mut World) -> String {
 
 fn users(w: &mut World) -> String {
     let query = |cx: &Context| UsersQuery::new(cx.now());
-    act(w, |codes, cx| block_on(codes.users(query(cx), cx)))
+    let reports = w.reports();
+    act(w, |_, cx| block_on(reports.users(query(cx), cx)))
 }
 
 fn usage(w: &mut World) -> String {
@@ -1008,29 +1015,33 @@ fn usage(w: &mut World) -> String {
     };
     let day = midnight(from)..midnight(to);
     let periods = Periods::new(day.clone(), day, &[midnight(from), midnight(to)]).unwrap();
-    act(w, |codes, cx| block_on(codes.usage(periods.clone(), cx)))
+    let reports = w.reports();
+    act(w, |_, cx| block_on(reports.usage(periods.clone(), cx)))
 }
 
 fn schemes(w: &mut World) -> String {
-    act(w, |codes, cx| block_on(codes.schemes(cx)))
+    let reports = w.reports();
+    act(w, |_, cx| block_on(reports.schemes(cx)))
 }
 
 fn purge(w: &mut World) -> String {
-    act(w, |codes, cx| block_on(codes.purge(cx)))
+    let reports = w.reports();
+    act(w, |_, cx| block_on(reports.purge(cx)))
 }
 
 /// Saves settings; with somebody else who is faster, or not.
 fn save_settings(w: &mut World, faster: Option<&Subject>) -> String {
-    let (site, now) = (w.under(SharedSettings::new(DAY)), at(w.now));
-    block_on(site.refresh_settings(now)).unwrap();
-    let draft = site.policy().edit().unwrap();
+    let (shared, now) = (SharedSettings::new(DAY), at(w.now));
+    let site = SavedSettings::new(&w.under(shared.clone()), w.store.clone(), &shared);
+    block_on(site.refresh(now)).unwrap();
+    let draft = site.edit().unwrap();
     if let Some(faster) = faster {
         let cx = Context::new(now, faster);
-        let saved = block_on(site.save_settings(draft.clone(), &cx)).unwrap();
+        let saved = block_on(site.save(draft.clone(), &cx)).unwrap();
         assert_eq!(saved, SettingsSaved::Saved);
     }
     w.begin();
-    let saved = block_on(site.save_settings(draft, &w.cx()));
+    let saved = block_on(site.save(draft, &w.cx()));
     w.told(saved, |saved| match saved {
         SettingsSaved::Saved => "saved".to_owned(),
         SettingsSaved::Conflict(_) => "overtaken".to_owned(),

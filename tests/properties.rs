@@ -101,7 +101,7 @@ fn acceptance() -> Acceptance {
     Acceptance::new(&config(), &hasher.with_high_entropy_cost(Cost::LEAST))
 }
 
-fn service(store: MemoryRepository) -> BackupCodes<MemoryRepository, Settings> {
+fn service(store: MemoryRepository) -> BackupCodes {
     let hasher = Hasher::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);

@@ -29,12 +29,11 @@ use backup_codes::repository::{
 use backup_codes::{
     Activation, BackupCodes, Burn, Check, Config, Context, Delivery, Effect, Error, Format,
     Formats, Hasher, Hashing, JsonLines, Keyring, MemoryRepository, Pepper, Periods, Redeem,
-    ReissueRule, RevokeReason, SetSize, Settings, SettingsDraft, SettingsSaved, SharedSettings,
-    Sheet, Subject, Switch, Timestamp, UserFilter, UserId, UserOrder, UsersQuery, Wording,
+    ReissueRule, Reports, RevokeReason, SavedSettings, SetSize, Settings, SettingsDraft,
+    SettingsSaved, SharedSettings, Sheet, Subject, Switch, Timestamp, UserFilter, UserId,
+    UserOrder, UsersQuery, Wording,
 };
 use pollster::block_on;
-
-type Codes = BackupCodes<MemoryRepository, Settings, MemoryAudit>;
 
 const START: i64 = 1_790_000_000_000;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -80,7 +79,7 @@ fn inline() -> Hashing {
 }
 
 struct Fixture {
-    codes: Codes,
+    codes: BackupCodes,
     store: MemoryRepository,
     audit: MemoryAudit,
 }
@@ -112,6 +111,10 @@ fn code(sheet: &Sheet, slot: u8) -> String {
 }
 
 impl Fixture {
+    fn reports(&self) -> Reports {
+        Reports::new(&self.codes, self.store.clone())
+    }
+
     fn issue(&self, user: &Subject, after: Duration) -> Sheet {
         let cx = Context::new(at(after), user);
         block_on(self.codes.issue(user, &cx)).unwrap().sheet
@@ -732,7 +735,7 @@ fn the_time_of_each_step_is_kept_and_told() {
     );
     // The list says the same as the status.
     let cx = by_admin(6 * MINUTE);
-    let rows = block_on(f.codes.users(UsersQuery::new(cx.now()), &cx)).unwrap();
+    let rows = block_on(f.reports().users(UsersQuery::new(cx.now()), &cx)).unwrap();
     let row = &rows[0];
     let listed = (row.prepared_at, row.activated_at, row.last_used_at);
     assert_eq!(listed, times);
@@ -948,7 +951,7 @@ fn only_administrators_act_for_others() {
     assert!(denied(block_on(f.codes.erase(&alice(), &cx)).map(drop)));
     assert!(denied(block_on(f.codes.status(&alice(), &cx)).map(drop)));
     assert!(denied(
-        block_on(f.codes.users(UsersQuery::new(cx.now()), &cx)).map(drop)
+        block_on(f.reports().users(UsersQuery::new(cx.now()), &cx)).map(drop)
     ));
     assert!(denied(block_on(f.codes.authorize_reports(&cx))));
     assert!(block_on(f.codes.authorize_reports(&by_admin(Duration::ZERO))).is_ok());
@@ -971,32 +974,35 @@ fn only_administrators_act_for_others() {
 fn settings_are_in_force_when_saved_and_an_overtaken_save_is_shown() {
     let store = MemoryRepository::new();
     let node = || {
-        let policy = SharedSettings::new(10 * MINUTE);
-        BackupCodes::new(store.clone(), policy, inline()).with_config(config())
+        let shared = SharedSettings::new(10 * MINUTE);
+        let codes = BackupCodes::new(store.clone(), shared.clone(), inline());
+        let codes = codes.with_config(config());
+        let settings = SavedSettings::new(&codes, store.clone(), &shared);
+        (codes, settings)
     };
-    let (first, second) = (node(), node());
+    let ((first, of_first), (second, of_second)) = (node(), node());
     let cx = by_admin(Duration::ZERO);
     // Not read yet: nothing is allowed.
     assert!(matches!(
         block_on(first.prepare(&alice(), &own(Duration::ZERO))),
         Err(Error::Denied(Denial::SettingsUnreadable))
     ));
-    block_on(first.refresh_settings(at(Duration::ZERO))).unwrap();
-    block_on(second.refresh_settings(at(Duration::ZERO))).unwrap();
-    let mut one = first.policy().edit().unwrap();
-    let mut other = second.policy().edit().unwrap();
+    block_on(of_first.refresh(at(Duration::ZERO))).unwrap();
+    block_on(of_second.refresh(at(Duration::ZERO))).unwrap();
+    let mut one = of_first.edit().unwrap();
+    let mut other = of_second.edit().unwrap();
     one.settings.permit_no_roles();
     assert!(
         block_on(first.prepare(&alice(), &own(Duration::ZERO))).is_ok(),
         "not saved yet"
     );
     assert_eq!(
-        block_on(first.save_settings(one.clone(), &cx)).unwrap(),
+        block_on(of_first.save(one.clone(), &cx)).unwrap(),
         SettingsSaved::Saved
     );
     assert!(block_on(first.prepare(&alice(), &own(Duration::ZERO))).is_err());
     other.settings.set_switch(Switch::Off);
-    let saved = block_on(second.save_settings(other, &cx)).unwrap();
+    let saved = block_on(of_second.save(other, &cx)).unwrap();
     let SettingsSaved::Conflict(in_force) = saved else {
         panic!("overwritten unseen")
     };
@@ -1008,13 +1014,13 @@ fn settings_are_in_force_when_saved_and_an_overtaken_save_is_shown() {
     );
     let stale = SettingsDraft::new(Settings::default(), one.based_on());
     assert!(matches!(
-        block_on(second.save_settings(stale, &cx)),
+        block_on(of_second.save(stale, &cx)),
         Ok(SettingsSaved::Conflict(_))
     ));
     // By somebody without the role: denied.
-    let draft = second.policy().edit().unwrap();
+    let draft = of_second.edit().unwrap();
     assert!(matches!(
-        block_on(second.save_settings(draft, &own(Duration::ZERO))),
+        block_on(of_second.save(draft, &own(Duration::ZERO))),
         Err(Error::Denied(Denial::NotAdministrator))
     ));
     // A copy older than its bound is not gone by.
@@ -1193,7 +1199,11 @@ fn a_damaged_record_does_not_keep_later_ones_from_being_purged() {
     let _ = f.issue(&bob, Duration::ZERO);
     let cx = Context::new(at(Duration::ZERO), &bob);
     assert_eq!(block_on(f.codes.erase(&bob, &cx)).unwrap(), Effect::Done);
-    let purged = block_on(f.codes.purge(&by_admin(Duration::from_secs(31 * 86_400)))).unwrap();
+    let purged = block_on(
+        f.reports()
+            .purge(&by_admin(Duration::from_secs(31 * 86_400))),
+    )
+    .unwrap();
     assert_eq!((purged.removed, purged.unreadable), (1, 1));
     assert_eq!(
         f.load().record,
@@ -1204,9 +1214,10 @@ fn a_damaged_record_does_not_keep_later_ones_from_being_purged() {
 
 #[test]
 fn a_copy_of_the_settings_read_under_a_clock_ahead_is_not_gone_by() {
-    let policy = SharedSettings::new(10 * MINUTE);
-    let codes = BackupCodes::new(MemoryRepository::new(), policy, inline()).with_config(config());
-    block_on(codes.refresh_settings(at(60 * MINUTE))).unwrap();
+    let (store, shared) = (MemoryRepository::new(), SharedSettings::new(10 * MINUTE));
+    let codes = BackupCodes::new(store.clone(), shared.clone(), inline()).with_config(config());
+    let settings = SavedSettings::new(&codes, store, &shared);
+    block_on(settings.refresh(at(60 * MINUTE))).unwrap();
     let status = |after| block_on(codes.status(&alice(), &own(after)));
     assert!(status(50 * MINUTE).is_ok());
     assert!(matches!(
@@ -1723,7 +1734,7 @@ fn a_months_figure_never_falls() {
     let figures = || {
         let periods =
             Periods::new(day(0)..day(1), day(-20)..day(1), &[day(-1), day(0), day(1)]).unwrap();
-        block_on(f.codes.usage(periods, &by_admin(hour))).unwrap()
+        block_on(f.reports().usage(periods, &by_admin(hour))).unwrap()
     };
     let sheet = f.issue(&alice(), Duration::ZERO);
     for slot in 1..=8 {
@@ -1776,7 +1787,7 @@ fn the_list_of_users_has_filters_orders_and_pages() {
     }
     let cx = by_admin(60 * MINUTE);
     let list = |query: UsersQuery| -> Vec<(String, u8)> {
-        let rows = block_on(f.codes.users(query, &cx)).unwrap();
+        let rows = block_on(f.reports().users(query, &cx)).unwrap();
         rows.into_iter()
             .map(|row| (row.user.to_string(), row.remaining))
             .collect()
@@ -1809,7 +1820,7 @@ fn the_list_of_users_has_filters_orders_and_pages() {
         "d"
     );
     assert_eq!(list(among(&[])), []);
-    let page = block_on(f.codes.users(all.clone().limit(3), &cx)).unwrap();
+    let page = block_on(f.reports().users(all.clone().limit(3), &cx)).unwrap();
     // The place of the next page travels as text, in a link.
     let link = serde_json::to_string(&page[2]).unwrap();
     let last = serde_json::from_str(&link).unwrap();
@@ -1854,10 +1865,12 @@ fn an_erased_user_leaves_no_personal_data_and_cannot_be_brought_back_by_a_late_w
         Reason::NoCodes
     );
     let month = Duration::from_secs(30 * 86_400);
-    let early = block_on(f.codes.purge(&by_admin(month - MINUTE))).unwrap();
+    let early = block_on(f.reports().purge(&by_admin(month - MINUTE))).unwrap();
     assert_eq!(early.removed, 0);
     assert_eq!(
-        block_on(f.codes.purge(&by_admin(month))).unwrap().removed,
+        block_on(f.reports().purge(&by_admin(month)))
+            .unwrap()
+            .removed,
         1
     );
     assert_eq!(
@@ -1880,12 +1893,12 @@ fn purging_forgets_old_uses_sets_never_activated_and_overrides_past_their_end() 
     .unwrap();
     let years = Duration::from_secs(401 * 86_400);
     assert_eq!(
-        block_on(f.codes.purge(&by_admin(Duration::ZERO)))
+        block_on(f.reports().purge(&by_admin(Duration::ZERO)))
             .unwrap()
             .trimmed,
         0
     );
-    let forced = block_on(f.codes.force_purge(&by_admin(years)));
+    let forced = block_on(f.reports().force_purge(&by_admin(years)));
     assert_eq!(forced.unwrap().trimmed, 1);
     let record = f.load().record;
     for gone in ["uses", "prepared", "override"] {
@@ -2013,7 +2026,9 @@ fn every_exported_line_pasted_whole_is_its_code() {
 fn types_are_send_and_sync_and_futures_are_send() {
     fn both<T: Send + Sync>() {}
     fn send<T: Send>(_: &T) {}
-    both::<Codes>();
+    both::<BackupCodes>();
+    both::<Reports>();
+    both::<SavedSettings>();
     both::<Sheet>();
     both::<Error>();
     both::<Record>();
@@ -2023,6 +2038,7 @@ fn types_are_send_and_sync_and_futures_are_send() {
     let (user, cx) = (alice(), own(Duration::ZERO));
     send(&f.codes.redeem(&user, "x", &cx));
     send(&f.codes.issue(&user, &cx));
-    send(&f.codes.purge(&cx));
+    let reports = f.reports();
+    send(&reports.purge(&cx));
     send(&f.codes.deliver_events());
 }

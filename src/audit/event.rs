@@ -11,7 +11,7 @@ use crate::id::{EventId, SetId, UserId};
 use crate::policy::{Actor, Denial};
 use crate::timestamp::Timestamp;
 
-/// What happened.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -293,7 +293,7 @@ impl From<RevokeReason> for Reason {
     }
 }
 
-/// Who did it, as an event keeps it.
+/// The actor, as an event keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventActor {
@@ -322,7 +322,7 @@ pub struct Event {
     pub id: EventId,
     /// When, in UTC, to the millisecond.
     pub at: Timestamp,
-    /// What.
+    /// The kind.
     pub kind: EventKind,
     /// Whether it went through.
     pub outcome: EventOutcome,
@@ -332,7 +332,7 @@ pub struct Event {
     /// Whose codes; `None` for settings and reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<UserId>,
-    /// Who did it.
+    /// The actor.
     pub actor: EventActor,
     /// The client's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -33,7 +33,7 @@ pub struct Sheet {
 
 impl Sheet {
     /// The sheet of codes that an application has drawn with [`generate`](crate::rules::generate()) and
-    /// keeps under this set, to export them as the shell's are.
+    /// keeps under this set, to export them as [`BackupCodes`](crate::BackupCodes) does.
     pub fn new(
         set: SetId,
         prepared_at: Timestamp,
@@ -78,7 +78,7 @@ impl Sheet {
         self.codes.len()
     }
 
-    /// Whether there is no code on it. A set of the shell has at least one.
+    /// Whether there is no code on it. A set of `BackupCodes` has at least one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.codes.is_empty()

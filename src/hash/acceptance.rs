@@ -1,4 +1,4 @@
-//! What a stored set must satisfy to be in force: an accepted format, a known key, a cost within
+//! The conditions under which a stored set is in force: an accepted format, a known key, a cost within
 //! bounds, and a moment of preparation that counts.
 
 use std::fmt;

@@ -45,7 +45,7 @@ pub enum PoolError {
 }
 
 impl PoolSize {
-    /// So many workers, and so many jobs that may wait for them.
+    /// The number of workers, and the number of jobs that may wait for them.
     ///
     /// # Errors
     /// [`PoolError::Size`] outside 1 to 256 workers and 1 to 65 536 waiting jobs.

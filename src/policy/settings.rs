@@ -8,7 +8,8 @@ use crate::code::SetSize;
 use crate::id::Role;
 use crate::policy::{Action, Actor, Decision, Denial, Request, RolePolicy};
 
-/// What an administrator sets for the whole site. Plain data, and a [`RolePolicy`].
+/// The settings of the whole site, which administrators change. Plain data, and the built-in
+/// [`RolePolicy`].
 ///
 /// By default codes are switched on, every role may have them, the role `administrator`
 /// administers, and a user with three codes left is low.
@@ -81,7 +82,7 @@ pub enum PermittedRoles {
     Chosen(BTreeSet<Role>),
 }
 
-/// What happens to the codes of a user who no longer has a permitted role.
+/// The treatment of a user who no longer has a permitted role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnRoleLoss {
@@ -122,7 +123,7 @@ impl Settings {
         &self.administrators
     }
 
-    /// What happens when a user loses every permitted role.
+    /// The treatment of a user who loses every permitted role.
     #[must_use]
     pub fn on_role_loss(&self) -> OnRoleLoss {
         self.on_role_loss
@@ -176,7 +177,7 @@ impl Settings {
         Ok(())
     }
 
-    /// What happens when a user loses every permitted role.
+    /// The treatment of a user who loses every permitted role.
     pub fn set_on_role_loss(&mut self, on_role_loss: OnRoleLoss) {
         self.on_role_loss = on_role_loss;
     }

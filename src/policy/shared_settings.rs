@@ -12,14 +12,14 @@ use crate::timestamp::Timestamp;
 
 /// The site's settings as this node last read them; cheap to clone, every clone the same copy.
 ///
-/// The policy itself does no I/O. [`BackupCodes::refresh_settings`] reads the store; call it on
+/// The policy itself does no I/O. [`SavedSettings::refresh`] reads the store; call it on
 /// start and on a schedule well within the bound. A copy older than the bound, or none at all,
 /// denies everything: a node that cannot read the settings does not go by old ones. A copy that was
 /// read by a clock ahead by more than the bound, and more than five minutes, is not used until the
 /// next refresh; one that was less ahead is used for up to that much longer. A refresh
 /// that began before this node's own save may put the older copy back until the next one.
 ///
-/// [`BackupCodes::refresh_settings`]: crate::BackupCodes::refresh_settings
+/// [`SavedSettings::refresh`]: crate::SavedSettings::refresh
 #[derive(Debug, Clone)]
 pub struct SharedSettings {
     copy: Arc<RwLock<Option<Arc<Copied>>>>,
@@ -49,7 +49,7 @@ impl Copied {
     }
 }
 
-/// Settings being edited: in force when saved, and only if nobody else saved meanwhile.
+/// Settings being edited: in force when saved, and only if no other administrator saved meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsDraft {
     /// The settings as they are to be.
@@ -83,7 +83,7 @@ impl SharedSettings {
     }
 
     /// The settings in force, to be changed and saved with
-    /// [`BackupCodes::save_settings`](crate::BackupCodes::save_settings). `None` before the first
+    /// [`SavedSettings::save`](crate::SavedSettings::save). `None` before the first
     /// refresh.
     #[must_use]
     pub fn edit(&self) -> Option<SettingsDraft> {

@@ -63,7 +63,7 @@ pub struct UsersQuery {
 
 impl UsersQuery {
     /// The first hundred users who hold codes at `now`, by key, under the default conditions.
-    /// [`BackupCodes::users`](crate::BackupCodes::users) replaces these by its own.
+    /// [`Reports::users`](crate::Reports::users) replaces these by its own.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self {

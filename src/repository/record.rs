@@ -190,7 +190,7 @@ impl CodeSet {
         self.intact().find(|slot| slot.number == number)
     }
 
-    /// The same, to be changed.
+    /// The slot of this number, to be changed.
     pub(crate) fn slot_mut(&mut self, number: u8) -> Option<&mut Slot> {
         self.slots.iter_mut().find_map(|slot| match slot {
             StoredSlot::Intact(slot) if slot.number == number => Some(slot),

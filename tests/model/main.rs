@@ -20,8 +20,8 @@ use backup_codes::repository::{CodeRepository, Freshness, Loaded, Record};
 use backup_codes::{
     Activation, BackupCodes, Burn, Check, Config, Confirmation, Context, Effect, Error, Format,
     Formats, Hasher, Hashing, Keyring, MemoryRepository, Notice, Periods, Redeem, ReissueRule,
-    RevokeReason, SetId, SetSize, Settings, SettingsSaved, SharedSettings, Status, Subject, Switch,
-    Timestamp, UserId,
+    Reports, RevokeReason, SavedSettings, SetId, SetSize, Settings, SettingsSaved, SharedSettings,
+    Status, Subject, Switch, Timestamp, UserId,
 };
 use pollster::block_on;
 use proptest::prelude::*;
@@ -369,9 +369,10 @@ fn at(millis: i64) -> Timestamp {
 struct World {
     store: MemoryRepository,
     heard: Heard,
-    codes: BackupCodes<MemoryRepository, SharedSettings, Heard>,
+    codes: BackupCodes,
+    shared: SharedSettings,
     /// Looks on, whatever the settings say.
-    looker: BackupCodes<MemoryRepository, Settings>,
+    looker: BackupCodes,
     users: [Subject; 2],
     papers: Vec<Paper>,
     overrides: [usize; 2],
@@ -387,12 +388,13 @@ impl World {
             .unwrap()
             .with_high_entropy_cost(Cost::LEAST);
         let hashing = Hashing::inline(hasher);
-        let settings = SharedSettings::new(Duration::from_millis(SETTINGS_AGE.unsigned_abs()));
+        let shared = SharedSettings::new(Duration::from_millis(SETTINGS_AGE.unsigned_abs()));
         let subject =
             |name, roles: &[&str]| Subject::new(UserId::new(name).unwrap(), roles.to_vec());
         let mut world = Self {
-            codes: BackupCodes::new(store.clone(), settings, hashing.clone())
+            codes: BackupCodes::new(store.clone(), shared.clone(), hashing.clone())
                 .with_audit(heard.clone()),
+            shared,
             looker: BackupCodes::new(store.clone(), Settings::default(), hashing.clone()),
             store,
             heard,
@@ -415,8 +417,16 @@ impl World {
         self.looker = self.looker.clone().with_config(config);
     }
 
+    fn settings(&self) -> SavedSettings {
+        SavedSettings::new(&self.codes, self.store.clone(), &self.shared)
+    }
+
+    fn reports(&self) -> Reports {
+        Reports::new(&self.codes, self.store.clone())
+    }
+
     fn refresh(&self) {
-        block_on(self.codes.refresh_settings(at(self.now))).unwrap();
+        block_on(self.settings().refresh(at(self.now))).unwrap();
     }
 
     fn context(&self, user: usize, who: Who) -> (Context, EventActor) {
@@ -594,8 +604,8 @@ impl World {
             }
             Deed::Purge | Deed::ForcePurge => {
                 let purged = match deed {
-                    Deed::Purge => block_on(codes.purge(context))?,
-                    _ => block_on(codes.force_purge(context))?,
+                    Deed::Purge => block_on(self.reports().purge(context))?,
+                    _ => block_on(self.reports().force_purge(context))?,
                 };
                 assert_eq!((purged.unreadable, purged.ahead), (0, 0));
                 Answer::Purged {
@@ -604,9 +614,9 @@ impl World {
                 }
             }
             Deed::Save(saved) => {
-                let mut draft = codes.policy().edit().unwrap();
+                let mut draft = self.settings().edit().unwrap();
                 draft.settings = settings(*saved);
-                let outcome = block_on(codes.save_settings(draft, context))?;
+                let outcome = block_on(self.settings().save(draft, context))?;
                 assert_eq!(outcome, SettingsSaved::Saved);
                 Answer::Done
             }
@@ -729,7 +739,8 @@ impl World {
         let days = edge(quarter(self.now - 60 * DAY))..edge(quarter(self.now) + 1);
         let periods = Periods::new(days.clone(), days, &[]).unwrap();
         let context = Context::system(at(self.now));
-        let usage = block_on(self.looker.usage(periods, &context)).unwrap();
+        let looker = Reports::new(&self.looker, self.store.clone());
+        let usage = block_on(looker.usage(periods, &context)).unwrap();
         assert_eq!(usage.used_today, usage.used_this_month);
         (
             usage.users_with_codes,

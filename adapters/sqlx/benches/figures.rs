@@ -34,7 +34,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::runtime::Runtime;
 
-type Codes = BackupCodes<SqliteRepository, Settings>;
+type Codes = BackupCodes;
 
 fn figure(name: &str, value: f64, unit: &str) {
     println!("figure {name} {value:.4} {unit}");

@@ -11,7 +11,7 @@ use backup_codes::repository::{
 };
 use backup_codes::{
     BackupCodes, Config, Context, Effect, Format, Formats, Hasher, Hashing, Keyring, Redeem,
-    Settings, Subject, Timestamp, UserId,
+    Reports, Settings, Subject, Timestamp, UserId,
 };
 use backup_codes_sqlx::{AuditQuery, SqliteRepository};
 use getrandom::SysRng;
@@ -51,7 +51,7 @@ async fn fresh() -> (TempDir, SqliteRepository) {
     (folder, SqliteRepository::open(pool).await.unwrap())
 }
 
-fn service(store: SqliteRepository) -> BackupCodes<SqliteRepository, Settings> {
+fn service(store: SqliteRepository) -> BackupCodes {
     let hasher = Hasher::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
@@ -323,7 +323,7 @@ async fn purging_removes_tombstones_and_leaves_the_others_and_the_log() {
     let logged = store.audit_page(&erased).await.unwrap().events;
     assert_eq!(logged.len(), 1);
     let year = Duration::from_secs(365 * 24 * 60 * 60);
-    let purged = codes
+    let purged = Reports::new(&codes, store.clone())
         .purge(&Context::system(at(1).saturating_add(year)))
         .await
         .unwrap();

@@ -23,7 +23,7 @@ const QUARTER: i64 = 15 * 60_000;
 const START: i64 = 1_790_000_000_000 / QUARTER * QUARTER;
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
-type Codes = BackupCodes<SqliteRepository, Settings>;
+type Codes = BackupCodes;
 
 fn at(quarter: i64) -> Timestamp {
     Timestamp::from_unix_millis(START + quarter * QUARTER).unwrap()

@@ -18,7 +18,7 @@ use backup_codes::repository::{
 };
 use backup_codes::{
     BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring, Periods, Redeem,
-    Settings, Sheet, Subject, Timestamp, UserFilter, UserId, UserOrder, UsersQuery,
+    Reports, Settings, Sheet, Subject, Timestamp, UserFilter, UserId, UserOrder, UsersQuery,
 };
 use backup_codes_sqlx::{AuditQuery, Error, SqliteRepository};
 use getrandom::SysRng;
@@ -46,7 +46,7 @@ fn own(user: &Subject) -> Context {
     Context::new(now(), user)
 }
 
-fn service(store: SqliteRepository) -> BackupCodes<SqliteRepository, Settings> {
+fn service(store: SqliteRepository) -> BackupCodes {
     let hasher = Hasher::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
@@ -80,7 +80,8 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("site.db");
         let sqlite = pool(options(&file)).await;
-        let codes = service(SqliteRepository::open(sqlite.clone()).await.unwrap());
+        let store = SqliteRepository::open(sqlite.clone()).await.unwrap();
+        let codes = service(store.clone());
         let mut sheets = Vec::new();
         for user in ["alice", "bob"] {
             let user = subject(user);
@@ -88,9 +89,7 @@ impl Site {
         }
         let settings = Settings::default();
         let revision = Revision::random(&mut SysRng).unwrap();
-        let saved = codes
-            .repository()
-            .save_settings(Expected::Absent, revision, &settings, &[]);
+        let saved = store.save_settings(Expected::Absent, revision, &settings, &[]);
         assert_eq!(saved.await.unwrap(), PutOutcome::Applied);
         let site = Self {
             _folder: folder,
@@ -101,6 +100,10 @@ impl Site {
         };
         site.redeems("bob", 1).await;
         site
+    }
+
+    fn reports(&self) -> Reports {
+        Reports::new(&service(self.store()), self.store())
     }
 
     fn store(&self) -> SqliteRepository {
@@ -523,7 +526,7 @@ async fn a_damaged_column_of_uses_stops_no_write_and_no_figure() {
             "UPDATE backup_codes_records SET uses = '{column}'"
         ))
         .await;
-        let purged = service(site.store()).purge(&Context::system(now())).await;
+        let purged = site.reports().purge(&Context::system(now())).await;
         assert!(purged.is_ok(), "{column}");
         site.sql("DELETE FROM backup_codes_records").await;
         assert_eq!(used(&site.store()).await, 2, "{column}");
@@ -550,10 +553,10 @@ async fn a_scheme_that_cannot_be_read_is_one_that_is_refused() {
          WHERE user_key = CAST('alice' AS BLOB)",
     )
     .await;
-    let codes = service(site.store());
+    let reports = site.reports();
     let system = Context::system(now());
     let list = async |query: UsersQuery| {
-        let rows = codes.users(query, &system).await.unwrap();
+        let rows = reports.users(query, &system).await.unwrap();
         let row =
             |row: &backup_codes::report::UserRow| (row.user.to_string(), row.remaining, row.total);
         rows.iter().map(row).collect::<Vec<_>>()
@@ -579,7 +582,7 @@ async fn a_scheme_that_cannot_be_read_is_one_that_is_refused() {
         }
     }
     let periods = Periods::new(day(0)..day(1), day(0)..day(1), &[]).unwrap();
-    let usage = codes.usage(periods, &system).await.unwrap();
+    let usage = reports.usage(periods, &system).await.unwrap();
     let users = (
         usage.users_with_codes,
         usage.users_low,
@@ -592,7 +595,7 @@ async fn a_scheme_that_cannot_be_read_is_one_that_is_refused() {
         schemes.iter().map(|(_, users)| *users).collect::<Vec<_>>()
     };
     assert_eq!(with_scheme().await, [1]);
-    assert!(codes.purge(&system).await.is_ok());
+    assert!(reports.purge(&system).await.is_ok());
     // The record is sound, and its next write puts the column right.
     site.redeems("alice", 1).await;
     assert_eq!(with_scheme().await, [2]);

@@ -10,10 +10,10 @@ use std::time::Duration;
 use backup_codes::hash::{Cost, KeyId, PoolSize};
 use backup_codes::policy::{Action, Decision, Request, RolePolicy};
 use backup_codes::{
-    BackupCodes, Context, Hasher, Hashing, Keyring, Notice, Override, Pepper, SettingsSaved,
-    SharedSettings, Subject, Switch, Timestamp,
+    BackupCodes, Context, Hasher, Hashing, Keyring, Notice, Override, Pepper, Reports,
+    SavedSettings, SettingsSaved, SharedSettings, Subject, Switch, Timestamp,
 };
-use backup_codes_sqlx::{SqliteAudit, SqliteRepository};
+use backup_codes_sqlx::SqliteRepository;
 use jiff::tz::TimeZone;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
@@ -29,8 +29,6 @@ use crate::users::{ROLES, Users};
 use crate::zone::Zone;
 
 /// The shell with the store, the policy and the sink of this application.
-pub(crate) type Codes = BackupCodes<SqliteRepository, SharedSettings, SqliteAudit>;
-
 /// Settings are read this often.
 const SETTINGS_REFRESH: Duration = Duration::from_secs(10);
 /// Older ones are not gone by.
@@ -115,7 +113,11 @@ pub(crate) fn while_doing<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 /// The running application.
 #[derive(Debug)]
 pub struct App {
-    pub(crate) codes: Codes,
+    pub(crate) codes: BackupCodes,
+    pub(crate) reports: Reports,
+    pub(crate) settings: SavedSettings,
+    /// The copy of the settings, which is the role policy.
+    shared: SharedSettings,
     pub(crate) store: SqliteRepository,
     pub(crate) users: Users,
     pub(crate) sessions: SqliteSessions,
@@ -159,13 +161,17 @@ impl App {
             .await
             .map_err(while_doing("making the tables of backup codes"))?
             .as_audit_log();
-        let policy = SharedSettings::new(SETTINGS_MAX_AGE);
-        let codes = BackupCodes::new(store.clone(), policy, hashing).with_audit(store.audit_sink());
+        let shared = SharedSettings::new(SETTINGS_MAX_AGE);
+        let codes =
+            BackupCodes::new(store.clone(), shared.clone(), hashing).with_audit(store.audit_sink());
 
         let passwords = Passwords::new(options.password_cost)
             .map_err(while_doing("preparing the hashing of passwords"))?;
         let app = Self {
+            reports: Reports::new(&codes, store.clone()),
+            settings: SavedSettings::new(&codes, store.clone(), &shared),
             codes,
+            shared,
             store,
             users: Users::open(pool.clone())
                 .await
@@ -202,13 +208,13 @@ impl App {
             .await
             .map_err(while_doing("seeding users"))?;
         let unsaved = |draft: &backup_codes::SettingsDraft| draft.based_on().is_none();
-        if let Some(mut draft) = self.codes.policy().edit().filter(unsaved) {
+        if let Some(mut draft) = self.settings.edit().filter(unsaved) {
             let permitted = ROLES.iter().map(|role| role.id).filter(|id| *id != "guest");
             draft.settings.permit_roles(permitted);
             // Overtaken by another process that starts: its settings are as good.
             let _ = self
-                .codes
-                .save_settings(draft, &Context::system(self.now()))
+                .settings
+                .save(draft, &Context::system(self.now()))
                 .await
                 .map_err(while_doing("saving the first settings"))?;
         }
@@ -218,7 +224,7 @@ impl App {
     /// Tells whoever runs the program of sets that no code is accepted of, before a user meets one.
     /// A report that fails keeps nobody from logging in.
     async fn warn_of_refused_sets(&self) {
-        let schemes = self.codes.schemes(&Context::system(self.now())).await;
+        let schemes = self.reports.schemes(&Context::system(self.now())).await;
         let schemes = schemes.unwrap_or_else(|error| {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "it cannot be told which sets are refused");
@@ -239,7 +245,7 @@ impl App {
     /// # Errors
     /// The store's.
     pub async fn refresh_settings(&self) -> Result<(), backup_codes::Error> {
-        self.codes.refresh_settings(self.now()).await
+        self.settings.refresh(self.now()).await
     }
 
     /// Switches backup codes on, by whoever runs the program: the way back when they were switched
@@ -250,7 +256,7 @@ impl App {
     pub async fn switch_on(&self) -> Result<(), StartError> {
         let doing = "switching backup codes on";
         loop {
-            let draft = self.codes.policy().edit();
+            let draft = self.settings.edit();
             let mut draft = draft
                 .ok_or("the settings were never read")
                 .map_err(while_doing(doing))?;
@@ -259,8 +265,8 @@ impl App {
             }
             draft.settings.set_switch(Switch::On);
             let saved = self
-                .codes
-                .save_settings(draft, &Context::system(self.now()))
+                .settings
+                .save(draft, &Context::system(self.now()))
                 .await
                 .map_err(while_doing(doing))?;
             // Somebody else saved at this moment: again, on what they saved.
@@ -318,7 +324,7 @@ impl App {
             |app| async move {
                 // The machine may have slept, and nothing is allowed by old settings.
                 app.refresh_settings().await?;
-                let purged = app.codes.purge(&Context::system(app.now())).await?;
+                let purged = app.reports.purge(&Context::system(app.now())).await?;
                 if purged.unreadable > 0 || purged.ahead > 0 {
                     tracing::warn!(purged.unreadable, purged.ahead, "records left unpurged");
                 }
@@ -366,8 +372,7 @@ impl App {
     /// all. For what a page shows; what a page does is asked again, and audited.
     pub(crate) fn would_allow(&self, subject: &Subject, action: Action) -> Decision {
         let actor = backup_codes::policy::Actor::User(subject.clone());
-        self.codes
-            .policy()
+        self.shared
             .decide(Request::new(&actor, subject, action, self.now()))
     }
 }

@@ -209,7 +209,7 @@ pub(crate) async fn show(
 /// What is in force.
 fn in_force(app: &App) -> Result<SettingsDraft, PageError> {
     let unreadable = || backup_codes::Error::Denied(Denial::SettingsUnreadable);
-    Ok(app.codes.policy().edit().ok_or_else(unreadable)?)
+    Ok(app.settings.edit().ok_or_else(unreadable)?)
 }
 
 fn keeps_codes(draft: &SettingsDraft) -> bool {
@@ -224,7 +224,7 @@ async fn page(
     list: List,
 ) -> Result<Response, PageError> {
     let periods = app.zone.periods(app.now())?;
-    let usage = app.codes.usage(periods.clone(), &visitor.context).await?;
+    let usage = app.reports.usage(periods.clone(), &visitor.context).await?;
     draw(&SettingsPage {
         frame,
         form,
@@ -334,7 +334,7 @@ pub(crate) async fn save(
         return again(&app, &visitor, frame.saying(false, text), form).await;
     }
     let draft = SettingsDraft::new(settings, based_on);
-    match app.codes.save_settings(draft, &visitor.context).await? {
+    match app.settings.save(draft, &visitor.context).await? {
         SettingsSaved::Saved => done(&visitor, "The changes are saved and in force.", PAGE).await,
         SettingsSaved::Conflict(in_force) => {
             overtaken(&app, &visitor, frame, &form, &in_force).await
@@ -454,7 +454,7 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
         others.truncate(FOUND.into());
         query = query.among(others.iter().map(|user| user.subject().id().clone()));
         let all = query.clone().limit(FOUND);
-        let listed = app.codes.users(all, &visitor.context).await?;
+        let listed = app.reports.users(all, &visitor.context).await?;
         let listed: BTreeSet<&[u8]> = listed.iter().map(|row| row.user.as_bytes()).collect();
         others.retain(|user| list.after.is_empty() && !listed.contains(user.id.as_bytes()));
     }
@@ -471,7 +471,7 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
             )
         })?);
     }
-    let mut rows = app.codes.users(query, &visitor.context).await?;
+    let mut rows = app.reports.users(query, &visitor.context).await?;
     let more = rows.len() > usize::from(ROWS);
     rows.truncate(ROWS.into());
     let last = rows.last().filter(|_| more).map(serde_json::to_string);

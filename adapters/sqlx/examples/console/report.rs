@@ -58,7 +58,7 @@ impl Session {
         let (mut rows, cx) = (Vec::new(), &actor.context);
         let mut query = UsersQuery::new(cx.now()).filter(filter).limit(1000);
         loop {
-            let page = self.codes.users(query.clone(), cx).await?;
+            let page = self.reports.users(query.clone(), cx).await?;
             rows.extend(page.iter().map(|user| {
                 let (since, used) = (maybe(user.activated_at), maybe(user.last_used_at));
                 row![user.user, user.remaining, user.total, since, used]
@@ -82,7 +82,7 @@ impl Session {
             .rev()
             .map(|back| today.date().checked_sub(back.days()))
             .collect::<Result<_, _>>()?;
-        let usage = self.codes.usage(periods, &actor.context).await?;
+        let usage = self.reports.usage(periods, &actor.context).await?;
         let mut rows = vec![
             row!["users with codes", usage.users_with_codes],
             row!["users low", usage.users_low],
@@ -102,7 +102,7 @@ impl Session {
     }
 
     pub(crate) async fn schemes(&self, actor: &Actor) -> Said {
-        let schemes = self.codes.schemes(&actor.context).await?;
+        let schemes = self.reports.schemes(&actor.context).await?;
         let rows = schemes.into_iter().map(|kind| {
             let refused = maybe(kind.refused.map(|reason| reason.as_str()));
             row![kind.scheme, kind.users, refused]
@@ -133,7 +133,7 @@ impl Session {
         while rows.len() < limit {
             let missing = u16::try_from(limit - rows.len()).unwrap_or(u16::MAX);
             let asked = query.clone().limit(missing);
-            let page = self.codes.repository().audit_page(&asked).await?;
+            let page = self.store.audit_page(&asked).await?;
             unreadable += page.unreadable;
             rows.extend(page.events.into_iter().map(|event| {
                 let by = match event.actor {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use backup_codes::policy::{Action, Decision, Request, RolePolicy};
 use backup_codes::repository::Directory;
 use backup_codes::{
-    BackupCodes, Context, Effect, Error, Hashing, SharedSettings, Sheet, Subject, Timestamp,
-    UserFilter, UsersQuery,
+    BackupCodes, Context, Effect, Error, Hashing, Reports, SavedSettings, SharedSettings, Sheet,
+    Subject, Timestamp, UserFilter, UsersQuery,
 };
-use backup_codes_sqlx::{SqliteAudit, SqliteRepository};
+use backup_codes_sqlx::SqliteRepository;
 use jiff::tz::TimeZone;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use zeroize::Zeroizing;
@@ -22,14 +22,18 @@ use crate::editor::Names;
 use crate::failure::{Failure, complain};
 use crate::{key, moment};
 
-pub(crate) type Codes = BackupCodes<SqliteRepository, SharedSettings, SqliteAudit>;
 pub(crate) type Said = Result<Vec<Answer>, Failure>;
 
 /// How long a copy of the settings may be used. Each command reads them anew.
 const SETTINGS_AGE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Session {
-    pub(crate) codes: Codes,
+    pub(crate) codes: BackupCodes,
+    pub(crate) reports: Reports,
+    pub(crate) saved: SavedSettings,
+    /// The copy of the settings, which is the role policy.
+    pub(crate) shared: SharedSettings,
+    pub(crate) store: SqliteRepository,
     pub(crate) accounts: Accounts,
     pub(crate) zone: TimeZone,
     /// The name of the account that is acting; without one it is the operator.
@@ -101,10 +105,11 @@ impl Session {
         let any = UsersQuery::new(now).filter(UserFilter::Every).limit(1);
         let without_codes = Directory::users(&store, &any).await?.is_empty();
         let keyring = key::keyring(&beside(db, ".key"), without_codes)?;
-        let settings = SharedSettings::new(SETTINGS_AGE);
-        let codes = BackupCodes::new(store.clone(), settings, Hashing::pool(keyring)?)
+        let shared = SharedSettings::new(SETTINGS_AGE);
+        let codes = BackupCodes::new(store.clone(), shared.clone(), Hashing::pool(keyring)?)
             .with_audit(store.audit_sink());
-        codes.refresh_settings(now).await?;
+        let settings = SavedSettings::new(&codes, store.clone(), &shared);
+        settings.refresh(now).await?;
         let _ = codes.deliver_events().await?;
         let accounts = Accounts::open(pool).await?;
         if accounts.all().await?.is_empty() {
@@ -113,7 +118,11 @@ impl Session {
             );
         }
         Ok(Self {
+            reports: Reports::new(&codes, store.clone()),
             codes,
+            saved: settings,
+            shared,
+            store,
             accounts,
             zone,
             acting: None,
@@ -127,7 +136,7 @@ impl Session {
         let (command, arguments) = command::find(&typed)?;
         let now = moment::now()?;
         // Another console may have saved settings, or changed this account's roles, meanwhile.
-        self.codes.refresh_settings(now).await?;
+        self.saved.refresh(now).await?;
         let actor = self.actor(now).await?;
         let (cx, code) = (&actor.context, command::joined(arguments));
         match (command.words, arguments) {
@@ -215,8 +224,8 @@ impl Session {
             ("audit", filters) => self.audit(filters, command, &actor).await,
             ("purge", [] | ["force"]) => {
                 let purged = match arguments {
-                    [] => self.codes.purge(cx).await?,
-                    _ => self.codes.force_purge(cx).await?,
+                    [] => self.reports.purge(cx).await?,
+                    _ => self.reports.force_purge(cx).await?,
                 };
                 let mut told = format!("trimmed {}, removed {}", purged.trimmed, purged.removed);
                 if purged.unreadable > 0 {
@@ -268,7 +277,7 @@ impl Session {
         }
         let cx = &actor.context;
         let request = Request::new(cx.actor(), actor.own()?, Action::SaveSettings, cx.now());
-        match self.codes.policy().decide(request) {
+        match self.shared.decide(request) {
             Decision::Allow => Ok(()),
             Decision::Deny(denial) => Err(Error::Denied(denial).into()),
         }

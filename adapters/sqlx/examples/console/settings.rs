@@ -11,7 +11,7 @@ use crate::session::{Actor, Said, Session, say};
 
 impl Session {
     pub(crate) fn settings(&self) -> Said {
-        let settings = serde_json::to_value(self.codes.policy().current())?;
+        let settings = serde_json::to_value(self.shared.current())?;
         let fields = settings.as_object().into_iter().flatten();
         let unquoted = |value: &Value| value.to_string().replace('"', "");
         let rows = fields
@@ -27,7 +27,7 @@ impl Session {
         arguments: &[&str],
         actor: &Actor,
     ) -> Said {
-        let draft = self.codes.policy().edit();
+        let draft = self.saved.edit();
         let mut draft =
             draft.ok_or_else(|| Failure::new("the settings were not read: try again"))?;
         let settings = &mut draft.settings;
@@ -49,7 +49,7 @@ impl Session {
             ("settings loss", ["stop"]) => settings.set_on_role_loss(OnRoleLoss::StopRedeeming),
             _ => return Err(command.misused()),
         }
-        match self.codes.save_settings(draft, &actor.context).await? {
+        match self.saved.save(draft, &actor.context).await? {
             SettingsSaved::Saved => say("saved"),
             SettingsSaved::Conflict(_) => Err(Failure::new(
                 "somebody else saved first: type settings to see theirs, then try again",

@@ -13,7 +13,7 @@ use backup_codes::repository::{
     CodeRepository, Directory as _, Freshness, Loaded, Put, PutError, PutOutcome, Revision,
 };
 use backup_codes::{
-    Activation, BackupCodes, Check, Periods, Redeem, Settings, Sheet, Subject, Timestamp, UserId,
+    Activation, BackupCodes, Check, Periods, Redeem, Sheet, Subject, Timestamp, UserId,
 };
 use backup_codes_sqlx::{AuditQuery, Error, SqliteRepository};
 use tokio::runtime::Runtime;
@@ -173,8 +173,8 @@ pub(crate) async fn worker<R: CodeRepository + 'static>(
     }
 }
 
-async fn work<R: CodeRepository>(
-    service: BackupCodes<R, Settings>,
+async fn work(
+    service: BackupCodes,
     user: Subject,
     mut set: String,
     mut codes: Vec<(u8, String)>,

@@ -155,7 +155,7 @@ async fn pool(options: SqliteConnectOptions) -> SqlitePool {
 }
 
 /// Sets of so many codes, at the least cost.
-fn service<R: CodeRepository>(store: R, codes: u8) -> BackupCodes<R, Settings> {
+fn service(store: impl CodeRepository + 'static, codes: u8) -> BackupCodes {
     let hasher = Hasher::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);

@@ -138,7 +138,7 @@ impl Site {
 /// The users' codes beside the application.
 struct People {
     pool: SqlitePool,
-    codes: BackupCodes<SqliteRepository, Settings>,
+    codes: BackupCodes,
     config: Config,
     now: Timestamp,
 }
