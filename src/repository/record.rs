@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::audit::event::Reason;
 use crate::code::format::MAX_SLOT;
 use crate::hash::StoredHash;
 use crate::hash::acceptance::Scheme;
@@ -174,6 +175,17 @@ pub enum RecordError {
         /// Column, from 1.
         column: usize,
     },
+}
+
+impl Slot {
+    /// The reason why this code is spent; `None` where it is not.
+    pub(crate) fn spent(&self) -> Option<Reason> {
+        match (self.used_at, self.burned_at) {
+            (Some(_), _) => Some(Reason::Used),
+            (None, Some(_)) => Some(Reason::Burned),
+            (None, None) => None,
+        }
+    }
 }
 
 impl CodeSet {
