@@ -40,13 +40,19 @@ const ROUNDS: usize = 16;
 /// Events handed to a sink at a time.
 const DELIVERY_PAGE: usize = 100;
 
-/// Backup codes for an application: every operation, over a repository, a role policy and an
-/// audit sink. Cheap to clone.
+/// The async operations on backup codes, over a repository, a role policy and an audit sink. Cheap to
+/// clone.
+///
+/// # Errors
+/// A *fault*, in the documentation of the methods, is one of [`Error::Unavailable`],
+/// [`Error::Contended`], [`Error::Record`], [`Error::Hashing`] and [`Error::Random`]. No verdict was
+/// reached then. Repeat the call later; where it is [`Error::Record`], repair or remove the record
+/// first.
 ///
 /// # Cancellation
 /// Any future here may be dropped. An operation dropped before its write changes nothing; one
 /// dropped after it may have spent a code, which nothing un-spends, and a dropped
-/// [`issue`](Self::issue) may have put a set in force that nobody saw: [`prepare`](Self::prepare)
+/// [`issue`](Self::issue) may have activated a set that was never shown: [`prepare`](Self::prepare)
 /// and [`activate`](Self::activate) cannot. Events of a write that was applied are delivered later
 /// by [`deliver_events`](Self::deliver_events).
 #[derive(Clone)]
@@ -100,7 +106,7 @@ pub enum Delivery {
     SinkIsLossy,
 }
 
-/// An operation that came to no outcome: whether it is known that nothing was written.
+/// A failed operation, and whether it is known that nothing was written.
 enum Failure {
     Settled(Error),
     Unresolved(Box<dyn std::error::Error + Send + Sync>),
@@ -245,7 +251,7 @@ impl BackupCodes {
     ///
     /// # Errors
     /// [`Error::Denied`], [`Error::Busy`], [`Error::Erased`], or a fault; nothing is stored then,
-    /// or at most a set that nobody has seen.
+    /// or at most a set that was never shown.
     pub async fn prepare(&self, subject: &Subject, context: &Context) -> Result<Sheet, Error> {
         let call = self.call(subject, context, Action::Prepare, EventKind::Prepare)?;
         let (sheet, set, state) = self.new_set(call).await?;
@@ -419,7 +425,7 @@ impl BackupCodes {
         denial_as(burned.await, Burn::Refused)
     }
 
-    /// Issues an override code for somebody else, so that they get in although their sheet is
+    /// Issues an override code for another user, so that they get in although their sheet is
     /// lost or locked. It works once, until `lifetime` has passed.
     ///
     /// # Errors
@@ -920,7 +926,7 @@ impl BackupCodes {
         }
     }
 
-    /// Asks the policy about something that is nobody's in particular.
+    /// Asks the policy about an operation on all users.
     async fn ask_about_all(
         &self,
         action: Action,

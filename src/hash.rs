@@ -263,7 +263,7 @@ impl StoredHash {
     /// The hash as a PHC string; its key is [`StoredHash::key`].
     ///
     /// # Security
-    /// For storage only. Whoever reads it can guess offline, where there is no pepper.
+    /// For storage only. An attacker who reads it can guess offline, where there is no pepper.
     #[must_use]
     pub fn expose_phc(&self) -> String {
         self.to_phc().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Outcomes: what an operation came to, as data.
+//! The outcomes of operations, as data.
 
 use std::fmt;
 use std::time::Duration;
@@ -145,13 +145,13 @@ impl Refusal {
         }
     }
 
-    /// The precise reason, for logs and administrators; not for whoever typed the code.
+    /// The precise reason, for logs and administrators; not for the user who typed the code.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// Wrong codes left before the set is locked or disabled. May be shown to somebody who has
+    /// Wrong codes left before the set is locked or disabled. May be shown to a user who has
     /// passed the first factor (NIST SP 800-63B-4, 8.1.1).
     #[must_use]
     pub fn tries_left(&self) -> Option<u8> {

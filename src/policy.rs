@@ -51,7 +51,7 @@ pub enum Action {
     Burn,
     /// Void all codes of a user.
     Revoke,
-    /// Issue an override code for somebody else.
+    /// Issue an override code for another user.
     IssueOverride,
     /// Void an override code.
     RevokeOverride,
@@ -144,17 +144,17 @@ pub enum Denial {
 ///
 /// # Contract
 /// `decide` is total and synchronous: data in, decision out, no I/O and no panic. It is asked
-/// before each operation and again when an operation starts over because somebody else changed
+/// before each operation and again when an operation starts over because another write changed
 /// the record. Answer `Deny` for an [`Action`] you do not know: more may be added.
 ///
 /// # Security
 /// A policy that allows [`Action::IssueOverride`] or [`Action::Unlock`] where
-/// [`Request::is_own`] holds lets whoever knows a password get past the second factor.
+/// [`Request::is_own`] holds lets an attacker who knows a password get past the second factor.
 ///
 /// ```
 /// use backup_codes::policy::{Action, Decision, Denial, Request, RolePolicy};
 ///
-/// /// Everybody looks after their own codes; nobody administers.
+/// /// All users look after their own codes; there is no administrator.
 /// struct OwnCodesOnly;
 ///
 /// impl RolePolicy for OwnCodesOnly {

@@ -639,7 +639,7 @@ pub enum Purge {
     /// moment lies in the future, and for nothing that has ended by itself.
     Trim(Step),
     /// Leave the record alone: its tombstone or its active set lies in the future, and the clock may
-    /// be the one that is wrong. Otherwise the set would be removed, and the tombstone dated anew.
+    /// be the one that is wrong. Otherwise the set would be removed, and the tombstone dated now.
     Ahead,
     /// The tombstone has stood long enough: remove the record, if it is still unchanged.
     Remove,
@@ -648,9 +648,9 @@ pub enum Purge {
 /// How far a purge trusts the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeClock {
-    /// Somebody has looked, and it is right.
+    /// The caller knows that the clock is right.
     Right,
-    /// Nobody has looked. This is the newest use or activation of all users that does not lie in
+    /// The clock was not checked. This is the newest use or activation of all users that does not lie in
     /// the future, or the time of the clock where there is none: uses age by it, so that a clock
     /// that is ahead does not make them old, unless codes were used or activated under it.
     Unchecked(Timestamp),

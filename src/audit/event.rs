@@ -22,11 +22,11 @@ pub enum EventKind {
     Activate,
     /// A prepared set was dropped.
     Discard,
-    /// Somebody tried to get in with a code.
+    /// A user tried to log in with a code.
     Redeem,
-    /// Somebody tried a code without spending it.
+    /// A user checked a code without spending it.
     Check,
-    /// Somebody voided a code by typing it.
+    /// A user voided a code by typing it.
     Burn,
     /// All codes of a user were voided.
     Revoke,
@@ -46,9 +46,9 @@ pub enum EventKind {
     Low,
     /// A user spent the last code.
     Exhausted,
-    /// Somebody asked for a user's status and was denied.
+    /// A request for a user's status was denied.
     ReadStatus,
-    /// Somebody asked for figures, lists or logs and was denied.
+    /// A request for figures, lists or logs was denied.
     ReadReports,
     /// The settings of the site were saved.
     SaveSettings,
@@ -122,7 +122,7 @@ pub enum RevokeReason {
     UserRequest,
     /// The second factor that the codes stand in for was removed.
     FactorRemoved,
-    /// The codes, or the account, may be in somebody else's hands.
+    /// The codes or the account may be known to an attacker.
     Compromised,
     /// An administrator decided so.
     Administrative,
@@ -184,7 +184,7 @@ pub enum Reason {
     NotAdministrator,
     /// Only the user can do this.
     OnlyOwn,
-    /// Somebody else has to do this.
+    /// Another user has to do this.
     NotOneself,
     /// The settings could not be read lately.
     SettingsUnreadable,

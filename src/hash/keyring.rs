@@ -141,7 +141,7 @@ impl FromStr for StoredKey {
 ///
 /// # Security
 /// Keep it where the database's backups are not: a secret manager, an environment variable, a
-/// file outside the data folder. Whoever has the hashes alone can then not even begin to guess
+/// file outside the data folder. An attacker who has only the hashes cannot start guessing
 /// (NIST SP 800-63B-4, 3.1.1.2; OWASP Password Storage Cheat Sheet, "Peppering").
 pub struct Pepper(Zeroizing<Vec<u8>>);
 
@@ -234,7 +234,7 @@ impl Keyring {
     /// Also accepts hashes without a key id, as they were stored before there was a pepper.
     ///
     /// # Security
-    /// Somebody who can write to the database could plant such a hash. Take this out once the
+    /// An attacker who can write to the database could plant such a hash. Take this out once the
     /// old sheets have been replaced.
     #[must_use]
     pub fn accepting_unpeppered(mut self) -> Self {

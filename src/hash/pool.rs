@@ -13,7 +13,7 @@ use std::thread;
 use crate::hash::Matrix;
 use crate::id::UserId;
 
-/// Jobs of one user that may wait at a time: nobody fills the queue alone.
+/// The number of jobs of one user that may wait: no user fills the queue alone.
 const WAITING_PER_USER: usize = 16;
 
 /// Why there is no answer.
@@ -51,7 +51,7 @@ struct State {
     closing: bool,
 }
 
-/// A job that still has parts nobody has begun.
+/// A job with parts that no worker has begun.
 struct Job {
     id: u64,
     user: UserId,
@@ -66,7 +66,7 @@ trait Work: Send + Sync {
     /// Computes one part. The last one is the answer, so the caller frees the user first.
     fn compute(&self, part: usize, matrix: &mut Matrix);
     fn is_abandoned(&self) -> bool;
-    /// Hands over what one part came to.
+    /// Hands over the result of one part.
     fn answer(&self, part: usize);
 }
 
@@ -133,7 +133,7 @@ where
 }
 
 impl<T, F> Drop for Task<T, F> {
-    /// A job left over when the pool ended fails; nobody waits for it for ever.
+    /// Fails a job that is left over when the pool ends, so that its caller does not wait for ever.
     fn drop(&mut self) {
         // An abandoned job goes while the queue is locked, and has nobody to wake.
         if self.answer.abandoned.load(Ordering::Acquire) {
@@ -203,7 +203,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Queues a job of so many parts, or says at once that there is no room.
+    /// Queues a job of this number of parts, or returns at once that there is no room.
     ///
     /// A part that returns `None` fails the job.
     pub(crate) fn submit<T, F>(

@@ -68,7 +68,7 @@ impl TryFrom<SettingsText> for Settings {
 pub enum Switch {
     /// Codes can be made and redeemed.
     On,
-    /// Nobody makes codes and nobody redeems one; what is stored stays as it is.
+    /// No codes are made and none is redeemed; stored records stay as they are.
     Off,
 }
 

@@ -47,7 +47,7 @@ pub struct UsersQuery {
     pub order: UserOrder,
     /// Only users whose key contains these bytes; empty for all.
     pub containing: Vec<u8>,
-    /// Only users among these; `None` for all, an empty set for nobody.
+    /// Only users among these; `None` for all users, an empty set for none.
     pub among: Option<BTreeSet<UserId>>,
     /// The last row of the page before; `None` for the first page.
     pub after: Option<UserRow>,
@@ -101,7 +101,7 @@ impl UsersQuery {
     }
 
     /// Only users among these, such as those an application has found by name in a table of its
-    /// own. Of nobody if there are none; ids without a record have no row. Give the same ids for
+    /// own. No users if there are no ids; ids without a record have no row. Give the same ids for
     /// every page.
     ///
     /// Any number of them: none is left out without an error. A store looks up each one for each

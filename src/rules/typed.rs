@@ -39,7 +39,7 @@ impl Candidate<'_> {
 ///
 /// It depends on the record, the conditions and the time, never on the tag: there is no record in
 /// which a wrong code is not counted and a right one is accepted. Only the confirmation of a prepared
-/// set counts nothing at all: its codes let nobody in yet.
+/// set counts nothing at all: its codes give no access yet.
 fn locate<'r>(
     record: &'r Record,
     attempt: &Attempt,
