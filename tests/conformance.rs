@@ -752,7 +752,6 @@ enum ListFlaw {
     ExpiresTooLate,
     IgnoresVoidBefore,
     VoidsTheMomentItself,
-    IgnoresTheSearch,
     IgnoresTheNamed,
     TakesNobodyForEverybody,
     LeavesOutSomeOfMany,
@@ -897,7 +896,6 @@ impl Directory for BrokenList {
             | ListFlaw::IgnoresTheScheme => {
                 query.acceptance = self.0.acceptance(&query.acceptance);
             }
-            ListFlaw::IgnoresTheSearch => query.containing.clear(),
             ListFlaw::IgnoresTheNamed => query.among = None,
             ListFlaw::TakesNobodyForEverybody => {
                 query.among = query.among.filter(|named| !named.is_empty());
@@ -1135,7 +1133,7 @@ mod broken_lists {
         BrokenListHarness;
         pages_equal_the_plain_rule: IgnoresTheFilter, IgnoresTheOrder, RepeatsTheFirstPage,
             IgnoresExpiry, ExpiresTooLate, IgnoresVoidBefore, VoidsTheMomentItself,
-            IgnoresTheSearch, IgnoresTheNamed, TakesNobodyForEverybody, LeavesOutSomeOfMany,
+            IgnoresTheNamed, TakesNobodyForEverybody, LeavesOutSomeOfMany,
             ListsTheUnknown, IgnoresTheLimit, IgnoresTheThreshold, KeepsTheFirstSummary,
             ListsTheRemoved, TakesActivationForPreparation, IgnoresTheScheme;
         usage_equals_the_plain_rule: IgnoresExpiry, ExpiresTooLate, IgnoresVoidBefore,

@@ -45,8 +45,6 @@ pub struct UsersQuery {
     pub filter: UserFilter,
     /// In which order.
     pub order: UserOrder,
-    /// Only users whose key contains these bytes; empty for all.
-    pub containing: Vec<u8>,
     /// Only users among these; `None` for all users, an empty set for none.
     pub among: Option<BTreeSet<UserId>>,
     /// The last row of the page before; `None` for the first page.
@@ -69,7 +67,6 @@ impl UsersQuery {
         Self {
             filter: UserFilter::default(),
             order: UserOrder::default(),
-            containing: Vec::new(),
             among: None,
             after: None,
             limit: 100,
@@ -79,24 +76,17 @@ impl UsersQuery {
         }
     }
 
-    /// Only these users.
+    /// Sets the filter.
     #[must_use]
     pub fn filter(mut self, filter: UserFilter) -> Self {
         self.filter = filter;
         self
     }
 
-    /// In this order.
+    /// Sets the order.
     #[must_use]
     pub fn order(mut self, order: UserOrder) -> Self {
         self.order = order;
-        self
-    }
-
-    /// Only users whose key contains these bytes.
-    #[must_use]
-    pub fn containing(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.containing = bytes.into();
         self
     }
 
@@ -135,7 +125,7 @@ impl UsersQuery {
         self
     }
 
-    /// Rows at most: 1 to 1000; what is outside is brought inside.
+    /// Sets the maximum of rows, clamped to 1..=1000.
     #[must_use]
     pub fn limit(mut self, rows: u16) -> Self {
         self.limit = rows.clamp(1, 1000);
@@ -157,13 +147,8 @@ impl UsersQuery {
                 UserFilter::Exhausted => with_set && remaining == 0,
                 UserFilter::Every => true,
             };
-            let bytes = user.as_bytes();
-            let contained = self.containing.is_empty()
-                || bytes
-                    .windows(self.containing.len())
-                    .any(|part| part == self.containing);
             let named = self.among.as_ref().is_none_or(|ids| ids.contains(user));
-            filtered && contained && named
+            filtered && named
         };
         let mut rows: Vec<UserRow> = users
             .into_iter()

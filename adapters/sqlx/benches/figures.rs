@@ -306,13 +306,6 @@ fn pages(runtime: &Runtime, store: &SqliteRepository, runs: usize, name: &str) {
         slowest.0,
         "ms",
     );
-    let query = UsersQuery::new(now()).containing(*b"nobody has this");
-    let times = (0..runs).map(|_| settled(|| drop(page(runtime, store, &query))));
-    figure(
-        &format!("sqlite_users_search_without_a_hit_ms_{name}"),
-        median(times.collect()) * 1e3,
-        "ms",
-    );
     // A hundred users whom an application has found in a table of its own: those with the latest
     // sets, whose keys are far apart.
     let newest = UsersQuery::new(now()).order(UserOrder::NewestSet);

@@ -418,15 +418,7 @@ impl SqliteRepository {
         after: (i64, &[u8]),
         limit: usize,
     ) -> Result<Vec<UserRow>, Error> {
-        let containing = if query.containing.is_empty() {
-            ""
-        } else {
-            sql::CONTAINING
-        };
-        let sql = self
-            .sql
-            .prefix
-            .apply(&sql::users(order, filter, containing));
+        let sql = self.sql.prefix.apply(&sql::users(order, filter));
         let (first, last) = prepared_within(&query.acceptance, query.now);
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(query.now.unix_millis())
@@ -436,7 +428,6 @@ impl SqliteRepository {
             .bind(i64::from(query.low_threshold))
             .bind(after.0)
             .bind(after.1)
-            .bind(&*query.containing)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(&self.pool)
             .await

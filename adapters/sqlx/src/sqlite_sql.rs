@@ -163,7 +163,7 @@ SELECT
 /// Columns of a page of users, up to the index's name. Parameters of the whole page, which
 /// [`users`] puts together: 1 now, 2 and 3 first and last moment of preparation that is not void,
 /// 4 the schemes that are not accepted, a JSON array, 5 low threshold, 6 and 7 number and user of
-/// the row before, 8 bytes to search for, 9 how many.
+/// the row before, 8 how many.
 pub const USERS: &str = "\
 SELECT user_key, scheme, total, unused, prepared_at, activated_at, expires_at, last_used_at,
     proved_at
@@ -185,8 +185,6 @@ pub const NOT_HOLDING: &str = "(unused <= 0 OR expires_at <= ?1 \
     OR prepared_at NOT BETWEEN ?2 AND ?3 OR scheme IN (SELECT value FROM json_each(?4)))";
 /// Every record.
 pub const EVERY: &str = "true";
-/// Users whose key contains these bytes.
-pub const CONTAINING: &str = " AND instr(user_key, ?8) > 0";
 
 /// By user: index, place after the row before, order.
 pub const BY_USER: [&str; 3] = ["by_user", "user_key > ?7", "user_key"];
@@ -211,8 +209,8 @@ pub const BY_USE: [&str; 3] = [
 
 /// A page of users out of the pieces above.
 #[must_use]
-pub fn users([index, place, order]: [&str; 3], filter: &str, containing: &str) -> String {
-    format!("{USERS}{index}\nWHERE {place} AND {filter}{containing}\nORDER BY {order} LIMIT ?9")
+pub fn users([index, place, order]: [&str; 3], filter: &str) -> String {
+    format!("{USERS}{index}\nWHERE {place} AND {filter}\nORDER BY {order} LIMIT ?8")
 }
 
 /// The users among these, for a page that is made of them all: 1 their keys, a JSON array of hex.

@@ -45,17 +45,10 @@ fn statements() -> Vec<(String, String)> {
             ("NOT_HOLDING", sql::NOT_HOLDING),
             ("EVERY", sql::EVERY),
         ] {
-            for containing in ["", sql::CONTAINING] {
-                let searched = if containing.is_empty() {
-                    ""
-                } else {
-                    ", CONTAINING"
-                };
-                all.push((
-                    format!("users: {order_name}, {filter_name}{searched}"),
-                    sql::users(order, filter, containing),
-                ));
-            }
+            all.push((
+                format!("users: {order_name}, {filter_name}"),
+                sql::users(order, filter),
+            ));
         }
     }
     // The second walk of those with the fewest codes left.
@@ -65,7 +58,7 @@ fn statements() -> Vec<(String, String)> {
     ] {
         all.push((
             format!("users: BY_LEFT, {name} with codes"),
-            sql::users(sql::BY_LEFT, &filter, ""),
+            sql::users(sql::BY_LEFT, &filter),
         ));
     }
     for (of_user, of_kind) in [(false, false), (true, false), (false, true), (true, true)] {

@@ -202,7 +202,6 @@ fn page_text(query: &UsersQuery) -> Value {
     json!([
         FILTERS.iter().position(|it| *it == query.filter),
         ORDERS.iter().position(|it| *it == query.order),
-        query.containing,
         query.among,
         query.after,
         query.limit,
@@ -219,7 +218,6 @@ fn page_of(text: &Value) -> UsersQuery {
     (
         filter,
         order,
-        query.containing,
         query.among,
         query.after,
         query.limit,
