@@ -596,8 +596,8 @@ impl BackupCodes {
             .await
     }
 
-    fn rng(&self) -> ShellRng<'_> {
-        ShellRng(&self.randomness)
+    fn rng(&self) -> SharedRng<'_> {
+        SharedRng(&self.randomness)
     }
 
     fn revision(&self) -> Result<Revision, Error> {
@@ -1014,7 +1014,7 @@ impl Randomness {
         let first = match first.get() {
             Some(first) => *first,
             None => {
-                let drawn = EventId::random(&mut ShellRng(self))?.to_bytes();
+                let drawn = EventId::random(&mut SharedRng(self))?.to_bytes();
                 *first.get_or_init(|| drawn)
             }
         };
@@ -1027,9 +1027,9 @@ impl Randomness {
     }
 }
 
-struct ShellRng<'a>(&'a Randomness);
+struct SharedRng<'a>(&'a Randomness);
 
-impl TryRng for ShellRng<'_> {
+impl TryRng for SharedRng<'_> {
     type Error = RandomError;
 
     fn try_next_u32(&mut self) -> Result<u32, RandomError> {
@@ -1053,4 +1053,4 @@ impl TryRng for ShellRng<'_> {
     }
 }
 
-impl TryCryptoRng for ShellRng<'_> {}
+impl TryCryptoRng for SharedRng<'_> {}

@@ -32,8 +32,6 @@ use zeroize::Zeroizing;
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;
 
-type Codes = BackupCodes;
-
 /// The same numbers in every run (SplitMix64), up to a number of draws.
 struct Numbers {
     state: u64,
@@ -182,7 +180,7 @@ fn pool(hasher: Hasher) -> Hashing {
     Hashing::pool_with(hasher, PoolSize::new(1, 16).unwrap()).unwrap()
 }
 
-fn codes(hashing: Hashing, format: Format, rng: Numbers) -> Codes {
+fn codes(hashing: Hashing, format: Format, rng: Numbers) -> BackupCodes {
     BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing)
         .with_config(Config::default().with_formats(Formats::new(format)))
         .with_rng(rng)
@@ -194,7 +192,7 @@ fn wait<T>(operation: impl Future<Output = T>) -> T {
 }
 
 /// Waits until a pool has let go of what it was handed, by handing it something else.
-fn wait_for_pool(codes: &Codes) {
+fn wait_for_pool(codes: &BackupCodes) {
     let other = generate(
         codes.config().formats().issued(),
         SetSize::default(),
@@ -207,7 +205,7 @@ fn wait_for_pool(codes: &Codes) {
 
 /// Searches while this is done on a pool, and on the calling thread.
 #[track_caller]
-fn clean(work: impl Fn(&Codes)) {
+fn clean(work: impl Fn(&BackupCodes)) {
     for place in [pool, Hashing::inline] {
         let found = search(|| {
             let codes = codes(place(high_entropy()), Format::HIGH_ENTROPY, Numbers::new(1));
@@ -221,19 +219,19 @@ fn clean(work: impl Fn(&Codes)) {
     }
 }
 
-fn prepared(codes: &Codes) -> Sheet {
+fn prepared(codes: &BackupCodes) -> Sheet {
     let sheet = wait(codes.prepare(&alice(), &own())).unwrap();
     all_secret(&sheet);
     sheet
 }
 
-fn issued(codes: &Codes) -> Sheet {
+fn issued(codes: &BackupCodes) -> Sheet {
     let issued = wait(codes.issue(&alice(), &own())).unwrap();
     all_secret(&issued.sheet);
     issued.sheet
 }
 
-fn overridden(codes: &Codes) -> Override {
+fn overridden(codes: &BackupCodes) -> Override {
     let hour = Duration::from_secs(3600);
     let issued = wait(codes.issue_override(&alice(), hour, &by_admin())).unwrap();
     is_secret(&issued.expose());

@@ -346,8 +346,8 @@ impl World {
         let occupying = (0..1000).find_map(|_| {
             let mut future = redeem();
             let mut context = TaskContext::from_waker(&waker);
-            let prepared = future.as_mut().poll(&mut context).is_pending();
-            prepared.then_some(future)
+            let pending = future.as_mut().poll(&mut context).is_pending();
+            pending.then_some(future)
         });
         let occupying = occupying.unwrap();
         has_reached.recv().unwrap();

@@ -11,8 +11,8 @@ use crate::id::OperationId;
 
 /// A typed input that was read as a code: its check symbol is right.
 ///
-/// Whether it is a code of the user is for [`verify`](crate::rules::verify) and
-/// [`consume`](crate::rules::consume) to say. The payload is wiped when dropped and shown nowhere.
+/// It need not be a code of the user: [`verify`](crate::rules::verify) and
+/// [`consume`](crate::rules::consume) decide that. The payload is wiped when dropped and shown nowhere.
 pub struct Attempt {
     id: OperationId,
     format: Format,

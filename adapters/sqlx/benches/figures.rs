@@ -34,8 +34,6 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::runtime::Runtime;
 
-type Codes = BackupCodes;
-
 fn figure(name: &str, value: f64, unit: &str) {
     println!("figure {name} {value:.4} {unit}");
 }
@@ -106,14 +104,14 @@ impl tracing::Subscriber for Statements {
 
 /// A user's unspent codes, issued anew when they run out.
 struct Sheets<'a> {
-    codes: &'a Codes,
+    codes: &'a BackupCodes,
     runtime: &'a Runtime,
     user: Subject,
     unspent: Vec<String>,
 }
 
 impl<'a> Sheets<'a> {
-    fn new(codes: &'a Codes, runtime: &'a Runtime, user: Subject) -> Self {
+    fn new(codes: &'a BackupCodes, runtime: &'a Runtime, user: Subject) -> Self {
         Self {
             codes,
             runtime,
@@ -182,7 +180,7 @@ fn redeem_over_floor(runtime: &Runtime, folder: &Path, pairs: usize, statements:
 }
 
 /// Codes at the least cost, so that the store is what is measured.
-fn cheap(store: SqliteRepository) -> Codes {
+fn cheap(store: SqliteRepository) -> BackupCodes {
     let hasher = Hasher::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);

@@ -23,8 +23,6 @@ const QUARTER: i64 = 15 * 60_000;
 const START: i64 = 1_790_000_000_000 / QUARTER * QUARTER;
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
-type Codes = BackupCodes;
-
 fn at(quarter: i64) -> Timestamp {
     Timestamp::from_unix_millis(START + quarter * QUARTER).unwrap()
 }
@@ -43,7 +41,7 @@ async fn pool(file: &Path) -> SqlitePool {
     pool.connect_with(options).await.unwrap()
 }
 
-fn service(store: &SqliteRepository) -> Codes {
+fn service(store: &SqliteRepository) -> BackupCodes {
     let hasher = Hasher::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
@@ -52,7 +50,7 @@ fn service(store: &SqliteRepository) -> Codes {
     BackupCodes::new(store.clone(), Settings::default(), hashing).with_config(config)
 }
 
-async fn redeem(codes: &Codes, name: &str, typed: &str, quarter: i64) -> Redeem {
+async fn redeem(codes: &BackupCodes, name: &str, typed: &str, quarter: i64) -> Redeem {
     let user = subject(name);
     let cx = Context::new(at(quarter), &user);
     codes.redeem(&user, typed, &cx).await.unwrap()

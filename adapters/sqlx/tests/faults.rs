@@ -589,7 +589,7 @@ async fn a_scheme_that_cannot_be_read_is_one_that_is_refused() {
         usage.users_exhausted,
     );
     assert_eq!(users, (2, 1, 1));
-    // It is left out there, and hides nobody else.
+    // It is left out there, and hides no other.
     let with_scheme = async || {
         let schemes = site.store().schemes().await.unwrap();
         schemes.iter().map(|(_, users)| *users).collect::<Vec<_>>()

@@ -261,7 +261,7 @@ impl Users {
 
     /// Marks a step of the authenticator app as used, and forgets wrong tries. `false` where it, or a
     /// later one, was used before: a code of the app counts once too (RFC 6238, 5.2). A step that lies
-    /// more than ten minutes ahead was written by a clock that was ahead, and keeps nobody out; a code
+    /// more than ten minutes ahead was written by a clock that was ahead, and keeps no user out; a code
     /// could be used again where the clock falls back by more than that.
     pub(crate) async fn use_totp_step(&self, id: &str, step: i64) -> Result<bool, sqlx::Error> {
         self.changed(
