@@ -56,6 +56,7 @@ const DELIVERY_PAGE: usize = 100;
 /// and [`activate`](Self::activate) cannot. Events of a write that was applied are delivered later
 /// by [`deliver_events`](Self::deliver_events).
 #[derive(Clone)]
+#[doc(alias = "recovery code")]
 pub struct BackupCodes {
     repository: Arc<dyn AnyRepository>,
     policy: Arc<dyn RolePolicy>,

@@ -78,6 +78,8 @@
 //! development), `jiff` (periods of figures out of a time zone; without it, pass the midnights
 //! yourself), `tracing` (an audit sink).
 #![forbid(unsafe_code)]
+// Labels on docs.rs for what needs a feature.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Which module may import which is in `DESIGN.md`.
 pub mod audit;

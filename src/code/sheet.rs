@@ -24,6 +24,7 @@ use crate::timestamp::Timestamp;
 /// stored::<backup_codes::Sheet>();
 /// ```
 #[must_use = "these codes are shown now or never"]
+#[doc(alias = "recovery code")]
 pub struct Sheet {
     pub(crate) set: SetId,
     pub(crate) prepared_at: Timestamp,
