@@ -1,0 +1,140 @@
+//! Records that are damaged in the store.
+
+use std::time::Duration;
+
+use backup_codes::audit::Reason;
+use backup_codes::hash::KeyId;
+use backup_codes::{BackupCodes, Burn, Context, Effect, Hashing, Keyring, Pepper, Settings};
+use pollster::block_on;
+
+use crate::fixture::{MINUTE, alice, at, by_admin, cheap, code, config, fixture, own, subject};
+
+#[test]
+fn a_fault_of_the_store_is_not_counted_and_harms_no_neighbour() {
+    let f = fixture();
+    let sheet = f.issue(&alice(), Duration::ZERO);
+    f.tamper(|record| {
+        record.replacen(
+            "\"slot\":3,\"phc\":\"$argon2id",
+            "\"slot\":3,\"phc\":\"junk",
+            1,
+        )
+    });
+    for _ in 0..20 {
+        assert_eq!(
+            f.refused(&code(&sheet, 3), Duration::ZERO).reason(),
+            Reason::Malformed
+        );
+    }
+    let status = block_on(f.codes.status(&alice(), &own(Duration::ZERO))).unwrap();
+    assert_eq!((status.damaged, status.remaining, status.total), (1, 9, 10));
+    assert_eq!(f.accepted(&code(&sheet, 4), Duration::ZERO).remaining(), 8);
+    assert!(
+        f.load().record.contains("\"slot\":3,\"phc\":\"junk"),
+        "nothing is lost by writing"
+    );
+}
+
+#[test]
+fn a_damaged_override_or_a_slot_without_a_number_is_not_counted_against_the_sheet() {
+    let f = fixture();
+    let sheet = f.issue(&alice(), Duration::ZERO);
+    let over = block_on(
+        f.codes
+            .issue_override(&alice(), 60 * MINUTE, &by_admin(Duration::ZERO)),
+    )
+    .unwrap();
+    f.tamper(|record| {
+        let (before, after) = record.split_once("\"override\":").unwrap();
+        let after = after.replacen("$argon2id", "$junk", 1);
+        format!("{before}\"override\":{after}").replacen("\"slot\":3,", "\"slot\":\"x\",", 1)
+    });
+    for typed in [over.expose().to_string(), code(&sheet, 3)] {
+        assert_eq!(
+            f.refused(&typed, Duration::ZERO).reason(),
+            Reason::Malformed
+        );
+    }
+    let status = block_on(f.codes.status(&alice(), &own(Duration::ZERO))).unwrap();
+    assert_eq!((status.wrong_in_a_row, status.damaged), (0, 2));
+    let effect = block_on(f.codes.revoke_override(&alice(), &by_admin(Duration::ZERO)));
+    assert_eq!(effect.unwrap(), Effect::Done);
+    assert_eq!(f.accepted(&code(&sheet, 4), Duration::ZERO).remaining(), 8);
+}
+
+#[test]
+fn burning_says_so_where_the_stored_hash_cannot_be_checked() {
+    let f = fixture();
+    let sheet = f.issue(&alice(), Duration::ZERO);
+    f.tamper(|record| {
+        record.replacen(
+            "\"slot\":3,\"phc\":\"$argon2id",
+            "\"slot\":3,\"phc\":\"junk",
+            1,
+        )
+    });
+    let key = (KeyId::new("k").unwrap(), Pepper::new([1; 32]).unwrap());
+    // This node has a pepper, and the stored hashes have none.
+    let other = BackupCodes::new(
+        f.store.clone(),
+        Settings::default(),
+        Hashing::inline(cheap(Keyring::new(key.0, key.1))),
+    )
+    .with_config(config());
+    for (codes, slot, reason) in [
+        (other.with_audit(f.audit.clone()), 4, Reason::UnknownKey),
+        (f.codes.clone(), 3, Reason::Malformed),
+    ] {
+        let cx = own(Duration::ZERO);
+        let burned = block_on(codes.burn(&alice(), &code(&sheet, slot), &cx)).unwrap();
+        let Burn::Refused(refusal) = burned else {
+            panic!("{burned:?}")
+        };
+        assert_eq!(refusal.reason(), reason);
+        assert_eq!(f.last_event().reason, Some(reason));
+    }
+    let _ = f.accepted(&code(&sheet, 4), Duration::ZERO);
+}
+
+#[test]
+fn what_cannot_be_checked_writes_nothing() {
+    let f = fixture();
+    let sheet = f.issue(&alice(), Duration::ZERO);
+    f.tamper(|record| {
+        record.replacen(
+            "\"slot\":3,\"phc\":\"$argon2id",
+            "\"slot\":3,\"phc\":\"junk",
+            1,
+        )
+    });
+    let before = f.load();
+    for _ in 0..5 {
+        assert_eq!(
+            f.refused(&code(&sheet, 3), Duration::ZERO).reason(),
+            Reason::Malformed
+        );
+    }
+    assert_eq!(f.load(), before);
+}
+
+#[test]
+fn a_damaged_record_does_not_keep_later_ones_from_being_purged() {
+    let f = fixture();
+    let _ = f.issue(&alice(), Duration::ZERO);
+    f.tamper(|_| "garbage".to_owned());
+    let bob = subject("bob", "staff");
+    let _ = f.issue(&bob, Duration::ZERO);
+    let cx = Context::new(at(Duration::ZERO), &bob);
+    assert_eq!(block_on(f.codes.erase(&bob, &cx)).unwrap(), Effect::Done);
+    let purged = block_on(
+        f.reports()
+            .purge(&by_admin(Duration::from_secs(31 * 86_400))),
+    )
+    .unwrap();
+    assert_eq!((purged.removed, purged.unreadable), (1, 1));
+    assert_eq!(
+        f.load().record,
+        "garbage",
+        "it is left for whoever repairs it"
+    );
+}

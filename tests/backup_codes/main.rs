@@ -1,0 +1,19 @@
+//! `BackupCodes` as an application uses it: each test is a promise of the documentation.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod audit;
+#[path = "../support/checksum.rs"]
+mod checksum;
+mod damage;
+mod faults;
+mod fixture;
+mod hashes;
+mod overrides;
+mod policy;
+mod purging;
+mod reports;
+mod sets;
+mod settings;
+mod single_use;
+mod texts;
+mod throttle;
