@@ -5,35 +5,33 @@
 //! from the crate.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-#[path = "support/checksum.rs"]
-mod checksum;
+mod support;
 
-use std::convert::Infallible;
 use std::time::Duration;
 
-use backup_codes::audit::{AuditSink, Durability, Event, EventKind, MemoryAudit, Reason};
-use backup_codes::hash::Cost;
+use backup_codes::audit::{EventKind, MemoryAudit, Reason};
 use backup_codes::policy::Denial;
 use backup_codes::report::UserRow;
-use backup_codes::repository::{
-    CodeRepository, Expected, Freshness, Put, PutOutcome, Record, Revision,
-};
-use backup_codes::rules::generate;
+use backup_codes::repository::{CodeRepository, Record};
 use backup_codes::{
-    Activation, BackupCodes, Config, Context, Effect, Error, Format, Formats, Hasher, Hashing,
-    Keyring, MemoryRepository, Periods, Purged, Redeem, Reports, RevokeReason, SavedSettings,
-    SetId, SetSize, Settings, SettingsSaved, SharedSettings, Sheet, Status, Subject, Timestamp,
-    Usage, UserFilter, UserId, UsersQuery,
+    Activation, BackupCodes, Config, Context, Effect, Error, Format, Formats, MemoryRepository,
+    Periods, Purged, Redeem, Reports, RevokeReason, SavedSettings, SetId, SetSize, Settings,
+    SettingsSaved, SharedSettings, Sheet, Status, Timestamp, Usage, UserFilter, UsersQuery,
 };
-use checksum::sum_again;
-use getrandom::SysRng;
 use pollster::block_on;
 use serde_json::{Value, json};
+use support::checksum::sum_again;
+use support::hashing::cheap_hashing;
+use support::moments::{START, at};
+use support::people::{alice, bob};
+use support::sheets::{code, wrong};
+use support::sinks::Lossy;
+use support::{contexts, operations, records};
 
 // Moments, in milliseconds since 1970.
 
 /// The right time, where nothing else is said.
-const NOW: i64 = 1_790_000_000_000;
+const NOW: i64 = START;
 const SECOND: i64 = 1000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
@@ -51,10 +49,6 @@ const QUARTER: i64 = 15 * MINUTE;
 /// How long uses are kept by default.
 const KEPT: i64 = 400 * DAY;
 
-fn at(millis: i64) -> Timestamp {
-    Timestamp::from_unix_millis(millis).unwrap()
-}
-
 fn millis(moment: Option<Timestamp>) -> Option<i64> {
     moment.map(Timestamp::unix_millis)
 }
@@ -65,47 +59,20 @@ fn length(millis: i64) -> Duration {
 
 // The service.
 
-fn alice() -> Subject {
-    Subject::new(UserId::new("alice").unwrap(), ["staff"])
-}
-
-fn admin() -> Subject {
-    Subject::new(UserId::new("root").unwrap(), ["administrator"])
-}
-
 fn own(now: i64) -> Context {
-    Context::new(at(now), alice())
+    contexts::own(at(now))
 }
 
 fn by_admin(now: i64) -> Context {
-    Context::new(at(now), admin())
+    contexts::by_admin(at(now))
 }
 
 fn config(void_before: Option<i64>) -> Config {
-    let config = Config::default()
-        .with_formats(Formats::new(Format::HIGH_ENTROPY))
-        .with_set_size(SetSize::new(3).unwrap());
+    let config = operations::config().with_set_size(SetSize::new(3).unwrap());
     match void_before {
         Some(moment) => config.with_void_before(at(moment)),
         None => config,
     }
-}
-
-fn hashing() -> Hashing {
-    let hasher = Hasher::new(Keyring::without_pepper()).unwrap();
-    Hashing::inline(hasher.with_high_entropy_cost(Cost::LEAST))
-}
-
-fn code(sheet: &Sheet, slot: u8) -> String {
-    let exposed = sheet.expose();
-    let (_, code) = exposed.codes().find(|(number, _)| *number == slot).unwrap();
-    code.to_string()
-}
-
-/// A well-formed code that nobody was issued.
-fn wrong() -> String {
-    let codes = generate(Format::HIGH_ENTROPY, SetSize::new(1).unwrap(), &mut SysRng);
-    codes.unwrap()[0].expose().to_string()
 }
 
 /// All of time, so that no use is left out for when it was.
@@ -127,7 +94,7 @@ impl Site {
 
     fn under(config: Config) -> Self {
         let (store, audit) = (MemoryRepository::new(), MemoryAudit::new());
-        let codes = BackupCodes::new(store.clone(), Settings::default(), hashing())
+        let codes = BackupCodes::new(store.clone(), Settings::default(), cheap_hashing())
             .with_audit(audit.clone())
             .with_config(config);
         Self {
@@ -141,9 +108,7 @@ impl Site {
     fn holding(record: &str, config: Config) -> Self {
         let site = Self::under(config);
         let summary = Record::from_json(record).unwrap().summary();
-        let (user, revision) = (alice(), Revision::random(&mut SysRng).unwrap());
-        let put = Put::new(user.id(), Expected::Absent, revision, record, &summary, &[]);
-        assert_eq!(block_on(site.store.put(put)).unwrap(), PutOutcome::Applied);
+        records::insert(&site.store, alice().id(), record, &summary);
         site
     }
 
@@ -152,8 +117,7 @@ impl Site {
     }
 
     fn record(&self) -> String {
-        let loaded = block_on(self.store.load(alice().id(), Freshness::Latest));
-        loaded.unwrap().unwrap().record
+        records::load(&self.store).record
     }
 
     fn stored(&self) -> Value {
@@ -446,7 +410,7 @@ fn a_moment_of_the_future_does_not_make_a_clock_credible_that_is_500_days_ahead(
         let site = Site::new();
         let sheet = site.issue(activated);
         assert_eq!(site.redeem(&code(&sheet, 1), used), None);
-        let bob = Subject::new(UserId::new("bob").unwrap(), ["staff"]);
+        let bob = bob();
         let _ = block_on(site.codes.issue(&bob, &Context::new(at(NOW), &bob))).unwrap();
         let before = site.record();
         let error = site.purge(NOW + 500 * DAY).unwrap_err();
@@ -511,7 +475,7 @@ fn a_use_or_an_activation_of_anybody_makes_the_uses_of_everybody_older() {
         assert_eq!(site.redeem(&code(&sheet, 1), NOW - KEPT + DAY), None);
         assert_eq!(site.redeem(&code(&sheet, 2), NOW), None);
         assert_eq!(site.purge(NOW + 300 * DAY).unwrap().trimmed, 0);
-        let bob = Subject::new(UserId::new("bob").unwrap(), ["staff"]);
+        let bob = bob();
         let of_bob = block_on(site.codes.issue(&bob, &Context::new(at(activated), &bob)));
         if let Some(used) = used {
             let code = code(&of_bob.unwrap().sheet, 1);
@@ -544,7 +508,7 @@ fn a_purge_leaves_sets_of_the_future_until_somebody_vouches_for_the_clock() {
     // The clock is right, and one set is not: everybody else is purged, day by day.
     let site = Site::under(config(Some(void_before)));
     let _ = site.issue(NOW + YEAR);
-    let bob = Subject::new(UserId::new("bob").unwrap(), ["staff"]);
+    let bob = bob();
     let _ = block_on(site.codes.prepare(&bob, &Context::new(at(NOW), &bob))).unwrap();
     let purged = site.purge(NOW + HOUR).unwrap();
     assert_eq!((purged.trimmed, purged.ahead, site.voided()), (1, 1, 0));
@@ -1472,7 +1436,7 @@ fn a_purge_under_another_configuration_removes_no_set_and_no_override() {
     let before = site.record();
     let other = Config::default().with_formats(Formats::new(Format::DIGITS));
     let other = other.with_max_override_lifetime(length(HOUR)).unwrap();
-    let node = BackupCodes::new(site.store.clone(), Settings::default(), hashing());
+    let node = BackupCodes::new(site.store.clone(), Settings::default(), cheap_hashing());
     let node = node.with_config(other);
     let reports = Reports::new(&node, site.store.clone());
     let purged = block_on(reports.force_purge(&by_admin(NOW + MINUTE))).unwrap();
@@ -1484,8 +1448,8 @@ fn a_purge_under_another_configuration_removes_no_set_and_no_override() {
 #[test]
 fn the_event_of_a_set_that_a_purge_removes_waits_in_the_store_for_a_durable_sink() {
     let (site, _) = active_of(NOW + YEAR, Some(NOW));
-    let unheard = BackupCodes::new(site.store.clone(), Settings::default(), hashing())
-        .with_audit(Lossy)
+    let unheard = BackupCodes::new(site.store.clone(), Settings::default(), cheap_hashing())
+        .with_audit(Lossy::new())
         .with_config(config(Some(NOW)));
     let reports = Reports::new(&unheard, site.store.clone());
     let _ = block_on(reports.force_purge(&by_admin(NOW))).unwrap();
@@ -1512,19 +1476,6 @@ fn a_clock_from_before_the_moment_removes_no_active_set() {
             let reason = site.redeem(&code, NOW);
             assert_eq!(reason, removed.then_some(Reason::NoCodes));
         }
-    }
-}
-
-/// Hears events and keeps none.
-struct Lossy;
-
-impl AuditSink for Lossy {
-    type Error = Infallible;
-    async fn record(&self, _: &[Event]) -> Result<(), Infallible> {
-        Ok(())
-    }
-    fn durability(&self) -> Durability {
-        Durability::Lossy
     }
 }
 
@@ -1723,7 +1674,7 @@ impl Node {
     fn new() -> Self {
         let shared = SharedSettings::new(length(MAX_AGE));
         let store = MemoryRepository::new();
-        let codes = BackupCodes::new(store.clone(), shared.clone(), hashing());
+        let codes = BackupCodes::new(store.clone(), shared.clone(), cheap_hashing());
         let codes = codes.with_config(config(None));
         Self {
             settings: SavedSettings::new(&codes, store, &shared),

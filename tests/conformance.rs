@@ -2,6 +2,8 @@
 //! can fail.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod support;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,6 +22,8 @@ use backup_codes::repository::{
     CodeRepository, Directory, Expected, Freshness, Loaded, Put, PutError, PutOutcome, Revision,
     SettingsStore,
 };
+use support::polling;
+
 use backup_codes::{
     MemoryRepository, Settings, Timestamp, Usage, UserFilter, UserId, UserOrder, UsersQuery,
 };
@@ -230,17 +234,8 @@ struct Unknown;
 
 /// Gives way once, so that another racer or a dropped future can come between.
 async fn give_way() {
-    let mut given = false;
-    std::future::poll_fn(|context| {
-        if given {
-            return std::task::Poll::Ready(());
-        }
-        given = true;
-        thread::yield_now();
-        context.waker().wake_by_ref();
-        std::task::Poll::Pending
-    })
-    .await;
+    thread::yield_now();
+    polling::give_way().await;
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

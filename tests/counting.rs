@@ -6,8 +6,7 @@
 //! guessing without a limit.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/checksum.rs"]
-mod checksum;
+mod support;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -17,39 +16,29 @@ use std::time::Duration;
 
 use backup_codes::audit::{Event, EventOutcome, Reason};
 use backup_codes::code::Code;
-use backup_codes::hash::{Acceptance, Cost, HashSalt, KeyId, Matrix, StoredHash, Target, Verified};
+use backup_codes::hash::{Acceptance, HashSalt, KeyId, Matrix, StoredHash, Target, Verified};
 use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::{self, NewSet, Operation, Progress, Step, Transition};
 use backup_codes::rules::{Attempt, OperationId, generate, generate_override, hash, verify};
 use backup_codes::{
     Burn, Check, Config, Context, Format, Formats, Hasher, Keyring, Pepper, Redeem, SetId, SetSize,
-    Subject, Timestamp, UserId,
+    Timestamp,
 };
-use checksum::sum_again;
 use getrandom::SysRng;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
+use support::checksum::sum_again;
+use support::hashing::{cheap, keyring};
+use support::moments;
+use support::people::alice;
 
 const DAY: i64 = 86_400_000;
 const NOW: i64 = 20_000 * DAY;
 const CODES: u8 = 3;
 
 fn at(millis: i64) -> Timestamp {
-    Timestamp::from_unix_millis(millis.clamp(0, Timestamp::MAX.unix_millis())).unwrap()
-}
-
-fn alice() -> Subject {
-    Subject::new(UserId::new("alice").unwrap(), ["staff"])
-}
-
-fn keyring(id: &str, byte: u8) -> Keyring {
-    Keyring::new(KeyId::new(id).unwrap(), Pepper::new([byte; 32]).unwrap())
-}
-
-fn cheap(keyring: Keyring) -> Hasher {
-    let hasher = Hasher::new(keyring).unwrap();
-    hasher.with_high_entropy_cost(Cost::LEAST)
+    moments::at(millis.clamp(0, Timestamp::MAX.unix_millis()))
 }
 
 /// The hasher the sets are made with, and those that another configuration has.

@@ -1,53 +1,42 @@
 //! Faults of the store, one by one: what the caller is told, and what is then true.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod support;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backup_codes::audit::{Event, EventId};
 use backup_codes::conformance::{Fault, Faulty};
-use backup_codes::hash::Cost;
+use backup_codes::report::Summary;
 use backup_codes::repository::{
     CodeRepository, Freshness, Loaded, Put, PutError, PutOutcome, Revision,
 };
 use backup_codes::{
-    Activation, BackupCodes, Config, Confirmation, Context, Effect, Error, Format, Formats, Hasher,
-    Hashing, Keyring, MemoryRepository, Redeem, Settings, Sheet, Subject, Timestamp, UserId,
+    Activation, BackupCodes, Confirmation, Context, Effect, Error, MemoryRepository, Redeem,
+    Settings, Sheet, UserId,
 };
 use pollster::block_on;
-
-fn service(store: impl CodeRepository + 'static) -> BackupCodes {
-    let hasher = Hasher::new(Keyring::without_pepper())
-        .unwrap()
-        .with_high_entropy_cost(Cost::LEAST);
-    let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
-    BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config)
-}
-
-fn alice() -> Subject {
-    Subject::new(UserId::new("alice").unwrap(), ["staff"])
-}
+use support::hashing::cheap_hashing;
+use support::moments::start;
+use support::operations::{backup_codes, config};
+use support::people::alice;
+use support::sheets::{code, wrong};
+use support::{contexts, records};
 
 fn own() -> Context {
-    Context::new(
-        Timestamp::from_unix_millis(1_790_000_000_000).unwrap(),
-        alice(),
-    )
+    contexts::own(start())
 }
 
 fn issue(store: &MemoryRepository) -> Sheet {
-    block_on(service(store.clone()).issue(&alice(), &own()))
+    block_on(backup_codes(store.clone()).issue(&alice(), &own()))
         .unwrap()
         .sheet
 }
 
-fn first(sheet: &Sheet) -> String {
-    sheet.expose().codes().next().unwrap().1.to_string()
-}
-
 fn remaining(store: &MemoryRepository) -> u8 {
-    block_on(service(store.clone()).status(&alice(), &own()))
+    block_on(backup_codes(store.clone()).status(&alice(), &own()))
         .unwrap()
         .remaining
 }
@@ -56,8 +45,8 @@ fn remaining(store: &MemoryRepository) -> u8 {
 fn redeem(faults: &[Fault]) -> (Result<Redeem, Error>, u8) {
     let store = MemoryRepository::new();
     let sheet = issue(&store);
-    let faulty = service(Faulty::new(store.clone(), faults.to_vec()));
-    let outcome = block_on(faulty.redeem(&alice(), &first(&sheet), &own()));
+    let faulty = backup_codes(Faulty::new(store.clone(), faults.to_vec()));
+    let outcome = block_on(faulty.redeem(&alice(), &code(&sheet, 1), &own()));
     (outcome, remaining(&store))
 }
 
@@ -84,7 +73,7 @@ impl CodeRepository for ErasedMeanwhile {
         if self.1.fetch_add(1, Ordering::Relaxed) > 0 {
             return Ok(outcome);
         }
-        let erased = block_on(service(self.0.clone()).erase(&alice(), &own()));
+        let erased = block_on(backup_codes(self.0.clone()).erase(&alice(), &own()));
         assert_eq!(erased.unwrap(), Effect::Done);
         Ok(PutOutcome::Conflict)
     }
@@ -103,8 +92,8 @@ impl CodeRepository for ErasedMeanwhile {
 fn a_lost_reply_is_settled_although_the_user_was_erased_meanwhile() {
     let store = MemoryRepository::new();
     let sheet = issue(&store);
-    let codes = service(ErasedMeanwhile(store, AtomicUsize::new(0)));
-    let outcome = block_on(codes.redeem(&alice(), &first(&sheet), &own()));
+    let codes = backup_codes(ErasedMeanwhile(store, AtomicUsize::new(0)));
+    let outcome = block_on(codes.redeem(&alice(), &code(&sheet, 1), &own()));
     assert!(matches!(outcome, Ok(Redeem::Accepted(_))), "{outcome:?}");
 }
 
@@ -143,14 +132,14 @@ fn without_an_applied_confirmation_there_is_no_acceptance() {
 fn a_right_and_a_wrong_code_get_the_same_error() {
     let store = MemoryRepository::new();
     let sheet = issue(&store);
-    let foreign = first(&issue(&MemoryRepository::new()));
+    let foreign = wrong();
     for fault in [Fault::FailBefore, Fault::FailUnknown] {
         let text = |typed: &str| {
-            let faulty = service(Faulty::new(store.clone(), [Fault::None, fault]));
+            let faulty = backup_codes(Faulty::new(store.clone(), [Fault::None, fault]));
             let error = block_on(faulty.redeem(&alice(), typed, &own())).unwrap_err();
             format!("{error} {error:?}")
         };
-        assert_eq!(text(&first(&sheet)), text(&foreign));
+        assert_eq!(text(&code(&sheet, 1)), text(&foreign));
     }
 }
 
@@ -164,16 +153,16 @@ fn an_issue_without_an_answer_gives_the_sheet_as_unconfirmed() {
         (Fault::FailUnknown, false),
     ] {
         let faults = [Fault::None, fault, Fault::FailBefore];
-        let faulty = service(Faulty::new(store.clone(), faults));
+        let faulty = backup_codes(Faulty::new(store.clone(), faults));
         let issued = block_on(faulty.issue(&alice(), &own())).unwrap();
         assert_eq!(issued.confirmation, Confirmation::Unconfirmed);
-        let status = block_on(service(store.clone()).status(&alice(), &own())).unwrap();
+        let status = block_on(backup_codes(store.clone()).status(&alice(), &own())).unwrap();
         assert_eq!(status.set == Some(issued.sheet.id()), in_force);
         assert_eq!(status.total, 10, "the old set or the new one");
     }
     let _ = old;
     // Where it is certain that nothing was written, it is an error.
-    let faulty = service(Faulty::new(store, [Fault::None, Fault::FailBefore]));
+    let faulty = backup_codes(Faulty::new(store, [Fault::None, Fault::FailBefore]));
     assert!(matches!(
         block_on(faulty.issue(&alice(), &own())),
         Err(Error::Unavailable(_))
@@ -194,19 +183,19 @@ fn a_fault_at_every_call_of_a_replacement_leaves_the_old_set_or_the_new_one() {
             let old = issue(&store);
             let mut plan = vec![Fault::None; call];
             plan.push(fault);
-            let faulty = service(Faulty::new(store.clone(), plan));
+            let faulty = backup_codes(Faulty::new(store.clone(), plan));
             let new = block_on(faulty.prepare(&alice(), &own())).ok();
             let activated = new
                 .as_ref()
                 .and_then(|new| block_on(faulty.activate(&alice(), new.id(), &own())).ok());
-            let status = block_on(service(store.clone()).status(&alice(), &own())).unwrap();
+            let status = block_on(backup_codes(store.clone()).status(&alice(), &own())).unwrap();
             if matches!(activated, Some(Activation::Activated(_))) {
                 assert_eq!(status.set, new.as_ref().map(Sheet::id));
             }
             let valid = [Some(&old), new.as_ref()].into_iter().flatten();
             let working = valid.filter(|sheet| {
                 let redeemed =
-                    block_on(service(store.clone()).redeem(&alice(), &first(sheet), &own()));
+                    block_on(backup_codes(store.clone()).redeem(&alice(), &code(sheet, 1), &own()));
                 matches!(redeemed, Ok(Redeem::Accepted(_)))
             });
             assert_eq!(working.count(), 1, "{fault:?} at call {call}");
@@ -242,18 +231,14 @@ fn after_sixteen_rounds_there_is_no_verdict_and_one_evaluation_was_done() {
     let store = MemoryRepository::new();
     let sheet = issue(&store);
     let rounds = Arc::new(AtomicUsize::new(0));
-    let hasher = Hasher::new(Keyring::without_pepper())
-        .unwrap()
-        .with_high_entropy_cost(Cost::LEAST);
-    let hashing = Hashing::inline(hasher);
-    let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
+    let hashing = cheap_hashing();
     let codes = BackupCodes::new(
         Overtaken(store, rounds.clone()),
         Settings::default(),
         hashing.clone(),
     )
-    .with_config(config);
-    let outcome = block_on(codes.redeem(&alice(), &first(&sheet), &own()));
+    .with_config(config());
+    let outcome = block_on(codes.redeem(&alice(), &code(&sheet, 1), &own()));
     assert!(matches!(outcome, Err(Error::Contended)));
     assert_eq!(rounds.load(Ordering::Relaxed), 16);
     assert_eq!(hashing.evaluations(), 1, "the slot's hash did not change");
@@ -265,13 +250,13 @@ fn a_store_that_is_down_lets_nobody_in() {
     let sheet = issue(&store);
     let down = Arc::new(Faulty::new(store.clone(), []));
     down.set_down(true);
-    let faulty = service(Arc::clone(&down));
+    let faulty = backup_codes(Arc::clone(&down));
     for _ in 0..20 {
-        let outcome = block_on(faulty.redeem(&alice(), &first(&sheet), &own()));
+        let outcome = block_on(faulty.redeem(&alice(), &code(&sheet, 1), &own()));
         assert!(matches!(outcome, Err(Error::Unavailable(_))));
     }
     down.set_down(false);
-    let outcome = block_on(faulty.redeem(&alice(), &first(&sheet), &own()));
+    let outcome = block_on(faulty.redeem(&alice(), &code(&sheet, 1), &own()));
     assert!(
         matches!(outcome, Ok(Redeem::Accepted(_))),
         "nothing was counted: {outcome:?}"
@@ -285,13 +270,9 @@ fn a_corrupt_or_newer_record_is_an_error_that_says_so() {
         ("garbage", "the record is damaged at line 1, column 1"),
     ] {
         let store = MemoryRepository::new();
-        let (user, summary) = (alice(), backup_codes::report::Summary::default());
-        let revision = Revision::random(&mut getrandom::SysRng).unwrap();
-        let absent = backup_codes::repository::Expected::Absent;
-        let put = Put::new(user.id(), absent, revision, text, &summary, &[]);
-        assert_eq!(block_on(store.put(put)).unwrap(), PutOutcome::Applied);
-        let foreign = first(&issue(&MemoryRepository::new()));
-        let error = block_on(service(store).redeem(&alice(), &foreign, &own())).unwrap_err();
+        records::insert(&store, alice().id(), text, &Summary::default());
+        let foreign = wrong();
+        let error = block_on(backup_codes(store).redeem(&alice(), &foreign, &own())).unwrap_err();
         let Error::Record(source) = error else {
             panic!("{error:?}")
         };
@@ -304,7 +285,7 @@ fn an_old_copy_hides_nothing_from_revoking_and_burning() {
     // Load, put and acknowledgement of the issue; then a copy from before it.
     let stale = [Fault::None, Fault::None, Fault::None, Fault::StaleRead];
     let store = MemoryRepository::new();
-    let codes = service(Faulty::new(store.clone(), stale));
+    let codes = backup_codes(Faulty::new(store.clone(), stale));
     let _ = block_on(codes.issue(&alice(), &own())).unwrap();
     let reason = backup_codes::RevokeReason::FactorRemoved;
     let notice = block_on(codes.revoke_all(&alice(), reason, &own())).unwrap();
@@ -312,15 +293,15 @@ fn an_old_copy_hides_nothing_from_revoking_and_burning() {
     assert_eq!(remaining(&store), 0);
 
     let store = MemoryRepository::new();
-    let codes = service(Faulty::new(store.clone(), stale));
+    let codes = backup_codes(Faulty::new(store.clone(), stale));
     let sheet = block_on(codes.issue(&alice(), &own())).unwrap().sheet;
-    let _ = block_on(codes.burn(&alice(), &first(&sheet), &own())).unwrap();
+    let _ = block_on(codes.burn(&alice(), &code(&sheet, 1), &own())).unwrap();
     assert_eq!(remaining(&store), 9);
 
     // The fault is one: a redeem goes by such a copy, and refuses.
-    let codes = service(Faulty::new(MemoryRepository::new(), stale));
+    let codes = backup_codes(Faulty::new(MemoryRepository::new(), stale));
     let sheet = block_on(codes.issue(&alice(), &own())).unwrap().sheet;
-    let outcome = block_on(codes.redeem(&alice(), &first(&sheet), &own())).unwrap();
+    let outcome = block_on(codes.redeem(&alice(), &code(&sheet, 1), &own())).unwrap();
     let Redeem::Refused(refusal) = outcome else {
         panic!("{outcome:?}")
     };
@@ -331,10 +312,8 @@ fn an_old_copy_hides_nothing_from_revoking_and_burning() {
 fn debug_of_what_a_store_handles_shows_no_hash() {
     let store = MemoryRepository::new();
     let _ = issue(&store);
-    let loaded = block_on(store.load(alice().id(), Freshness::Latest))
-        .unwrap()
-        .unwrap();
-    let (user, summary) = (alice(), backup_codes::report::Summary::default());
+    let loaded = records::load(&store);
+    let (user, summary) = (alice(), Summary::default());
     let put = Put::new(
         user.id(),
         backup_codes::repository::Expected::Absent,

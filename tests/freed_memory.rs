@@ -6,15 +6,15 @@
 
 #[path = "support/freed.rs"]
 mod freed;
+mod support;
 
 use std::future::Future;
 use std::hint::black_box;
-use std::io;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
-use backup_codes::hash::{Acceptance, Cost, HashSalt, KeyId, Matrix, PoolSize, Target};
+use backup_codes::hash::{Acceptance, HashSalt, KeyId, Matrix, PoolSize, Target};
 use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::{
     Attempt, OperationId, consume, generate, generate_override, hash, verify,
@@ -22,71 +22,27 @@ use backup_codes::rules::{
 use backup_codes::rules::{Operation, Progress};
 use backup_codes::{
     Activation, BackupCodes, Burn, Check, Config, Context, Error, Format, Formats, Hasher, Hashing,
-    Keyring, MemoryRepository, Override, Pepper, Redeem, SetId, SetSize, Settings, Sheet, Subject,
+    Keyring, MemoryRepository, Override, Pepper, Redeem, SetId, SetSize, Settings, Sheet,
     Timestamp, UserId, Wording,
 };
 use freed::{Watching, search, secret};
 use pollster::block_on;
+use support::contexts;
+use support::generator::Numbers;
+use support::hashing::{cheap, cheap_hasher};
+use support::moments::start;
+use support::people::{admin, alice};
 use zeroize::Zeroizing;
 
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;
 
-/// The same numbers in every run (SplitMix64), up to a number of draws.
-struct Numbers {
-    state: u64,
-    draws: usize,
-}
-
-impl Numbers {
-    fn new(seed: u64) -> Self {
-        Self {
-            state: seed,
-            draws: usize::MAX,
-        }
-    }
-}
-
-impl rand_core::TryRng for Numbers {
-    type Error = io::Error;
-    fn try_next_u32(&mut self) -> Result<u32, io::Error> {
-        rand_core::utils::next_word_via_fill(self)
-    }
-    fn try_next_u64(&mut self) -> Result<u64, io::Error> {
-        rand_core::utils::next_word_via_fill(self)
-    }
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), io::Error> {
-        self.draws = self.draws.checked_sub(1).ok_or(io::ErrorKind::Other)?;
-        for chunk in bytes.chunks_mut(8) {
-            self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            chunk.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes()[..chunk.len()]);
-        }
-        Ok(())
-    }
-}
-
-impl rand_core::TryCryptoRng for Numbers {}
-
-fn alice() -> Subject {
-    Subject::new(UserId::new("alice").unwrap(), ["staff"])
-}
-
-fn root() -> Subject {
-    Subject::new(UserId::new("root").unwrap(), ["administrator"])
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_unix_millis(1_790_000_000_000).unwrap()
-}
-
 fn own() -> Context {
-    Context::new(now(), alice())
+    contexts::own(start())
 }
 
 fn by_admin() -> Context {
-    Context::new(now(), root())
+    contexts::by_admin(start())
 }
 
 /// A text that is wiped, in one piece that is never too small.
@@ -169,12 +125,6 @@ fn shown(sheet: &Sheet, slot: u8) -> Zeroizing<String> {
     code
 }
 
-fn high_entropy() -> Hasher {
-    Hasher::new(Keyring::without_pepper())
-        .unwrap()
-        .with_high_entropy_cost(Cost::LEAST)
-}
-
 /// A pool of one worker, which has let go of a job before it begins the next.
 fn pool(hasher: Hasher) -> Hashing {
     Hashing::pool_with(hasher, PoolSize::new(1, 16).unwrap()).unwrap()
@@ -199,7 +149,7 @@ fn wait_for_pool(codes: &BackupCodes) {
         &mut Numbers::new(99),
     );
     let other = other.unwrap()[0].expose();
-    let refused = wait(codes.redeem(&root(), &other, &by_admin()));
+    let refused = wait(codes.redeem(&admin(), &other, &by_admin()));
     assert!(matches!(refused.unwrap(), Redeem::Refused(_)));
 }
 
@@ -208,7 +158,7 @@ fn wait_for_pool(codes: &BackupCodes) {
 fn clean(work: impl Fn(&BackupCodes)) {
     for place in [pool, Hashing::inline] {
         let found = search(|| {
-            let codes = codes(place(high_entropy()), Format::HIGH_ENTROPY, Numbers::new(1));
+            let codes = codes(place(cheap_hasher()), Format::HIGH_ENTROPY, Numbers::new(1));
             work(&codes);
             wait_for_pool(&codes);
         });
@@ -335,7 +285,7 @@ fn an_input_that_is_no_code_leaves_nothing_of_it() {
 fn a_set_for_an_erased_user_leaves_no_code() {
     clean(|codes| {
         // The codes that are drawn now are those that would be drawn again.
-        let drawn = self::codes(pool(high_entropy()), Format::HIGH_ENTROPY, Numbers::new(7));
+        let drawn = self::codes(pool(cheap_hasher()), Format::HIGH_ENTROPY, Numbers::new(7));
         drop(prepared(&drawn));
         let erased = codes.clone().with_rng(Numbers::new(7));
         let _ = wait(codes.erase(&alice(), &by_admin())).unwrap();
@@ -347,8 +297,7 @@ fn a_set_for_an_erased_user_leaves_no_code() {
 #[test]
 fn a_generator_that_fails_halfway_leaves_no_code() {
     let drawn = |draws| {
-        let mut rng = Numbers::new(7);
-        rng.draws = draws;
+        let mut rng = Numbers::failing_after(draws, 7);
         generate(Format::HIGH_ENTROPY, SetSize::default(), &mut rng)
     };
     let found = search(|| {
@@ -363,9 +312,9 @@ fn a_generator_that_fails_halfway_leaves_no_code() {
 #[test]
 fn an_operation_that_is_dropped_leaves_no_code() {
     let found = search(|| {
-        let service = || codes(pool(high_entropy()), Format::HIGH_ENTROPY, Numbers::new(1));
-        let sheet = prepared(&service());
-        let (codes, alice, own) = (service(), alice(), own());
+        let new = || codes(pool(cheap_hasher()), Format::HIGH_ENTROPY, Numbers::new(1));
+        let sheet = prepared(&new());
+        let (codes, alice, own) = (new(), alice(), own());
         let mut context = TaskContext::from_waker(Waker::noop());
         // Polled once it has drawn the codes of that sheet, and handed them to the pool.
         let mut preparing = Box::pin(codes.prepare(&alice, &own));
@@ -433,7 +382,7 @@ fn the_pure_functions_leave_no_code() {
         let one = generate_override(Format::HIGH_ENTROPY, &mut rng).unwrap();
         let shared: Arc<[_]> = codes.into_iter().chain([one]).collect::<Vec<_>>().into();
         let (user, set) = (UserId::new("alice").unwrap(), SetId::from_bytes([1; 16]));
-        let (hasher, mut matrix) = (high_entropy(), Matrix::new());
+        let (hasher, mut matrix) = (cheap_hasher(), Matrix::new());
         let (config, context) = (Config::default(), own());
         let formats = Formats::new(Format::HIGH_ENTROPY);
         let acceptance = Acceptance::new(&config, &hasher);
@@ -505,9 +454,7 @@ fn making_and_rotating_a_keyring_leaves_no_key() {
             &mut Numbers::new(9),
         );
         let code = &codes.unwrap()[0];
-        let hasher = Hasher::new(keyring)
-            .unwrap()
-            .with_high_entropy_cost(Cost::LEAST);
+        let hasher = cheap(keyring);
         let (user, set) = (UserId::new("alice").unwrap(), SetId::from_bytes([1; 16]));
         let salt = HashSalt::random(&mut Numbers::new(10)).unwrap();
         let stored = hash(&hasher, &mut Matrix::new(), &user, set, code, salt).unwrap();

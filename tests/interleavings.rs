@@ -16,45 +16,43 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod support;
+
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use backup_codes::audit::{Event, EventId, EventKind, EventOutcome, Reason};
 use backup_codes::conformance::{Fault, Faulty, block_on};
-use backup_codes::hash::Cost;
 use backup_codes::report::Summary;
 use backup_codes::repository::{
     CodeRepository, Expected, Freshness, Loaded, Put, PutError, PutOutcome, Record, Revision,
 };
 use backup_codes::{
-    Activation, BackupCodes, Burn, Check, Config, Confirmation, Context, Effect, Error, Format,
-    Formats, Hasher, Hashing, Keyring, MemoryRepository, Redeem, RevokeReason, SetId, SetSize,
-    Settings, Sheet, Subject, Timestamp, UserId,
+    Activation, BackupCodes, Burn, Check, Config, Confirmation, Context, Effect, Error,
+    MemoryRepository, Redeem, RevokeReason, SetId, SetSize, Subject, Timestamp, UserId,
 };
 use serde::Deserialize;
+use support::generator::Numbers;
+use support::moments;
+use support::operations::{backup_codes, config};
+use support::people::{admin, alice, bob};
+use support::polling::give_way;
+use support::sheets::code;
 
 /// A store that gives way before each call.
 struct Stepped<R>(R, Arc<AtomicUsize>);
 
 impl<R> Stepped<R> {
     async fn give_way(&self) {
-        let mut given = false;
-        std::future::poll_fn(|_| {
-            if given {
-                return Poll::Ready(());
-            }
-            given = true;
-            Poll::Pending
-        })
-        .await;
+        give_way().await;
         self.1.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -136,74 +134,22 @@ impl CodeRepository for Store {
 
 type Running<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
 
-fn service(store: impl CodeRepository + 'static) -> BackupCodes {
-    let hasher = Hasher::new(Keyring::without_pepper())
-        .unwrap()
-        .with_high_entropy_cost(Cost::LEAST);
-    let config = Config::default()
-        .with_formats(Formats::new(Format::HIGH_ENTROPY))
+fn codes_over(store: impl CodeRepository + 'static) -> BackupCodes {
+    let config = config()
         .with_set_size(SetSize::new(5).unwrap())
         .with_disable_after(20)
         .unwrap();
-    BackupCodes::new(store, Settings::default(), Hashing::inline(hasher))
+    backup_codes(store)
         .with_config(config)
-        .with_rng(Counted(SEED.fetch_add(1 << 32, Ordering::Relaxed)))
+        .with_rng(Numbers::new(SEED.fetch_add(1, Ordering::Relaxed)))
 }
 
-static SEED: AtomicU64 = AtomicU64::new(0);
-
-/// Numbers that never repeat, without a system call: ids have to differ, not to be secret, here.
-struct Counted(u64);
-
-impl rand_core::TryRng for Counted {
-    type Error = Infallible;
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        rand_core::utils::next_word_via_fill(self)
-    }
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        // SplitMix64 (Steele, Lea and Flood, 2014): a bijection of a counter.
-        self.0 += 1;
-        let z = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Ok(z ^ (z >> 31))
-    }
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
-        for chunk in bytes.chunks_mut(8) {
-            let word = self.try_next_u64()?.to_le_bytes();
-            chunk.copy_from_slice(&word[..chunk.len()]);
-        }
-        Ok(())
-    }
-}
-
-impl rand_core::TryCryptoRng for Counted {}
+/// Ids have to differ, not to be secret, here; and a generator makes no system call.
+static SEED: AtomicU32 = AtomicU32::new(0);
 
 /// Past the capture of the test runner: the numbers are part of the result.
 fn report(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_unix_millis(1_790_000_000_000).unwrap()
-}
-
-fn alice() -> Subject {
-    Subject::new(UserId::new("alice").unwrap(), ["staff"])
-}
-
-fn admin() -> Subject {
-    Subject::new(UserId::new("root").unwrap(), ["administrator"])
-}
-
-fn code(sheet: &Sheet, slot: u8) -> String {
-    sheet
-        .expose()
-        .codes()
-        .find(|(number, _)| *number == slot)
-        .unwrap()
-        .1
-        .to_string()
 }
 
 /// What one of the concurrent operations does.
@@ -344,12 +290,12 @@ impl View {
     }
 
     fn add_use(&mut self) {
-        let quarter = now().unix_millis() / (15 * 60 * 1000);
+        let quarter = moments::start().unix_millis() / (15 * 60 * 1000);
         match self.uses.last_mut() {
             Some((last, count)) if *last == quarter => *count += 1,
             _ => self.uses.push((quarter, 1)),
         }
-        self.last_used_at = Some(now());
+        self.last_used_at = Some(moments::start());
     }
 }
 
@@ -391,12 +337,9 @@ struct Start {
 /// A user with an active sheet, a prepared one, an override code, and some wrong codes.
 fn start(wrong_before: u8) -> Start {
     let store = Store::default();
-    let codes = service(store.clone());
-    let (alice, other) = (
-        alice(),
-        Subject::new(UserId::new("other").unwrap(), ["staff"]),
-    );
-    let by = |subject: &Subject| Context::new(now(), subject);
+    let codes = codes_over(store.clone());
+    let (alice, other) = (alice(), bob());
+    let by = |subject: &Subject| Context::new(moments::start(), subject);
     let cx = by(&alice);
     let foreign = block_on(codes.issue(&other, &by(&other))).unwrap().sheet;
     let hour = Duration::from_secs(60 * 60);
@@ -418,7 +361,10 @@ fn start(wrong_before: u8) -> Start {
         } else {
             Duration::ZERO
         };
-        enter(&wrong, &Context::new(now().saturating_sub(ago), &alice));
+        enter(
+            &wrong,
+            &Context::new(moments::start().saturating_sub(ago), &alice),
+        );
     }
     let override_code = override_for(&alice);
     for _ in 0..wrong_before.min(9) {
@@ -478,7 +424,7 @@ async fn perform(codes: &BackupCodes, op: Op, index: usize, start: &Start) -> Do
         Op::IssueOverride | Op::RevokeOverride | Op::Unlock | Op::Erase => &admin,
         _ => &alice,
     };
-    let cx = Context::new(now(), actor).with_correlation(&index.to_string());
+    let cx = Context::new(moments::start(), actor).with_correlation(&index.to_string());
     let activated = |activation| match activation {
         Activation::Activated(_) => Done::Activated,
         Activation::AlreadyActive => Done::AlreadyActive,
@@ -637,7 +583,7 @@ fn sequential(op: Op, start: &Start, before: &View, made: SetId) -> Step {
             said.extend(dropped.map(|old| replaced(EventKind::Discard, old)));
             said.extend(override_replaced);
             after.active = Some(SetView {
-                proved_at: (op == Op::Confirm).then(now),
+                proved_at: (op == Op::Confirm).then(moments::start),
                 ..SetView::new(set)
             });
             after.prepared = None;
@@ -684,7 +630,7 @@ fn sequential(op: Op, start: &Start, before: &View, made: SetId) -> Step {
                 let (reason, set) = (Some(Reason::UserRequest), active.map(|set| set.id));
                 said.push(success(EventKind::Revoke, reason, set));
                 after.override_code = None;
-                after.revoked_at = Some(now());
+                after.revoked_at = Some(moments::start());
             }
             Done::Revoked(some)
         }
@@ -692,7 +638,7 @@ fn sequential(op: Op, start: &Start, before: &View, made: SetId) -> Step {
             if !erased {
                 said.push(success(EventKind::Erase, None, None));
                 after = View {
-                    erased_at: Some(now()),
+                    erased_at: Some(moments::start()),
                     ..View::default()
                 };
             }
@@ -727,7 +673,7 @@ fn attempt(
             said.push(success(kind, Some(Reason::Override), Some(id)));
             match end {
                 End::Redeem => {
-                    code.used_at = Some(now());
+                    code.used_at = Some(moments::start());
                     throttle.locked_until = None;
                     if throttle.disabled_at.is_none() {
                         throttle.run = 0;
@@ -755,7 +701,10 @@ fn attempt(
             return Err(Reason::Wrong);
         }
         _ if throttle.disabled_at.is_some() => return Err(Reason::Disabled),
-        _ if throttle.locked_until.is_some_and(|until| now() < until) => {
+        _ if throttle
+            .locked_until
+            .is_some_and(|until| moments::start() < until) =>
+        {
             return Err(Reason::Locked);
         }
         // Nothing can count where no unused override is in force.
@@ -780,12 +729,12 @@ fn attempt(
                 }
                 said.push(success(kind, None, Some(set.id)));
                 if end != End::Burn {
-                    set.proved_at = Some(now());
+                    set.proved_at = Some(moments::start());
                 }
                 match end {
-                    End::Redeem => slot.used_at = Some(now()),
+                    End::Redeem => slot.used_at = Some(moments::start()),
                     End::Check => return Ok(number),
-                    End::Burn => slot.burned_at = Some(now()),
+                    End::Burn => slot.burned_at = Some(moments::start()),
                 }
                 if before == 4 {
                     said.push(success(EventKind::Low, None, Some(set.id)));
@@ -803,11 +752,11 @@ fn attempt(
     said.push(failure(Reason::Wrong, set));
     let why = Some(Reason::TooManyWrong);
     if throttle.run == 20 {
-        throttle.disabled_at = Some(now());
+        throttle.disabled_at = Some(moments::start());
         throttle.locked_until = None;
         said.push(success(EventKind::Disable, why, Some(set)));
     } else if throttle.run == 10 {
-        throttle.locked_until = Some(now().saturating_add(Config::LOCK_FOR));
+        throttle.locked_until = Some(moments::start().saturating_add(Config::LOCK_FOR));
         said.push(success(EventKind::Lock, why, Some(set)));
     }
     Err(Reason::Wrong)
@@ -829,7 +778,7 @@ fn run<R: CodeRepository + 'static>(
 ) -> (Vec<Ran>, Store, usize) {
     let store = start.store();
     let calls = Arc::new(AtomicUsize::new(0));
-    let codes = service(Stepped(wrap(store.clone()), Arc::clone(&calls)));
+    let codes = codes_over(Stepped(wrap(store.clone()), Arc::clone(&calls)));
     let mut living: Vec<(usize, Running<'_>)> = Vec::new();
     for (index, op) in ops.iter().enumerate() {
         living.push((index, Box::pin(perform(&codes, *op, index, start))));

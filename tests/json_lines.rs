@@ -1,17 +1,18 @@
 //! `JsonLines` to a file that log rotation renames.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backup_codes::audit::{AuditSink as _, Event};
-use backup_codes::hash::Cost;
-use backup_codes::{
-    BackupCodes, Config, Context, Error, Format, Formats, Hasher, Hashing, JsonLines, Keyring,
-    MemoryRepository, Settings, Subject, Timestamp, UserId,
-};
+use backup_codes::{Error, JsonLines, MemoryRepository, Timestamp};
 use pollster::block_on;
+use support::contexts::own;
+use support::operations::backup_codes;
+use support::people::alice;
 
 /// An empty folder of this test's own.
 fn folder(name: &str) -> PathBuf {
@@ -134,18 +135,8 @@ fn events_stay_undelivered_while_the_path_cannot_be_opened_again() {
     fs::create_dir(&folder).unwrap();
     let path = folder.join("audit.jsonl");
     let log = Arc::new(JsonLines::open(&path).unwrap());
-    let hasher = Hasher::new(Keyring::without_pepper())
-        .unwrap()
-        .with_high_entropy_cost(Cost::LEAST);
-    let codes = BackupCodes::new(
-        MemoryRepository::new(),
-        Settings::default(),
-        Hashing::inline(hasher),
-    )
-    .with_config(Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY)))
-    .with_audit(Arc::clone(&log));
-    let alice = Subject::new(UserId::new("alice").unwrap(), ["staff"]);
-    let cx = Context::new(Timestamp::MIN, &alice);
+    let codes = backup_codes(MemoryRepository::new()).with_audit(Arc::clone(&log));
+    let (alice, cx) = (alice(), own(Timestamp::MIN));
 
     let away = folder.with_file_name("away");
     fs::rename(&folder, &away).unwrap();

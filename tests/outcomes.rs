@@ -7,11 +7,9 @@
 //! and subject are the same for all events of a row, and compared with those of the context.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-#[path = "support/checksum.rs"]
-mod checksum;
+mod support;
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
@@ -19,63 +17,30 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::Duration;
 
-use backup_codes::audit::{
-    AuditSink, Durability, Event, EventActor, EventId, EventKind, MemoryAudit, Reason,
-};
-use backup_codes::hash::{Cost, KeyId, PoolSize};
+use backup_codes::audit::{Event, EventActor, EventId, EventKind, Reason};
+use backup_codes::hash::{Cost, PoolSize};
 use backup_codes::outcome::{NoticeKind, Refusal};
 use backup_codes::policy::{Actor, OnRoleLoss, RolePolicy};
-use backup_codes::report::Summary;
-use backup_codes::repository::{CodeRepository, Expected, Freshness, Put, PutOutcome, Revision};
+use backup_codes::repository::{CodeRepository, Freshness};
 use backup_codes::rules::{generate, generate_override};
 use backup_codes::{
     Activation, BackupCodes, Burn, Check, Config, Confirmation, Context, Effect, Error, Format,
-    Formats, Hasher, Hashing, Keyring, MemoryRepository, Notice, Pepper, Periods, Redeem, Reports,
-    RevokeReason, SavedSettings, SetId, SetSize, Settings, SettingsSaved, SharedSettings, Sheet,
-    Subject, Switch, Timestamp, UserId, UsersQuery,
+    Formats, Hasher, Hashing, MemoryRepository, Notice, Periods, Redeem, Reports, RevokeReason,
+    SavedSettings, SetId, SetSize, Settings, SettingsSaved, SharedSettings, Sheet, Subject, Switch,
+    Timestamp, UsersQuery,
 };
-use checksum::sum_again;
 use getrandom::SysRng;
 use pollster::block_on;
+use support::checksum::sum_again;
+use support::hashing::{cheap, keyring};
+use support::moments::{since_start, start};
+use support::people::{admin, alice, bob};
+use support::records::rewrite;
+use support::sheets::{code, wrong};
+use support::sinks::Lossy;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Hands events on and keeps none, so that what is stored stays in the repository to be seen.
-#[derive(Clone, Default)]
-struct Lossy(MemoryAudit);
-
-impl AuditSink for Lossy {
-    type Error = Infallible;
-    async fn record(&self, events: &[Event]) -> Result<(), Infallible> {
-        self.0.record(events).await
-    }
-    fn durability(&self) -> Durability {
-        Durability::Lossy
-    }
-}
-
-fn at(after: Duration) -> Timestamp {
-    Timestamp::from_unix_millis(1_790_000_000_000)
-        .unwrap()
-        .saturating_add(after)
-}
-
-fn subject(name: &str, role: &str) -> Subject {
-    Subject::new(UserId::new(name).unwrap(), [role])
-}
-
-fn alice() -> Subject {
-    subject("alice", "staff")
-}
-
-fn bob() -> Subject {
-    subject("bob", "staff")
-}
-
-fn admin() -> Subject {
-    subject("root", "administrator")
-}
 
 fn config() -> Config {
     let formats = Formats::new(Format::HIGH_ENTROPY).accepting(Format::CROCKFORD);
@@ -93,28 +58,13 @@ fn hasher() -> Hasher {
 }
 
 fn hasher_of(id: &str, byte: u8) -> Hasher {
-    let pepper = Pepper::new([byte; 32]).unwrap();
-    let keyring = Keyring::new(KeyId::new(id).unwrap(), pepper);
-    Hasher::new(keyring)
-        .unwrap()
-        .with_high_entropy_cost(Cost::LEAST)
-}
-
-fn code(sheet: &Sheet, slot: u8) -> String {
-    let exposed = sheet.expose();
-    let (number, code) = exposed.codes().nth(usize::from(slot) - 1).unwrap();
-    assert_eq!(number, slot);
-    code.to_string()
+    cheap(keyring(id, byte))
 }
 
 /// A well-formed code that nobody was issued.
 fn nobodys(format: Format, slot: usize) -> String {
     let codes = generate(format, SetSize::new(31).unwrap(), &mut SysRng).unwrap();
     codes[slot - 1].expose().to_string()
-}
-
-fn wrong() -> String {
-    nobodys(Format::HIGH_ENTROPY, 1)
 }
 
 fn wrong_override() -> String {
@@ -143,7 +93,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (store, audit) = (MemoryRepository::new(), Lossy::default());
+        let (store, audit) = (MemoryRepository::new(), Lossy::new());
         let hashing = Hashing::inline(hasher());
         let policy: Arc<dyn RolePolicy> = Arc::new(Settings::default());
         let codes = BackupCodes::new(store.clone(), Arc::clone(&policy), hashing.clone())
@@ -204,7 +154,7 @@ impl World {
 
     /// What is there was prepared before the moment from which it counts.
     fn void(&mut self) {
-        self.set_config(config().with_void_before(at(MINUTE)));
+        self.set_config(config().with_void_before(since_start(MINUTE)));
     }
 
     fn one_guess_disables(&mut self) {
@@ -220,12 +170,12 @@ impl World {
     }
 
     fn issue(&self) -> Sheet {
-        let cx = Context::new(at(Duration::ZERO), alice());
+        let cx = Context::new(start(), alice());
         block_on(self.codes.issue(&alice(), &cx)).unwrap().sheet
     }
 
     fn prepare(&self) -> Sheet {
-        let cx = Context::new(at(Duration::ZERO), alice());
+        let cx = Context::new(start(), alice());
         block_on(self.codes.prepare(&alice(), &cx)).unwrap()
     }
 
@@ -234,13 +184,13 @@ impl World {
     }
 
     fn issue_override_at(&self, now: Duration) -> String {
-        let cx = Context::new(at(now), admin());
+        let cx = Context::new(since_start(now), admin());
         let issued = block_on(self.codes.issue_override(&alice(), 60 * MINUTE, &cx));
         issued.unwrap().expose().to_string()
     }
 
     fn redeem(&self, typed: &str) {
-        let cx = Context::new(at(Duration::ZERO), alice());
+        let cx = Context::new(start(), alice());
         let redeemed = block_on(self.codes.redeem(&alice(), typed, &cx)).unwrap();
         assert!(!matches!(redeemed, Redeem::NotACode(_)));
     }
@@ -258,41 +208,27 @@ impl World {
     }
 
     fn revoke(&self) {
-        let cx = Context::new(at(Duration::ZERO), alice());
+        let cx = Context::new(start(), alice());
         let reason = RevokeReason::UserRequest;
         let revoked = block_on(self.codes.revoke_all(&alice(), reason, &cx));
         assert!(revoked.unwrap().is_some());
     }
 
     fn erase(&self) {
-        let cx = Context::new(at(Duration::ZERO), alice());
+        let cx = Context::new(start(), alice());
         let effect = block_on(self.codes.erase(&alice(), &cx));
         assert_eq!(effect.unwrap(), Effect::Done);
     }
 
     /// Replaces the stored text as damage does: the checksums stay.
     fn tamper(&self, from: &str, to: &str) {
-        self.rewrite(|record| record.replace(from, to));
+        rewrite(&self.store, |record| record.replace(from, to));
     }
 
     /// Replaces the stored text as an attacker does who can write to the database: the checksums
     /// are right.
     fn forge(&self, from: &str, to: &str) {
-        self.rewrite(|record| sum_again(&record.replace(from, to)));
-    }
-
-    fn rewrite(&self, change: impl Fn(&str) -> String) {
-        let loaded = block_on(self.store.load(alice().id(), Freshness::Latest));
-        let loaded = loaded.unwrap().unwrap();
-        let record = change(&loaded.record);
-        assert_ne!(record, loaded.record, "the tampering changed nothing");
-        let (user, summary) = (alice(), Summary::default());
-        let (expected, revision) = (
-            Expected::At(loaded.revision),
-            Revision::random(&mut SysRng).unwrap(),
-        );
-        let put = Put::new(user.id(), expected, revision, &record, &summary, &[]);
-        assert_eq!(block_on(self.store.put(put)).unwrap(), PutOutcome::Applied);
+        rewrite(&self.store, |record| sum_again(&record.replace(from, to)));
     }
 
     fn damage_slot_3(&self) {
@@ -338,7 +274,7 @@ impl World {
         let redeem = || -> Pin<Box<dyn Future<Output = ()>>> {
             let codes = self.codes.clone();
             Box::pin(async move {
-                let cx = Context::new(at(Duration::ZERO), bob());
+                let cx = Context::new(start(), bob());
                 let _ = codes.redeem(&bob(), &wrong(), &cx).await;
             })
         };
@@ -359,7 +295,7 @@ impl World {
     }
 
     fn cx(&self) -> Context {
-        let now = at(self.now);
+        let now = since_start(self.now);
         let cx = match &self.actor {
             Actor::System => Context::system(now),
             Actor::User(user) => Context::new(now, user),
@@ -374,7 +310,7 @@ impl World {
         let old: Vec<EventId> = self.stored().iter().map(|event| event.id).collect();
         block_on(self.store.acknowledge(&old)).unwrap();
         self.before = self.places();
-        self.seen = self.audit.0.events().len();
+        self.seen = self.audit.events().len();
         self.evaluations = self.hashing.evaluations();
     }
 
@@ -400,7 +336,7 @@ impl World {
 
     /// The events of the operation, as they are written in the table.
     fn events(&self) -> Vec<(String, Event)> {
-        let (stored, seen) = (self.stored(), &self.audit.0.events()[self.seen..]);
+        let (stored, seen) = (self.stored(), &self.audit.events()[self.seen..]);
         let after = self.places();
         for event in &stored {
             assert!(seen.contains(event), "stored and not handed on: {event:?}");
@@ -444,7 +380,10 @@ impl World {
 
     fn notice(&self, notice: Option<&Notice>) -> String {
         notice.map_or_else(String::new, |notice| {
-            assert_eq!((&notice.user, notice.at), (alice().id(), at(self.now)));
+            assert_eq!(
+                (&notice.user, notice.at),
+                (alice().id(), since_start(self.now))
+            );
             format!(", notice {:?}", notice.kind)
         })
     }
@@ -643,7 +582,7 @@ const REFUSED: &[Row] = &[
     ("revoked override", |w| {
         let _ = w.issue();
         let typed = w.issue_override();
-        let cx = Context::new(at(Duration::ZERO), admin());
+        let cx = Context::new(start(), admin());
         let effect = block_on(w.codes.revoke_override(&alice(), &cx));
         assert_eq!(effect.unwrap(), Effect::Done);
         typed
@@ -1008,7 +947,7 @@ fn users(w: &mut World) -> String {
 }
 
 fn usage(w: &mut World) -> String {
-    let (from, to) = (at(Duration::ZERO), at(DAY));
+    let (from, to) = (start(), since_start(DAY));
     let midnight = |at: Timestamp| {
         let millis = at.unix_millis() / 86_400_000 * 86_400_000;
         Timestamp::from_unix_millis(millis).unwrap()
@@ -1031,7 +970,7 @@ fn purge(w: &mut World) -> String {
 
 /// Saves settings; with somebody else who is faster, or not.
 fn save_settings(w: &mut World, faster: Option<&Subject>) -> String {
-    let (shared, now) = (SharedSettings::new(DAY), at(w.now));
+    let (shared, now) = (SharedSettings::new(DAY), since_start(w.now));
     let site = SavedSettings::new(&w.under(shared.clone()), w.store.clone(), &shared);
     block_on(site.refresh(now)).unwrap();
     let draft = site.edit().unwrap();
@@ -1248,7 +1187,7 @@ fn each_outcome_has_its_answer_its_work_and_its_events() {
             flaws.push(format!("{what}\n     is {is}\n    not {expected}"));
         }
         for event in &events {
-            assert_eq!(event.at, at(w.now), "{what}");
+            assert_eq!(event.at, since_start(w.now), "{what}");
             assert_eq!(event.actor, EventActor::from(&w.actor), "{what}");
             let address = event.address.map(|address| address.to_string());
             assert_eq!(address.as_deref(), Some("203.0.113.7"), "{what}");

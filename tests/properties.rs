@@ -1,27 +1,35 @@
 //! Properties of generation, transitions and usage.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod support;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use backup_codes::audit::{Event, Reason};
 use backup_codes::code::Code;
-use backup_codes::hash::{Acceptance, Cost, HashSalt, KeyId, Matrix, StoredHash, Verified};
+use backup_codes::hash::{Acceptance, HashSalt, KeyId, Matrix, StoredHash, Verified};
 use backup_codes::outcome::Refusal;
 use backup_codes::report::{Summary, UsageQuery};
-use backup_codes::repository::{CodeRepository, Freshness, Record, Revision};
+use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::{self, NewSet, Operation, Progress, Purge, PurgeClock, Step, Transition};
 use backup_codes::rules::{Attempt, OperationId, generate, generate_override, hash, usage, verify};
 use backup_codes::{
-    Activation, BackupCodes, Burn, Check, Config, Context, Effect, Format, Formats, Hasher,
-    Hashing, Keyring, MemoryRepository, Pepper, Periods, Redeem, RevokeReason, SetId, SetSize,
-    Settings, Sheet, Status, Subject, Timestamp, Usage, UserId,
+    Activation, Burn, Check, Config, Context, Effect, Format, Formats, Hasher, Keyring,
+    MemoryRepository, Pepper, Periods, Redeem, RevokeReason, SetId, SetSize, Status, Timestamp,
+    Usage, UserId,
 };
 use getrandom::SysRng;
 use pollster::block_on;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use support::hashing::{cheap, cheap_hasher};
+use support::moments::at;
+use support::operations::{backup_codes, config};
+use support::people::alice;
+use support::records::load;
+use support::sheets::code;
 
 fn any_format() -> impl Strategy<Value = Format> {
     prop_oneof![
@@ -88,53 +96,21 @@ proptest! {
 const DAY: i64 = 86_400_000;
 const TODAY: i64 = 20_000 * DAY;
 
-fn at(millis: i64) -> Timestamp {
-    Timestamp::from_unix_millis(millis).unwrap()
-}
-
-fn config() -> Config {
-    Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY))
-}
-
 fn acceptance() -> Acceptance {
-    let hasher = Hasher::new(Keyring::without_pepper()).unwrap();
-    Acceptance::new(&config(), &hasher.with_high_entropy_cost(Cost::LEAST))
-}
-
-fn service(store: MemoryRepository) -> BackupCodes {
-    let hasher = Hasher::new(Keyring::without_pepper())
-        .unwrap()
-        .with_high_entropy_cost(Cost::LEAST);
-    BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config())
-}
-
-fn alice() -> Subject {
-    Subject::new(UserId::new("alice").unwrap(), ["staff"])
-}
-
-fn code(sheet: &Sheet, slot: u8) -> String {
-    sheet
-        .expose()
-        .codes()
-        .find(|(number, _)| *number == slot)
-        .unwrap()
-        .1
-        .to_string()
+    Acceptance::new(&config(), &cheap_hasher())
 }
 
 /// A user with ten codes of which so many were used so many days ago.
 fn summary(used: u8, days_ago: i64) -> Summary {
     let store = MemoryRepository::new();
-    let codes = service(store.clone());
+    let codes = backup_codes(store.clone());
     let cx = Context::new(at(TODAY - days_ago * DAY + 12_345), alice());
     let sheet = block_on(codes.issue(&alice(), &cx)).unwrap().sheet;
     for slot in 1..=used {
         let redeemed = block_on(codes.redeem(&alice(), &code(&sheet, slot), &cx)).unwrap();
         assert!(matches!(redeemed, Redeem::Accepted(_)));
     }
-    let loaded = block_on(store.load(alice().id(), Freshness::Latest))
-        .unwrap()
-        .unwrap();
+    let loaded = load(&store);
     Record::from_json(&loaded.record).unwrap().summary()
 }
 
@@ -158,13 +134,11 @@ fn windows_of_zones_have_days_of_23_and_25_hours() {
         // One use in each quarter hour around; those within the day are its hours times four.
         let record = |millis: i64| {
             let store = MemoryRepository::new();
-            let codes = service(store.clone());
+            let codes = backup_codes(store.clone());
             let cx = Context::new(at(millis), alice());
             let sheet = block_on(codes.issue(&alice(), &cx)).unwrap().sheet;
             let _ = block_on(codes.redeem(&alice(), &code(&sheet, 1), &cx)).unwrap();
-            let loaded = block_on(store.load(alice().id(), Freshness::Latest))
-                .unwrap()
-                .unwrap();
+            let loaded = load(&store);
             Record::from_json(&loaded.record).unwrap().summary()
         };
         let around: Vec<Summary> = (-200..200)
@@ -189,7 +163,7 @@ fn windows_off_a_quarter_hour_or_out_of_order_are_refused() {
 #[test]
 fn uses_beyond_the_cap_are_the_oldest_and_the_record_stays_bounded() {
     let store = MemoryRepository::new();
-    let codes = service(store.clone());
+    let codes = backup_codes(store.clone());
     let mut now = TODAY;
     let mut sheet = None;
     // A use each quarter of an hour for 70 days, the latest 62 of which must be kept whole.
@@ -206,9 +180,7 @@ fn uses_beyond_the_cap_are_the_oldest_and_the_record_stays_bounded() {
         assert!(matches!(redeemed, Redeem::Accepted(_)));
         now += 900_000;
     }
-    let loaded = block_on(store.load(alice().id(), Freshness::Latest))
-        .unwrap()
-        .unwrap();
+    let loaded = load(&store);
     assert!(
         loaded.record.len() <= Record::MAX_JSON_LEN,
         "{}",
@@ -345,9 +317,7 @@ impl Holder {
                 .with_disable_after(13)
                 .and_then(|config| config.with_set_lifetime(Duration::from_secs(86_400)))
                 .unwrap(),
-            hasher: Hasher::new(keyring)
-                .unwrap()
-                .with_high_entropy_cost(Cost::LEAST),
+            hasher: cheap(keyring),
             record,
             sets: Vec::new(),
             overrides: Vec::new(),

@@ -2,13 +2,15 @@
 //! record's own JSON, a salt or a tag.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod support;
+
 use std::convert::Infallible;
 use std::fmt::{Debug, Display};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backup_codes::audit::{AuditSink, Event, EventId, MemoryAudit};
-use backup_codes::hash::{Acceptance, Cost, HashSalt, KeyId, Matrix, StoredHash};
+use backup_codes::hash::{Acceptance, HashSalt, KeyId, Matrix, StoredHash};
 use backup_codes::policy::Denial;
 use backup_codes::report::Summary;
 use backup_codes::repository::{
@@ -17,39 +19,16 @@ use backup_codes::repository::{
 use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
 use backup_codes::rules::{NewSet, Operation, Progress, Purge, PurgeClock};
 use backup_codes::{
-    BackupCodes, Config, Context, Effect, Error, Format, Formats, Hasher, Hashing, JsonLines,
-    Keyring, MemoryRepository, Pepper, Redeem, RevokeReason, SetId, SetSize, Settings,
-    SharedSettings, Subject, Timestamp, UserId, Wording, rules,
+    BackupCodes, Context, Effect, Error, Format, Hasher, Hashing, JsonLines, Keyring,
+    MemoryRepository, Pepper, Redeem, RevokeReason, SetId, SetSize, Settings, SharedSettings,
+    Timestamp, UserId, Wording, rules,
 };
 use pollster::block_on;
-
-/// The same numbers in every run (SplitMix64): a search for short pieces finds none by chance on
-/// one day and not on another.
-struct Numbers(u64);
-
-impl rand_core::TryRng for Numbers {
-    type Error = Infallible;
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        let mut bytes = [0; 4];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u32::from_le_bytes(bytes))
-    }
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Ok(z ^ (z >> 31))
-    }
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&self.try_next_u64()?.to_le_bytes()[..chunk.len()]);
-        }
-        Ok(())
-    }
-}
-
-impl rand_core::TryCryptoRng for Numbers {}
+use support::generator::Numbers;
+use support::hashing::cheap;
+use support::moments::start;
+use support::operations::config;
+use support::people::{admin, alice};
 
 /// Everything there is to search.
 #[derive(Clone, Default)]
@@ -199,33 +178,25 @@ fn keyring() -> Keyring {
 }
 
 fn hasher() -> Hasher {
-    Hasher::new(keyring())
-        .unwrap()
-        .with_high_entropy_cost(Cost::LEAST)
+    cheap(keyring())
 }
 
-fn config() -> Config {
-    Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY))
-}
-
-/// A whole life of codes through the shell; the codes that were shown.
+/// A whole life of codes through the operations; the codes that were shown.
 fn life(kept: &Kept) -> Vec<String> {
-    let alice = Subject::new(UserId::new("alice").unwrap(), ["staff"]);
-    let admin = Subject::new(UserId::new("root").unwrap(), ["administrator"]);
-    let now = Timestamp::from_unix_millis(1_790_000_000_000).unwrap();
+    let (alice, admin, now) = (alice(), admin(), start());
     let (cx, by_admin) = (Context::new(now, &alice), Context::new(now, &admin));
     let (store, audit) = (
         Keeping(MemoryRepository::new(), kept.clone()),
         MemoryAudit::new(),
     );
     let hashing = Hashing::inline(hasher());
-    let service = BackupCodes::new(store.clone(), Settings::default(), hashing.clone())
+    let operations = BackupCodes::new(store.clone(), Settings::default(), hashing.clone())
         .with_audit(audit.clone())
         .with_config(config())
-        .with_rng(Numbers(1));
-    let sheet = block_on(service.prepare(&alice, &cx)).unwrap();
+        .with_rng(Numbers::new(1));
+    let sheet = block_on(operations.prepare(&alice, &cx)).unwrap();
     let hour = Duration::from_secs(3600);
-    let over = block_on(service.issue_override(&alice, hour, &by_admin)).unwrap();
+    let over = block_on(operations.issue_override(&alice, hour, &by_admin)).unwrap();
     let mut codes: Vec<String> = sheet.expose().codes().map(|(_, c)| c.to_string()).collect();
     codes.push(over.expose().to_string());
     kept.debug(&over);
@@ -234,19 +205,19 @@ fn life(kept: &Kept) -> Vec<String> {
     kept.debug(&sheet.expose());
     kept.debug(&Wording::english(&sheet, "example.org", "alice"));
     kept.text(&sheet.label());
-    kept.debug(&block_on(service.activate_confirmed(
+    kept.debug(&block_on(operations.activate_confirmed(
         &alice,
         sheet.id(),
         &codes[5],
         &cx,
     )));
     // Voided by the new set, so issued once more.
-    let over = block_on(service.issue_override(&alice, hour, &by_admin)).unwrap();
+    let over = block_on(operations.issue_override(&alice, hour, &by_admin)).unwrap();
     codes.push(over.expose().to_string());
     let wrong = generate(
         Format::HIGH_ENTROPY,
         SetSize::new(1).unwrap(),
-        &mut Numbers(2),
+        &mut Numbers::new(2),
     )
     .unwrap();
     codes.push(wrong[0].expose().to_string());
@@ -258,7 +229,7 @@ fn life(kept: &Kept) -> Vec<String> {
         &codes[10],
         &codes[0][1..].into(),
     ] {
-        let redeemed = block_on(service.redeem(&alice, typed, &cx)).unwrap();
+        let redeemed = block_on(operations.redeem(&alice, typed, &cx)).unwrap();
         match &redeemed {
             Redeem::Accepted(receipt) => kept.debug(&receipt.notice()),
             Redeem::Refused(refusal) => kept.display(refusal),
@@ -266,25 +237,27 @@ fn life(kept: &Kept) -> Vec<String> {
         }
         kept.debug(&redeemed);
     }
-    kept.debug(&block_on(service.burn(&alice, &codes[1], &cx)));
-    kept.debug(&block_on(service.check(&alice, &codes[2], &cx)));
-    kept.debug(&block_on(service.status(&alice, &cx)));
-    kept.debug(&block_on(service.issue_override(&admin, hour, &by_admin)));
-    let issued = block_on(service.issue(&alice, &cx)).unwrap();
+    kept.debug(&block_on(operations.burn(&alice, &codes[1], &cx)));
+    kept.debug(&block_on(operations.check(&alice, &codes[2], &cx)));
+    kept.debug(&block_on(operations.status(&alice, &cx)));
+    kept.debug(&block_on(
+        operations.issue_override(&admin, hour, &by_admin),
+    ));
+    let issued = block_on(operations.issue(&alice, &cx)).unwrap();
     kept.debug(&issued);
     codes.extend(issued.sheet.expose().codes().map(|(_, c)| c.to_string()));
     // A copy of the store with everything in it.
     kept.debug(&store.0);
-    kept.debug(&service);
+    kept.debug(&operations);
     kept.debug(&hashing);
     kept.debug(&audit);
     kept.debug(&cx);
     kept.debug(&SharedSettings::new(hour));
-    let revoked = service.revoke_all(&alice, RevokeReason::Compromised, &cx);
+    let revoked = operations.revoke_all(&alice, RevokeReason::Compromised, &cx);
     kept.debug(&block_on(revoked));
-    let effect = block_on(service.erase(&alice, &cx));
+    let effect = block_on(operations.erase(&alice, &cx));
     assert_eq!(effect.unwrap(), Effect::Done);
-    let erased = block_on(service.issue(&alice, &cx)).unwrap_err();
+    let erased = block_on(operations.issue(&alice, &cx)).unwrap_err();
     kept.error(&erased);
     let lines = JsonLines::new(Vec::new());
     block_on(lines.record(&audit.events())).unwrap();
@@ -298,7 +271,7 @@ fn life(kept: &Kept) -> Vec<String> {
 
 /// The values below the shell, and every error that has seen a record, a hash or a code.
 fn values(kept: &Kept) -> Vec<String> {
-    let mut rng = Numbers(3);
+    let mut rng = Numbers::new(3);
     let (user, set) = (UserId::new("alice").unwrap(), SetId::from_bytes([1; 16]));
     let size = SetSize::new(2).unwrap();
     let codes = generate(Format::HIGH_ENTROPY, size, &mut rng).unwrap();

@@ -5,19 +5,25 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod support;
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use backup_codes::hash::{Cost, HashSalt, KeyId, Matrix, Target};
+use backup_codes::hash::{HashSalt, KeyId, Matrix, Target};
 use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
 use backup_codes::{
-    Activation, BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring,
-    MemoryRepository, Pepper, Redeem, SetId, SetSize, Settings, Subject, Timestamp, UserId,
+    Activation, Format, Formats, Keyring, MemoryRepository, Pepper, Redeem, SetId, SetSize, UserId,
     Wording,
 };
 use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
 use pollster::block_on;
+use support::contexts;
+use support::hashing::cheap;
+use support::moments::start;
+use support::operations::backup_codes;
+use support::people::alice;
 
 const DISGUISE: u8 = 0x5a;
 
@@ -64,9 +70,7 @@ fn codes_attempts_and_peppers_are_wiped() {
     SysRng.try_fill_bytes(&mut pepper).unwrap();
     let pepper_needle = disguised(&pepper[8..40]);
     let keyring = Keyring::new(KeyId::new("k").unwrap(), Pepper::new(pepper).unwrap());
-    let hasher = Hasher::new(keyring)
-        .unwrap()
-        .with_high_entropy_cost(Cost::LEAST);
+    let hasher = cheap(keyring);
     let codes = generate(Format::HIGH_ENTROPY, SetSize::new(2).unwrap(), &mut SysRng).unwrap();
     // The groups as they are shown, and the symbols without hyphens.
     let (shown, symbols) = {
@@ -108,15 +112,8 @@ fn codes_attempts_and_peppers_are_wiped() {
 
 #[test]
 fn a_sheet_is_gone_once_it_was_shown_and_used() {
-    let hasher = Hasher::new(Keyring::without_pepper())
-        .unwrap()
-        .with_high_entropy_cost(Cost::LEAST);
-    let hashing = Hashing::inline(hasher);
-    let codes = BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing)
-        .with_config(Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY)));
-    let alice = Subject::new(UserId::new("alice").unwrap(), ["staff"]);
-    let now = Timestamp::from_unix_millis(1_790_000_000_000).unwrap();
-    let own = Context::new(now, &alice);
+    let codes = backup_codes(MemoryRepository::new());
+    let (alice, own) = (alice(), contexts::own(start()));
 
     let sheet = block_on(codes.prepare(&alice, &own)).unwrap();
     let shown: Vec<_> = sheet

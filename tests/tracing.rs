@@ -1,15 +1,16 @@
 //! The `tracing` sink: one event, one line, whatever is in it.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod support;
+
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use backup_codes::audit::{AuditSink, Durability, TracingAudit, is_forging};
-use backup_codes::{
-    BackupCodes, Context, Hasher, Hashing, Keyring, MemoryRepository, Redeem, Settings, Subject,
-    Timestamp, UserId,
-};
+use backup_codes::{Context, MemoryRepository, Redeem, Timestamp};
 use pollster::block_on;
+use support::operations::backup_codes;
+use support::people::subject;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -43,14 +44,9 @@ impl Subscriber for Lines {
 fn a_hostile_user_id_and_agent_cannot_forge_a_line() {
     assert_eq!(TracingAudit.durability(), Durability::Lossy);
     let lines = Lines::default();
-    let user = Subject::new(UserId::new("x\r\nforged").unwrap(), ["staff"]);
+    let user = subject("x\r\nforged", "staff");
     let cx = Context::new(Timestamp::MIN, &user).with_user_agent("a\r\nforged");
-    let codes = BackupCodes::new(
-        MemoryRepository::new(),
-        Settings::default(),
-        Hashing::inline(Hasher::new(Keyring::without_pepper()).unwrap()),
-    )
-    .with_audit(TracingAudit);
+    let codes = backup_codes(MemoryRepository::new()).with_audit(TracingAudit);
     tracing::subscriber::with_default(lines.clone(), || {
         let outcome = block_on(codes.redeem(&user, "no code", &cx)).unwrap();
         assert!(matches!(outcome, Redeem::NotACode(_)));

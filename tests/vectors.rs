@@ -2,8 +2,7 @@
 //! implementation of their own.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/checksum.rs"]
-mod checksum;
+mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,17 +11,17 @@ use std::process::{Command, Output};
 use backup_codes::audit::Reason;
 use backup_codes::hash::{Cost, KeyId};
 use backup_codes::report::Summary;
-use backup_codes::repository::{CodeRepository as _, Expected, Put, PutOutcome, Record, Revision};
+use backup_codes::repository::Record;
 use backup_codes::rules::{Attempt, OperationId};
 use backup_codes::{
     BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring, MemoryRepository,
-    Pepper, Redeem, Settings, Subject, Timestamp, UserId,
+    Pepper, Redeem, Settings, Subject, UserId,
 };
-use checksum::sum_again;
 use pollster::block_on;
 use serde_json::{Value, json};
-
-const START: i64 = 1_790_000_000_000;
+use support::checksum::sum_again;
+use support::moments::{START, at};
+use support::records;
 
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -70,13 +69,10 @@ fn redeem(vectors: &Value, code: &Value, user: &UserId) -> Redeem {
     let hasher = Hasher::new(keyring).unwrap();
     let config = Config::default().with_formats(Formats::new(format));
     let store = MemoryRepository::new();
-    let (record, summary) = (record_of(code), Summary::default());
-    let revision = Revision::from_bytes([1; 16]);
-    let put = Put::new(user, Expected::Absent, revision, &record, &summary, &[]);
-    assert_eq!(block_on(store.put(put)).unwrap(), PutOutcome::Applied);
+    records::insert(&store, user, &record_of(code), &Summary::default());
     let codes = BackupCodes::new(store, Settings::default(), Hashing::inline(hasher));
     let subject = Subject::new(user.clone(), ["staff"]);
-    let cx = Context::new(Timestamp::from_unix_millis(START + 1).unwrap(), &subject);
+    let cx = Context::new(at(START + 1), &subject);
     let shown = code["shown"].as_str().unwrap();
     block_on(codes.with_config(config).redeem(&subject, shown, &cx)).unwrap()
 }

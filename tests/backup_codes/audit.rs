@@ -6,10 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backup_codes::audit::{AuditSink, Durability, Event, EventKind, EventOutcome, MemoryAudit};
-use backup_codes::{BackupCodes, Delivery, Error, JsonLines, MemoryRepository, Redeem, Settings};
+use backup_codes::{Delivery, Error, JsonLines, MemoryRepository, Redeem};
 use pollster::block_on;
 
-use crate::fixture::{alice, at, code, config, fixture, inline, own};
+use crate::fixture::{fixture, own};
+use crate::support::moments::since_start;
+use crate::support::operations::backup_codes;
+use crate::support::people::alice;
+use crate::support::sheets::code;
 
 /// A writer whose next write stops half way.
 struct HalfWay(Vec<u8>, Option<usize>);
@@ -68,9 +72,7 @@ impl AuditSink for Failing {
 #[test]
 fn a_failing_sink_neither_accepts_nor_loses() {
     let sink = Arc::new(Failing(AtomicBool::new(true), MemoryAudit::new()));
-    let codes = BackupCodes::new(MemoryRepository::new(), Settings::default(), inline())
-        .with_audit(Arc::clone(&sink))
-        .with_config(config());
+    let codes = backup_codes(MemoryRepository::new()).with_audit(Arc::clone(&sink));
     let sheet = block_on(codes.issue(&alice(), &own(Duration::ZERO)))
         .unwrap()
         .sheet;
@@ -104,9 +106,7 @@ fn a_failing_sink_neither_accepts_nor_loses() {
 #[test]
 fn a_lossy_sink_gets_events_but_does_not_clear_them() {
     let store = MemoryRepository::new();
-    let codes = BackupCodes::new(store.clone(), Settings::default(), inline())
-        .with_audit(JsonLines::new(Vec::new()))
-        .with_config(config());
+    let codes = backup_codes(store.clone()).with_audit(JsonLines::new(Vec::new()));
     let _ = block_on(codes.issue(&alice(), &own(Duration::ZERO))).unwrap();
     assert_eq!(
         block_on(codes.deliver_events()).unwrap(),
@@ -129,7 +129,7 @@ fn an_event_says_who_what_when_where_from_and_why() {
         .with_correlation("req-1");
     let _ = block_on(f.codes.redeem(&alice(), &code(&sheet, 1), &cx)).unwrap();
     let event = f.last_event();
-    assert_eq!(event.at, at(Duration::from_millis(123)));
+    assert_eq!(event.at, since_start(Duration::from_millis(123)));
     assert_eq!(
         (event.kind, event.outcome),
         (EventKind::Redeem, EventOutcome::Success)

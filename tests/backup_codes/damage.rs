@@ -3,23 +3,20 @@
 use std::time::Duration;
 
 use backup_codes::audit::Reason;
-use backup_codes::hash::KeyId;
-use backup_codes::{BackupCodes, Burn, Context, Effect, Hashing, Keyring, Pepper, Settings};
+use backup_codes::{Burn, Context, Effect};
 use pollster::block_on;
 
-use crate::fixture::{MINUTE, alice, at, by_admin, cheap, code, config, fixture, own, subject};
+use crate::fixture::{MINUTE, by_admin, fixture, own};
+use crate::support::hashing::keyring;
+use crate::support::moments::start;
+use crate::support::people::{alice, bob};
+use crate::support::sheets::code;
 
 #[test]
 fn a_fault_of_the_store_is_not_counted_and_harms_no_neighbour() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    f.tamper(|record| {
-        record.replacen(
-            "\"slot\":3,\"phc\":\"$argon2id",
-            "\"slot\":3,\"phc\":\"junk",
-            1,
-        )
-    });
+    f.damage_slot_3();
     for _ in 0..20 {
         assert_eq!(
             f.refused(&code(&sheet, 3), Duration::ZERO).reason(),
@@ -66,21 +63,9 @@ fn a_damaged_override_or_a_slot_without_a_number_is_not_counted_against_the_shee
 fn burning_says_so_where_the_stored_hash_cannot_be_checked() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    f.tamper(|record| {
-        record.replacen(
-            "\"slot\":3,\"phc\":\"$argon2id",
-            "\"slot\":3,\"phc\":\"junk",
-            1,
-        )
-    });
-    let key = (KeyId::new("k").unwrap(), Pepper::new([1; 32]).unwrap());
+    f.damage_slot_3();
     // This node has a pepper, and the stored hashes have none.
-    let other = BackupCodes::new(
-        f.store.clone(),
-        Settings::default(),
-        Hashing::inline(cheap(Keyring::new(key.0, key.1))),
-    )
-    .with_config(config());
+    let other = f.with_keyring(keyring("k", 1));
     for (codes, slot, reason) in [
         (other.with_audit(f.audit.clone()), 4, Reason::UnknownKey),
         (f.codes.clone(), 3, Reason::Malformed),
@@ -100,13 +85,7 @@ fn burning_says_so_where_the_stored_hash_cannot_be_checked() {
 fn what_cannot_be_checked_writes_nothing() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    f.tamper(|record| {
-        record.replacen(
-            "\"slot\":3,\"phc\":\"$argon2id",
-            "\"slot\":3,\"phc\":\"junk",
-            1,
-        )
-    });
+    f.damage_slot_3();
     let before = f.load();
     for _ in 0..5 {
         assert_eq!(
@@ -122,9 +101,9 @@ fn a_damaged_record_does_not_keep_later_ones_from_being_purged() {
     let f = fixture();
     let _ = f.issue(&alice(), Duration::ZERO);
     f.tamper(|_| "garbage".to_owned());
-    let bob = subject("bob", "staff");
+    let bob = bob();
     let _ = f.issue(&bob, Duration::ZERO);
-    let cx = Context::new(at(Duration::ZERO), &bob);
+    let cx = Context::new(start(), &bob);
     assert_eq!(block_on(f.codes.erase(&bob, &cx)).unwrap(), Effect::Done);
     let purged = block_on(
         f.reports()

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::io;
 use std::pin::pin;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
 use backup_codes::audit::{Event, EventId, EventKind, EventOutcome, MemoryAudit};
@@ -12,44 +11,23 @@ use backup_codes::repository::{
     CodeRepository, Freshness, Loaded, Put, PutError, PutOutcome, Record, Revision,
 };
 use backup_codes::{
-    BackupCodes, Error, MemoryRepository, Redeem, Reports, SavedSettings, Settings, SharedSettings,
-    Sheet, UserId,
+    BackupCodes, Error, MemoryRepository, Redeem, Reports, SavedSettings, SharedSettings, Sheet,
+    UserId,
 };
 use pollster::block_on;
 
-use crate::fixture::{MINUTE, admin, alice, by_admin, code, config, fixture, inline, own};
-
-/// A generator that fails after so many calls.
-struct Broken(u32);
-
-impl rand_core::TryRng for Broken {
-    type Error = io::Error;
-    fn try_next_u32(&mut self) -> Result<u32, io::Error> {
-        Err(io::Error::other("broken"))
-    }
-    fn try_next_u64(&mut self) -> Result<u64, io::Error> {
-        Err(io::Error::other("broken"))
-    }
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), io::Error> {
-        self.0 = self
-            .0
-            .checked_sub(1)
-            .ok_or_else(|| io::Error::other("broken"))?;
-        getrandom::SysRng
-            .try_fill_bytes(bytes)
-            .map_err(io::Error::other)
-    }
-}
-
-impl rand_core::TryCryptoRng for Broken {}
+use crate::fixture::{MINUTE, by_admin, fixture, own};
+use crate::support::generator::Numbers;
+use crate::support::operations::backup_codes;
+use crate::support::people::{admin, alice};
+use crate::support::polling::give_way;
+use crate::support::sheets::code;
 
 #[test]
 fn a_generator_that_fails_stores_nothing() {
     for calls in 0..60 {
         let store = MemoryRepository::new();
-        let codes = BackupCodes::new(store.clone(), Settings::default(), inline())
-            .with_config(config())
-            .with_rng(Broken(calls));
+        let codes = backup_codes(store.clone()).with_rng(Numbers::failing_after(calls, 1));
         let issued = block_on(codes.issue(&alice(), &own(Duration::ZERO)));
         let stored = block_on(store.load(alice().id(), Freshness::Latest)).unwrap();
         match issued {
@@ -62,18 +40,6 @@ fn a_generator_that_fails_stores_nothing() {
 
 /// A store that gives way before and after each call.
 struct Slow(MemoryRepository);
-
-async fn give_way() {
-    let mut given = false;
-    std::future::poll_fn(|_| {
-        if given {
-            return Poll::Ready(());
-        }
-        given = true;
-        Poll::Pending
-    })
-    .await;
-}
 
 impl CodeRepository for Slow {
     type Error = std::convert::Infallible;
@@ -109,9 +75,7 @@ fn a_redeem_dropped_at_any_poll_leaves_a_spent_code_with_its_event_or_an_unspent
         let sheet = f.issue(&alice(), Duration::ZERO);
         let (user, cx, typed) = (alice(), own(Duration::ZERO), code(&sheet, 1));
         let audit = MemoryAudit::new();
-        let slow = BackupCodes::new(Slow(f.store.clone()), Settings::default(), inline())
-            .with_audit(audit.clone())
-            .with_config(config());
+        let slow = backup_codes(Slow(f.store.clone())).with_audit(audit.clone());
         {
             let mut redeem = pin!(slow.redeem(&user, &typed, &cx));
             let mut context = TaskContext::from_waker(Waker::noop());
@@ -121,11 +85,8 @@ fn a_redeem_dropped_at_any_poll_leaves_a_spent_code_with_its_event_or_an_unspent
                 }
             }
         }
-        let _ = block_on(BackupCodes::deliver_events(
-            &BackupCodes::new(f.store.clone(), Settings::default(), inline())
-                .with_audit(audit.clone()),
-        ))
-        .unwrap();
+        let delivering = backup_codes(f.store.clone()).with_audit(audit.clone());
+        let _ = block_on(delivering.deliver_events()).unwrap();
         let ids: BTreeSet<EventId> = audit
             .events()
             .iter()
@@ -168,9 +129,7 @@ fn any_operation_dropped_at_any_poll_leaves_a_readable_record_and_a_working_shee
             let sheet = f.issue(&user, Duration::ZERO);
             let prepared = block_on(f.codes.prepare(&user, &cx)).unwrap();
             let typed = code(&sheet, 1);
-            let slow = BackupCodes::new(Slow(f.store.clone()), Settings::default(), inline())
-                .with_audit(f.audit.clone())
-                .with_config(config());
+            let slow = backup_codes(Slow(f.store.clone())).with_audit(f.audit.clone());
             ended = match operation {
                 0 => polled(slow.prepare(&user, &cx), polls),
                 1 => polled(slow.issue(&user, &cx), polls),

@@ -1,61 +1,30 @@
-//! People, moments, and the operations over a repository in memory.
+//! The operations over a repository and a sink in memory.
 
 use std::time::Duration;
 
 use backup_codes::audit::{Event, MemoryAudit};
-use backup_codes::hash::Cost;
 use backup_codes::outcome::Refusal;
-use backup_codes::report::Summary;
-use backup_codes::repository::{
-    CodeRepository as _, Expected, Freshness, Loaded, Put, PutOutcome, Revision,
-};
+use backup_codes::repository::Loaded;
 use backup_codes::{
-    BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring, MemoryRepository,
-    Redeem, Reports, Settings, Sheet, Subject, Timestamp, UserId,
+    BackupCodes, Config, Context, Hashing, Keyring, MemoryRepository, Redeem, Reports, Settings,
+    Sheet, Subject,
 };
 use pollster::block_on;
 
-pub(crate) const START: i64 = 1_790_000_000_000;
+use crate::support::hashing::{cheap, cheap_hashing};
+use crate::support::moments::since_start;
+use crate::support::operations::config;
+use crate::support::people::alice;
+use crate::support::{contexts, records};
+
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
-pub(crate) fn at(after: Duration) -> Timestamp {
-    Timestamp::from_unix_millis(START)
-        .unwrap()
-        .saturating_add(after)
-}
-
-pub(crate) fn subject(name: &str, role: &str) -> Subject {
-    Subject::new(UserId::new(name).unwrap(), [role])
-}
-
-pub(crate) fn alice() -> Subject {
-    subject("alice", "staff")
-}
-
-pub(crate) fn admin() -> Subject {
-    subject("root", "administrator")
-}
-
 pub(crate) fn own(after: Duration) -> Context {
-    Context::new(at(after), alice())
+    contexts::own(since_start(after))
 }
 
 pub(crate) fn by_admin(after: Duration) -> Context {
-    Context::new(at(after), admin())
-}
-
-pub(crate) fn cheap(keyring: Keyring) -> Hasher {
-    Hasher::new(keyring)
-        .unwrap()
-        .with_high_entropy_cost(Cost::LEAST)
-}
-
-pub(crate) fn config() -> Config {
-    Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY))
-}
-
-pub(crate) fn inline() -> Hashing {
-    Hashing::inline(cheap(Keyring::without_pepper()))
+    contexts::by_admin(since_start(after))
 }
 
 pub(crate) struct Fixture {
@@ -64,11 +33,21 @@ pub(crate) struct Fixture {
     pub(crate) audit: MemoryAudit,
 }
 
-pub(crate) fn fixture_with(config: Config, settings: Settings, hashing: Hashing) -> Fixture {
+pub(crate) fn fixture() -> Fixture {
+    fixture_of(cheap_hashing())
+}
+
+pub(crate) fn fixture_with(config: Config) -> Fixture {
+    let fixture = fixture();
+    let codes = fixture.codes.with_config(config);
+    Fixture { codes, ..fixture }
+}
+
+pub(crate) fn fixture_of(hashing: Hashing) -> Fixture {
     let (store, audit) = (MemoryRepository::new(), MemoryAudit::new());
-    let codes = BackupCodes::new(store.clone(), settings, hashing)
+    let codes = BackupCodes::new(store.clone(), Settings::default(), hashing)
         .with_audit(audit.clone())
-        .with_config(config);
+        .with_config(config());
     Fixture {
         codes,
         store,
@@ -76,36 +55,20 @@ pub(crate) fn fixture_with(config: Config, settings: Settings, hashing: Hashing)
     }
 }
 
-pub(crate) fn fixture() -> Fixture {
-    fixture_with(config(), Settings::default(), inline())
-}
-
-pub(crate) fn code(sheet: &Sheet, slot: u8) -> String {
-    sheet
-        .expose()
-        .codes()
-        .find(|(number, _)| *number == slot)
-        .unwrap()
-        .1
-        .to_string()
-}
-
 impl Fixture {
     pub(crate) fn reports(&self) -> Reports {
         Reports::new(&self.codes, self.store.clone())
     }
 
-    pub(crate) fn issue(&self, user: &Subject, after: Duration) -> Sheet {
-        let cx = Context::new(at(after), user);
-        block_on(self.codes.issue(user, &cx)).unwrap().sheet
+    /// The operations on a node with this keyring.
+    pub(crate) fn with_keyring(&self, keyring: Keyring) -> BackupCodes {
+        let hashing = Hashing::inline(cheap(keyring));
+        BackupCodes::new(self.store.clone(), Settings::default(), hashing).with_config(config())
     }
 
-    /// A well-formed code of the format that is nobody's here.
-    pub(crate) fn wrong(&self) -> String {
-        code(
-            &self.issue(&subject("somebody else", "staff"), Duration::ZERO),
-            1,
-        )
+    pub(crate) fn issue(&self, user: &Subject, after: Duration) -> Sheet {
+        let cx = Context::new(since_start(after), user);
+        block_on(self.codes.issue(user, &cx)).unwrap().sheet
     }
 
     pub(crate) fn redeem(&self, typed: &str, after: Duration) -> Redeem {
@@ -127,28 +90,17 @@ impl Fixture {
     }
 
     pub(crate) fn load(&self) -> Loaded {
-        block_on(self.store.load(alice().id(), Freshness::Latest))
-            .unwrap()
-            .unwrap()
+        records::load(&self.store)
     }
 
-    /// Replaces the stored text, as somebody does who can write to the database.
+    /// Replaces the stored text, as an attacker does who can write to the database.
     pub(crate) fn tamper(&self, change: impl Fn(&str) -> String) {
-        let loaded = self.load();
-        let record = change(&loaded.record);
-        assert_ne!(record, loaded.record, "the tampering changed nothing");
-        let user = alice();
-        let (summary, revision) = (Summary::default(), Revision::random(&mut getrandom::SysRng));
-        let expected = Expected::At(loaded.revision);
-        let put = Put::new(
-            user.id(),
-            expected,
-            revision.unwrap(),
-            &record,
-            &summary,
-            &[],
-        );
-        assert_eq!(block_on(self.store.put(put)).unwrap(), PutOutcome::Applied);
+        records::rewrite(&self.store, change);
+    }
+
+    pub(crate) fn damage_slot_3(&self) {
+        let stored = "\"slot\":3,\"phc\":\"$argon2id";
+        self.tamper(|record| record.replacen(stored, "\"slot\":3,\"phc\":\"junk", 1));
     }
 
     pub(crate) fn last_event(&self) -> Event {

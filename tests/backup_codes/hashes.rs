@@ -6,47 +6,40 @@ use std::time::Duration;
 use backup_codes::audit::Reason;
 use backup_codes::hash::KeyId;
 use backup_codes::repository::{CodeRepository as _, Freshness};
-use backup_codes::{
-    BackupCodes, Config, Hashing, Keyring, Pepper, Redeem, SetSize, Settings, Subject,
-};
+use backup_codes::{Config, Hashing, Keyring, Pepper, Redeem, SetSize, Subject};
 use pollster::block_on;
 
-use crate::checksum::sum_again;
-use crate::fixture::{alice, cheap, code, config, fixture, fixture_with, inline, own, subject};
+use crate::fixture::{fixture, fixture_of, fixture_with, own};
+use crate::support::checksum::sum_again;
+use crate::support::hashing::{cheap, keyring};
+use crate::support::operations::config;
+use crate::support::people::{alice, bob};
+use crate::support::sheets::code;
 
 #[test]
 fn rotating_the_pepper_keeps_printed_codes() {
-    let key = |name: &str, byte| (KeyId::new(name).unwrap(), Pepper::new([byte; 32]).unwrap());
-    let keyring = |(id, pepper)| Keyring::new(id, pepper);
-    let f = fixture_with(
-        config(),
-        Settings::default(),
-        Hashing::inline(cheap(keyring(key("old", 1)))),
-    );
+    let f = fixture_of(Hashing::inline(cheap(keyring("old", 1))));
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let with = |keyring| {
-        BackupCodes::new(
-            f.store.clone(),
-            Settings::default(),
-            Hashing::inline(cheap(keyring)),
-        )
-        .with_config(config())
-    };
     let redeem = |keyring, slot| {
         let cx = own(Duration::ZERO);
-        match block_on(with(keyring).redeem(&alice(), &code(&sheet, slot), &cx)).unwrap() {
+        match block_on(
+            f.with_keyring(keyring)
+                .redeem(&alice(), &code(&sheet, slot), &cx),
+        )
+        .unwrap()
+        {
             Redeem::Refused(refusal) => Some(refusal.reason()),
             _ => None,
         }
     };
-    let (id, pepper) = key("old", 1);
+    let (id, pepper) = (KeyId::new("old").unwrap(), Pepper::new([1; 32]).unwrap());
     assert_eq!(
-        redeem(keyring(key("new", 2)).with_older(id, pepper).unwrap(), 1),
+        redeem(keyring("new", 2).with_older(id, pepper).unwrap(), 1),
         None
     );
-    assert_eq!(redeem(keyring(key("new", 2)), 2), Some(Reason::UnknownKey));
+    assert_eq!(redeem(keyring("new", 2), 2), Some(Reason::UnknownKey));
     assert_eq!(
-        redeem(keyring(key("old", 3)), 3),
+        redeem(keyring("old", 3), 3),
         Some(Reason::KeyMismatch),
         "another key, same name"
     );
@@ -58,30 +51,22 @@ fn rotating_the_pepper_keeps_printed_codes() {
     let bare = fixture();
     let sheet = bare.issue(&alice(), Duration::ZERO);
     let redeem = |keyring, slot| {
-        let codes = BackupCodes::new(
-            bare.store.clone(),
-            Settings::default(),
-            Hashing::inline(cheap(keyring)),
-        )
-        .with_config(config());
+        let codes = bare.with_keyring(keyring);
         let typed = code(&sheet, slot);
         match block_on(codes.redeem(&alice(), &typed, &own(Duration::ZERO))).unwrap() {
             Redeem::Refused(refusal) => Some(refusal.reason()),
             _ => None,
         }
     };
-    assert_eq!(redeem(keyring(key("new", 2)), 1), Some(Reason::UnknownKey));
-    assert_eq!(
-        redeem(keyring(key("new", 2)).accepting_unpeppered(), 1),
-        None
-    );
+    assert_eq!(redeem(keyring("new", 2), 1), Some(Reason::UnknownKey));
+    assert_eq!(redeem(keyring("new", 2).accepting_unpeppered(), 1), None);
 }
 
 #[test]
 fn a_hash_moved_to_another_user_slot_or_set_verifies_nothing() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let bob = subject("bob", "staff");
+    let bob = bob();
     let bobs = f.issue(&bob, Duration::ZERO);
     let record = |user: &Subject| {
         block_on(f.store.load(user.id(), Freshness::Latest))
@@ -145,7 +130,7 @@ fn a_row_that_is_too_costly_or_too_cheap_is_not_evaluated() {
         Reason::CostAboveCeiling
     );
     // A standard code whose row claims the cheap cost of the long ones.
-    let standard = fixture_with(Config::default(), Settings::default(), inline());
+    let standard = fixture_with(Config::default());
     let sheet = standard.issue(&alice(), Duration::ZERO);
     let written = standard.load().record;
     standard.tamper(|record| sum_again(&record.replace("m=19456,t=2", "m=8,t=1")));
@@ -165,7 +150,7 @@ fn a_row_that_is_too_costly_or_too_cheap_is_not_evaluated() {
 #[test]
 fn ten_thousand_codes_have_ten_thousand_salts() {
     let size = SetSize::new(31).unwrap();
-    let f = fixture_with(config().with_set_size(size), Settings::default(), inline());
+    let f = fixture_with(config().with_set_size(size));
     let mut salts = BTreeSet::new();
     let mut codes = 0;
     while codes < 10_000 {

@@ -2,8 +2,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod audit;
-#[path = "../support/checksum.rs"]
-mod checksum;
 mod damage;
 mod faults;
 mod fixture;
@@ -15,5 +13,7 @@ mod reports;
 mod sets;
 mod settings;
 mod single_use;
+#[path = "../support/mod.rs"]
+mod support;
 mod texts;
 mod throttle;

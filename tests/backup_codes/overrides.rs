@@ -5,22 +5,19 @@ use std::time::Duration;
 use backup_codes::audit::{Event, EventKind, Reason};
 use backup_codes::outcome::NoticeKind;
 use backup_codes::policy::Denial;
-use backup_codes::{Check, Context, Effect, Error, Settings, Subject};
+use backup_codes::{Check, Context, Effect, Error, Subject};
 use pollster::block_on;
 
-use crate::fixture::{
-    MINUTE, admin, alice, by_admin, code, config, fixture, fixture_with, inline, own,
-};
+use crate::fixture::{MINUTE, by_admin, fixture, fixture_with, own};
+use crate::support::operations::config;
+use crate::support::people::{admin, alice};
+use crate::support::sheets::{code, wrong};
 
 #[test]
 fn an_override_works_while_the_set_is_locked_or_disabled_and_once() {
-    let f = fixture_with(
-        config().with_disable_after(10).unwrap(),
-        Settings::default(),
-        inline(),
-    );
+    let f = fixture_with(config().with_disable_after(10).unwrap());
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let wrong = f.wrong();
+    let wrong = wrong();
     for _ in 0..10 {
         let _ = f.refused(&wrong, Duration::ZERO);
     }

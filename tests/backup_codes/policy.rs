@@ -7,7 +7,12 @@ use backup_codes::policy::{Denial, OnRoleLoss};
 use backup_codes::{BackupCodes, Context, Error, Redeem, Settings, Switch, UsersQuery};
 use pollster::block_on;
 
-use crate::fixture::{admin, alice, at, by_admin, code, config, fixture, inline, own, subject};
+use crate::fixture::{by_admin, fixture, own};
+use crate::support::hashing::cheap_hashing;
+use crate::support::moments::start;
+use crate::support::operations::config;
+use crate::support::people::{admin, alice, bob};
+use crate::support::sheets::code;
 
 #[test]
 fn switched_off_nobody_generates_and_nobody_redeems() {
@@ -15,7 +20,7 @@ fn switched_off_nobody_generates_and_nobody_redeems() {
     let sheet = on.issue(&alice(), Duration::ZERO);
     let mut off = Settings::default();
     off.set_switch(Switch::Off);
-    let codes = BackupCodes::new(on.store.clone(), off, inline()).with_config(config());
+    let codes = BackupCodes::new(on.store.clone(), off, cheap_hashing()).with_config(config());
     let cx = own(Duration::ZERO);
     assert!(matches!(
         block_on(codes.prepare(&alice(), &cx)),
@@ -45,8 +50,8 @@ fn a_lost_role_stops_new_sets_and_redeeming_only_where_set_so() {
         (OnRoleLoss::StopRedeeming, false),
     ] {
         settings.set_on_role_loss(loss);
-        let codes =
-            BackupCodes::new(f.store.clone(), settings.clone(), inline()).with_config(config());
+        let codes = BackupCodes::new(f.store.clone(), settings.clone(), cheap_hashing())
+            .with_config(config());
         let cx = own(Duration::ZERO);
         assert!(matches!(
             block_on(codes.prepare(&alice(), &cx)),
@@ -61,8 +66,8 @@ fn a_lost_role_stops_new_sets_and_redeeming_only_where_set_so() {
 fn only_administrators_act_for_others() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let bob = subject("bob", "staff");
-    let cx = Context::new(at(Duration::ZERO), &bob);
+    let bob = bob();
+    let cx = Context::new(start(), &bob);
     let denied = |result: Result<(), Error>| matches!(result, Err(Error::Denied(_)));
     assert!(denied(block_on(f.codes.unlock(&alice(), &cx)).map(drop)));
     assert!(denied(block_on(f.codes.erase(&alice(), &cx)).map(drop)));
@@ -74,11 +79,7 @@ fn only_administrators_act_for_others() {
     assert!(block_on(f.codes.authorize_reports(&by_admin(Duration::ZERO))).is_ok());
     let own = block_on(f.codes.unlock(&admin(), &by_admin(Duration::ZERO)));
     assert!(denied(own.map(drop)));
-    for actor in [
-        Context::system(at(Duration::ZERO)),
-        cx,
-        by_admin(Duration::ZERO),
-    ] {
+    for actor in [Context::system(start()), cx, by_admin(Duration::ZERO)] {
         let redeemed = block_on(f.codes.redeem(&alice(), &code(&sheet, 1), &actor)).unwrap();
         let Redeem::Refused(refusal) = redeemed else {
             panic!("redeemed for somebody else")

@@ -10,7 +10,9 @@ use backup_codes::repository::{
 use backup_codes::{Effect, Error};
 use pollster::block_on;
 
-use crate::fixture::{MINUTE, alice, by_admin, code, fixture, own};
+use crate::fixture::{MINUTE, by_admin, fixture, own};
+use crate::support::people::alice;
+use crate::support::sheets::code;
 
 #[test]
 fn an_erased_user_leaves_no_personal_data_and_cannot_be_brought_back_by_a_late_write() {

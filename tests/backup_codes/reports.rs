@@ -7,7 +7,10 @@ use backup_codes::{
 };
 use pollster::block_on;
 
-use crate::fixture::{MINUTE, START, alice, at, by_admin, code, fixture, own, subject};
+use crate::fixture::{MINUTE, by_admin, fixture, own};
+use crate::support::moments::{START, since_start};
+use crate::support::people::{alice, subject};
+use crate::support::sheets::code;
 
 #[test]
 fn a_months_figure_never_falls() {
@@ -66,7 +69,7 @@ fn the_list_of_users_has_filters_orders_and_pages() {
         let after = Duration::from_secs(60 * u64::try_from(n).unwrap());
         let sheet = f.issue(&user, after);
         for slot in 1..=(3 * u8::try_from(n).unwrap() + 1) {
-            let cx = Context::new(at(after), &user);
+            let cx = Context::new(since_start(after), &user);
             let _ = block_on(f.codes.redeem(&user, &code(&sheet, slot), &cx)).unwrap();
         }
     }

@@ -5,13 +5,15 @@ use std::time::Duration;
 use backup_codes::audit::{EventKind, Reason};
 use backup_codes::outcome::{Level, NoticeKind, Reissue};
 use backup_codes::{
-    Activation, Effect, Redeem, ReissueRule, RevokeReason, SetSize, Settings, Sheet, UsersQuery,
+    Activation, Effect, Redeem, ReissueRule, RevokeReason, SetSize, Sheet, UsersQuery,
 };
 use pollster::block_on;
 
-use crate::fixture::{
-    MINUTE, alice, at, by_admin, code, config, fixture, fixture_with, inline, own,
-};
+use crate::fixture::{MINUTE, by_admin, fixture, fixture_with, own};
+use crate::support::moments::since_start;
+use crate::support::operations::config;
+use crate::support::people::alice;
+use crate::support::sheets::{code, wrong};
 
 #[test]
 fn the_old_set_works_until_the_new_one_is_activated() {
@@ -77,7 +79,7 @@ fn a_confirmation_spends_nothing_and_a_wrong_one_changes_nothing() {
         )
         .unwrap()
     };
-    assert_eq!(confirm(&f.wrong()), Activation::WrongConfirmation);
+    assert_eq!(confirm(&wrong()), Activation::WrongConfirmation);
     assert!(matches!(confirm("x"), Activation::NotACode(_)));
     assert!(matches!(
         confirm(&code(&sheet, 5)),
@@ -88,11 +90,7 @@ fn a_confirmation_spends_nothing_and_a_wrong_one_changes_nothing() {
 
 #[test]
 fn using_the_last_code_makes_no_new_one_and_levels_are_told() {
-    let f = fixture_with(
-        config().with_set_size(SetSize::new(5).unwrap()),
-        Settings::default(),
-        inline(),
-    );
+    let f = fixture_with(config().with_set_size(SetSize::new(5).unwrap()));
     let sheet = f.issue(&alice(), Duration::ZERO);
     let told: Vec<(Level, Reissue)> = (1..=5)
         .map(|slot| f.accepted(&code(&sheet, slot), Duration::ZERO))
@@ -123,11 +121,7 @@ fn using_the_last_code_makes_no_new_one_and_levels_are_told() {
 
 #[test]
 fn the_strict_rule_asks_for_a_new_sheet_after_every_use() {
-    let f = fixture_with(
-        config().with_reissue(ReissueRule::AfterEveryUse),
-        Settings::default(),
-        inline(),
-    );
+    let f = fixture_with(config().with_reissue(ReissueRule::AfterEveryUse));
     let sheet = f.issue(&alice(), Duration::ZERO);
     assert_eq!(
         f.accepted(&code(&sheet, 1), Duration::ZERO).reissue(),
@@ -138,13 +132,9 @@ fn the_strict_rule_asks_for_a_new_sheet_after_every_use() {
 #[test]
 fn a_set_is_refused_from_the_instant_it_expires() {
     let day = 24 * 60 * MINUTE;
-    let f = fixture_with(
-        config().with_set_lifetime(day).unwrap(),
-        Settings::default(),
-        inline(),
-    );
+    let f = fixture_with(config().with_set_lifetime(day).unwrap());
     let sheet = f.issue(&alice(), Duration::ZERO);
-    assert_eq!(sheet.expires_at(), Some(at(day)));
+    assert_eq!(sheet.expires_at(), Some(since_start(day)));
     let _ = f.accepted(&code(&sheet, 1), day - Duration::from_millis(1));
     assert_eq!(f.refused(&code(&sheet, 2), day).reason(), Reason::Expired);
     // Nor does a message count what is left of it.
@@ -167,7 +157,7 @@ fn sets_and_overrides_from_before_a_restore_do_not_count() {
     let restored = f
         .codes
         .clone()
-        .with_config(config().with_void_before(at(MINUTE)));
+        .with_config(config().with_void_before(since_start(MINUTE)));
     let redeem =
         |typed: &str| block_on(restored.redeem(&alice(), typed, &own(2 * MINUTE))).unwrap();
     let reason = |outcome| match outcome {
@@ -235,7 +225,11 @@ fn the_time_of_each_step_is_kept_and_told() {
     let times = (now.prepared_at, now.activated_at, now.last_used_at);
     assert_eq!(
         times,
-        (Some(at(MINUTE)), Some(at(2 * MINUTE)), Some(at(3 * MINUTE)))
+        (
+            Some(since_start(MINUTE)),
+            Some(since_start(2 * MINUTE)),
+            Some(since_start(3 * MINUTE))
+        )
     );
     // The list says the same as the status.
     let cx = by_admin(6 * MINUTE);
@@ -244,8 +238,8 @@ fn the_time_of_each_step_is_kept_and_told() {
     let listed = (row.prepared_at, row.activated_at, row.last_used_at);
     assert_eq!(listed, times);
     for slot in now.slots {
-        let used_at = (slot.slot == 4).then_some(at(3 * MINUTE));
-        let burned_at = (slot.slot == 5).then_some(at(4 * MINUTE));
+        let used_at = (slot.slot == 4).then_some(since_start(3 * MINUTE));
+        let burned_at = (slot.slot == 5).then_some(since_start(4 * MINUTE));
         assert_eq!((slot.used_at, slot.burned_at), (used_at, burned_at));
     }
     assert_eq!(now.revoked_at, None);
@@ -255,18 +249,18 @@ fn the_time_of_each_step_is_kept_and_told() {
     };
     assert_eq!(
         revoke(7 * MINUTE).map(|notice| notice.at),
-        Some(at(7 * MINUTE))
+        Some(since_start(7 * MINUTE))
     );
     assert_eq!(revoke(8 * MINUTE), None);
     let now = status(9 * MINUTE);
     assert_eq!(
         now.revoked_at,
-        Some(at(7 * MINUTE)),
+        Some(since_start(7 * MINUTE)),
         "the second voided nothing"
     );
     assert_eq!(
         now.last_used_at,
-        Some(at(3 * MINUTE)),
+        Some(since_start(3 * MINUTE)),
         "uses outlive the set"
     );
     assert_eq!((now.prepared_at, now.activated_at), (None, None));
@@ -282,6 +276,6 @@ fn the_time_of_each_step_is_kept_and_told() {
     let told: Vec<_> = f.audit.events().iter().map(|e| (e.kind, e.at)).collect();
     assert_eq!(
         told,
-        expected.map(|(kind, minute)| (kind, at(minute * MINUTE)))
+        expected.map(|(kind, minute)| (kind, since_start(minute * MINUTE)))
     );
 }

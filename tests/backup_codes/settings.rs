@@ -11,14 +11,18 @@ use backup_codes::{
 };
 use pollster::block_on;
 
-use crate::fixture::{MINUTE, alice, at, by_admin, config, inline, own};
+use crate::fixture::{MINUTE, by_admin, own};
+use crate::support::hashing::cheap_hashing;
+use crate::support::moments::{since_start, start};
+use crate::support::operations::config;
+use crate::support::people::alice;
 
 #[test]
 fn settings_are_in_force_when_saved_and_an_overtaken_save_is_shown() {
     let store = MemoryRepository::new();
     let node = || {
         let shared = SharedSettings::new(10 * MINUTE);
-        let codes = BackupCodes::new(store.clone(), shared.clone(), inline());
+        let codes = BackupCodes::new(store.clone(), shared.clone(), cheap_hashing());
         let codes = codes.with_config(config());
         let settings = SavedSettings::new(&codes, store.clone(), &shared);
         (codes, settings)
@@ -30,8 +34,8 @@ fn settings_are_in_force_when_saved_and_an_overtaken_save_is_shown() {
         block_on(first.prepare(&alice(), &own(Duration::ZERO))),
         Err(Error::Denied(Denial::SettingsUnreadable))
     ));
-    block_on(of_first.refresh(at(Duration::ZERO))).unwrap();
-    block_on(of_second.refresh(at(Duration::ZERO))).unwrap();
+    block_on(of_first.refresh(start())).unwrap();
+    block_on(of_second.refresh(start())).unwrap();
     let mut one = of_first.edit().unwrap();
     let mut other = of_second.edit().unwrap();
     one.settings.permit_no_roles();
@@ -86,9 +90,10 @@ fn settings_are_in_force_when_saved_and_an_overtaken_save_is_shown() {
 #[test]
 fn a_copy_of_the_settings_read_under_a_clock_ahead_is_not_gone_by() {
     let (store, shared) = (MemoryRepository::new(), SharedSettings::new(10 * MINUTE));
-    let codes = BackupCodes::new(store.clone(), shared.clone(), inline()).with_config(config());
+    let codes =
+        BackupCodes::new(store.clone(), shared.clone(), cheap_hashing()).with_config(config());
     let settings = SavedSettings::new(&codes, store, &shared);
-    block_on(settings.refresh(at(60 * MINUTE))).unwrap();
+    block_on(settings.refresh(since_start(60 * MINUTE))).unwrap();
     let status = |after| block_on(codes.status(&alice(), &own(after)));
     assert!(status(50 * MINUTE).is_ok());
     assert!(matches!(

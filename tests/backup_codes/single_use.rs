@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use backup_codes::audit::Reason;
 use backup_codes::hash::PoolSize;
-use backup_codes::{Burn, Error, Hashing, Keyring, Redeem, Settings};
+use backup_codes::{Burn, Error, Hashing, Keyring, Redeem};
 use pollster::block_on;
 
-use crate::fixture::{alice, cheap, code, config, fixture, fixture_with, inline, own};
+use crate::fixture::{fixture, fixture_of, own};
+use crate::support::hashing::{cheap, cheap_hashing};
+use crate::support::people::alice;
+use crate::support::sheets::code;
 
 #[test]
 fn a_code_works_once_in_any_order_and_the_reuse_is_recognised_inside() {
@@ -37,9 +40,9 @@ fn of_64_parallel_redeems_of_one_code_one_wins() {
             let hasher = cheap(Keyring::without_pepper());
             Hashing::pool_with(hasher, PoolSize::new(4, 64).unwrap()).unwrap()
         } else {
-            inline()
+            cheap_hashing()
         };
-        let f = fixture_with(config(), Settings::default(), hashing);
+        let f = fixture_of(hashing);
         let sheet = f.issue(&alice(), Duration::ZERO);
         let typed = code(&sheet, 4);
         let barrier = Barrier::new(64);

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use backup_codes::outcome::Refusal;
-use backup_codes::{
-    Config, Context, Format, Formats, Redeem, RevokeReason, SetSize, Settings, Wording,
-};
+use backup_codes::{Config, Context, Format, Formats, Redeem, RevokeReason, SetSize, Wording};
 use pollster::block_on;
 
-use crate::fixture::{MINUTE, alice, at, code, fixture, fixture_with, inline, own};
+use crate::fixture::{MINUTE, fixture, fixture_with, own};
+use crate::support::moments::start;
+use crate::support::people::alice;
+use crate::support::sheets::{code, wrong};
 
 #[test]
 fn the_exported_text_is_this() {
@@ -19,8 +20,6 @@ fn the_exported_text_is_this() {
             .with_set_size(SetSize::new(1).unwrap())
             .with_set_lifetime(day)
             .unwrap(),
-        Settings::default(),
-        inline(),
     );
     let sheet = f.issue(&alice(), Duration::ZERO);
     let wording = Wording::english(&sheet, "example.org", "alice\n2.\u{202e}forged");
@@ -51,7 +50,7 @@ fn the_exported_text_is_this() {
 fn every_refusal_has_the_same_public_text() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let wrong = f.wrong();
+    let wrong = wrong();
     let mut texts = BTreeSet::new();
     let mut reasons = BTreeSet::new();
     let mut note = |refusal: Refusal| {
@@ -63,7 +62,7 @@ fn every_refusal_has_the_same_public_text() {
     for _ in 0..11 {
         note(f.refused(&wrong, Duration::ZERO));
     }
-    let system = Context::system(at(Duration::ZERO));
+    let system = Context::system(start());
     let Redeem::Refused(denied) = block_on(f.codes.redeem(&alice(), &wrong, &system)).unwrap()
     else {
         panic!("redeemed for another user");
@@ -87,15 +86,13 @@ fn every_exported_line_pasted_whole_is_its_code() {
             Config::default()
                 .with_formats(formats.clone())
                 .with_set_size(SetSize::new(31).unwrap()),
-            Settings::default(),
-            inline(),
         );
         let sheet = if format == Format::HIGH_ENTROPY {
             f.issue(&alice(), Duration::ZERO)
         } else {
             // Hashing 31 codes at full cost is not what this is about.
             let config = Config::default().with_formats(formats.clone());
-            let f = fixture_with(config, Settings::default(), inline());
+            let f = fixture_with(config);
             f.issue(&alice(), Duration::ZERO)
         };
         let text = sheet

@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use backup_codes::audit::Reason;
 use backup_codes::outcome::NoticeKind;
-use backup_codes::{Burn, Check, Config, Context, Effect, Error, Redeem, Settings};
+use backup_codes::{Burn, Check, Config, Context, Effect, Error, Redeem};
 use pollster::block_on;
 
-use crate::fixture::{
-    MINUTE, alice, at, by_admin, code, config, fixture, fixture_with, inline, own, subject,
-};
+use crate::fixture::{MINUTE, by_admin, fixture, fixture_with, own};
+use crate::support::moments::since_start;
+use crate::support::operations::config;
+use crate::support::people::{alice, bob};
+use crate::support::sheets::{code, wrong};
 
 #[test]
 fn of_200_parallel_wrong_codes_no_more_verdicts_are_told_than_the_limit() {
     let f = fixture();
     let _ = f.issue(&alice(), Duration::ZERO);
-    let wrong = f.wrong();
+    let wrong = wrong();
     let told = Mutex::new(0);
     let barrier = Barrier::new(50);
     thread::scope(|scope| {
@@ -43,7 +45,7 @@ fn of_200_parallel_wrong_codes_no_more_verdicts_are_told_than_the_limit() {
 fn the_tenth_try_may_be_right_and_the_tenth_wrong_one_locks_for_half_an_hour() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let wrong = f.wrong();
+    let wrong = wrong();
     for left in (1..=9).rev() {
         assert_eq!(f.refused(&wrong, Duration::ZERO).tries_left(), Some(left));
     }
@@ -73,7 +75,7 @@ fn a_hundred_wrong_codes_in_a_row_disable_the_set_for_good() {
     assert!(Config::default().with_disable_after(0).is_err());
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let wrong = f.wrong();
+    let wrong = wrong();
     let mut time = Duration::ZERO;
     for number in 1..=100 {
         let refusal = f.refused(&wrong, time);
@@ -97,21 +99,17 @@ fn a_hundred_wrong_codes_in_a_row_disable_the_set_for_good() {
 
 #[test]
 fn locking_and_disabling_one_user_leaves_another_alone() {
-    let f = fixture_with(
-        config().with_disable_after(20).unwrap(),
-        Settings::default(),
-        inline(),
-    );
-    let bob = subject("bob", "staff");
+    let f = fixture_with(config().with_disable_after(20).unwrap());
+    let bob = bob();
     let (_, bobs) = (
         f.issue(&alice(), Duration::ZERO),
         f.issue(&bob, Duration::ZERO),
     );
-    let wrong = f.wrong();
+    let wrong = wrong();
     let mut slots = 1..;
     let mut bob_gets_in_after = |reason: Reason, after: Duration| {
         assert_eq!(f.refused(&wrong, after).reason(), reason);
-        let cx = Context::new(at(after), &bob);
+        let cx = Context::new(since_start(after), &bob);
         let redeem = |typed: &str| block_on(f.codes.redeem(&bob, typed, &cx)).unwrap();
         let Redeem::Refused(refusal) = redeem(&wrong) else {
             panic!("a wrong code of Bob's")
@@ -142,13 +140,9 @@ fn locking_and_disabling_one_user_leaves_another_alone() {
 
 #[test]
 fn a_lifetime_run_of_one_disables_at_the_first_wrong_code() {
-    let f = fixture_with(
-        config().with_disable_after(1).unwrap(),
-        Settings::default(),
-        inline(),
-    );
+    let f = fixture_with(config().with_disable_after(1).unwrap());
     let sheet = f.issue(&alice(), Duration::ZERO);
-    assert_eq!(f.refused(&f.wrong(), Duration::ZERO).tries_left(), Some(0));
+    assert_eq!(f.refused(&wrong(), Duration::ZERO).tries_left(), Some(0));
     assert_eq!(
         f.refused(&code(&sheet, 1), Duration::ZERO).reason(),
         Reason::Disabled
@@ -181,7 +175,7 @@ fn what_is_no_guess_is_not_counted() {
 fn only_a_right_code_an_unlock_or_a_new_set_clears_the_run() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let wrong = f.wrong();
+    let wrong = wrong();
     let run = || {
         block_on(f.codes.status(&alice(), &own(Duration::ZERO)))
             .unwrap()
@@ -220,7 +214,7 @@ fn only_a_right_code_an_unlock_or_a_new_set_clears_the_run() {
 fn checking_and_burning_use_the_same_budget() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let wrong = f.wrong();
+    let wrong = wrong();
     for _ in 0..5 {
         let checked = block_on(f.codes.check(&alice(), &wrong, &own(Duration::ZERO))).unwrap();
         assert!(matches!(checked, Check::Refused(_)));
@@ -237,13 +231,9 @@ fn checking_and_burning_use_the_same_budget() {
 
 #[test]
 fn burning_one_wrong_code_too_many_yields_the_notice() {
-    let f = fixture_with(
-        config().with_disable_after(1).unwrap(),
-        Settings::default(),
-        inline(),
-    );
+    let f = fixture_with(config().with_disable_after(1).unwrap());
     let _ = f.issue(&alice(), Duration::ZERO);
-    let burned = block_on(f.codes.burn(&alice(), &f.wrong(), &own(Duration::ZERO))).unwrap();
+    let burned = block_on(f.codes.burn(&alice(), &wrong(), &own(Duration::ZERO))).unwrap();
     let Burn::Done(Some(notice)) = burned else {
         panic!("{burned:?}")
     };

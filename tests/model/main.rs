@@ -3,25 +3,24 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod reference;
+#[path = "../support/mod.rs"]
+mod support;
 mod words;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use backup_codes::audit::{AuditSink, Durability, Event, EventActor, Reason};
+use backup_codes::audit::{Event, EventActor, Reason};
 use backup_codes::code::NotACode;
-use backup_codes::hash::Cost;
 use backup_codes::outcome::Refusal;
 use backup_codes::policy::OnRoleLoss;
 use backup_codes::repository::{CodeRepository, Freshness, Loaded, Record};
 use backup_codes::{
-    Activation, BackupCodes, Burn, Check, Config, Confirmation, Context, Effect, Error, Format,
-    Formats, Hasher, Hashing, Keyring, MemoryRepository, Notice, Periods, Redeem, ReissueRule,
-    Reports, RevokeReason, SavedSettings, SetId, SetSize, Settings, SettingsSaved, SharedSettings,
-    Status, Subject, Switch, Timestamp, UserId,
+    Activation, BackupCodes, Burn, Check, Config, Confirmation, Context, Effect, Error,
+    MemoryRepository, Notice, Periods, Redeem, ReissueRule, Reports, RevokeReason, SavedSettings,
+    SetId, SetSize, Settings, SettingsSaved, SharedSettings, Status, Subject, Switch, Timestamp,
+    UserId,
 };
 use pollster::block_on;
 use proptest::prelude::*;
@@ -29,6 +28,11 @@ use proptest::sample::Index;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 use reference::{DAY, MINUTE, Reference, Rules, SET_SIZE, SETTINGS_AGE, User, quarter};
+use support::hashing::cheap_hashing;
+use support::moments::at;
+use support::operations;
+use support::people::{alice, subject};
+use support::sinks::Lossy;
 use words::{Answer, Code, Deed, Outcome, Owed, Saved, Told, View, Who};
 
 const START: i64 = 20_000 * DAY;
@@ -344,31 +348,10 @@ struct Paper {
     codes: BTreeMap<u8, String>,
 }
 
-/// A sink that keeps nothing safe, so that stored events stay in the repository.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<Event>>>);
-
-impl AuditSink for Heard {
-    type Error = Infallible;
-
-    async fn record(&self, events: &[Event]) -> Result<(), Infallible> {
-        self.0.lock().unwrap().extend_from_slice(events);
-        Ok(())
-    }
-
-    fn durability(&self) -> Durability {
-        Durability::Lossy
-    }
-}
-
-fn at(millis: i64) -> Timestamp {
-    Timestamp::from_unix_millis(millis).unwrap()
-}
-
 /// The service, with everything that was ever printed in it.
 struct World {
     store: MemoryRepository,
-    heard: Heard,
+    heard: Lossy,
     codes: BackupCodes,
     shared: SharedSettings,
     /// Looks on, whatever the settings say.
@@ -383,14 +366,9 @@ const STRANGERS: usize = 0;
 
 impl World {
     fn new(rules: &Rules) -> Self {
-        let (store, heard) = (MemoryRepository::new(), Heard::default());
-        let hasher = Hasher::new(Keyring::without_pepper())
-            .unwrap()
-            .with_high_entropy_cost(Cost::LEAST);
-        let hashing = Hashing::inline(hasher);
+        let (store, heard) = (MemoryRepository::new(), Lossy::new());
+        let hashing = cheap_hashing();
         let shared = SharedSettings::new(Duration::from_millis(SETTINGS_AGE.unsigned_abs()));
-        let subject =
-            |name, roles: &[&str]| Subject::new(UserId::new(name).unwrap(), roles.to_vec());
         let mut world = Self {
             codes: BackupCodes::new(store.clone(), shared.clone(), hashing.clone())
                 .with_audit(heard.clone()),
@@ -399,10 +377,10 @@ impl World {
             store,
             heard,
             users: [
-                subject("alice", &["staff"]),
-                subject("bob", &["editor", "administrator"]),
+                alice(),
+                Subject::new(UserId::new("bob").unwrap(), ["editor", "administrator"]),
             ],
-            papers: vec![stranger(&hashing)],
+            papers: vec![stranger()],
             overrides: [STRANGERS; 2],
             now: START,
         };
@@ -585,7 +563,7 @@ impl World {
                 let issued = block_on(codes.issue_override(&subject, lifetime, context))?;
                 assert_eq!(issued.expires_at(), at(self.now + minutes * MINUTE));
                 // Its id is told by its event alone.
-                let id = self.heard.0.lock().unwrap().last().unwrap().set.unwrap();
+                let id = self.heard.events().last().unwrap().set.unwrap();
                 self.overrides[user] = self.papers.len();
                 self.papers.push(printed(id, [(0, issued.expose())]));
                 Answer::Owed(self.owed(issued.notice(), user))
@@ -686,7 +664,7 @@ impl World {
         let stored = block_on(self.store.undelivered(100)).unwrap();
         let ids: Vec<_> = stored.iter().map(|event| event.id).collect();
         block_on(self.store.acknowledge(&ids)).unwrap();
-        let mut heard = std::mem::take(&mut *self.heard.0.lock().unwrap());
+        let mut heard = self.heard.take();
         let offered = heard.split_off(stored.len());
         assert_eq!(heard, stored, "the sink hears what is stored");
         (stored, offered)
@@ -753,8 +731,7 @@ impl World {
 
 fn config(rules: &Rules) -> Config {
     let day = Duration::from_secs(86_400);
-    let config = Config::default()
-        .with_formats(Formats::new(Format::HIGH_ENTROPY))
+    let config = operations::config()
         .with_set_size(SetSize::new(SET_SIZE).unwrap())
         .with_keep_uses(62 * day)
         .and_then(|config| config.with_tombstone_grace(day))
@@ -806,17 +783,10 @@ fn printed<S: std::ops::Deref<Target = String>>(
 }
 
 /// Somebody else's codes, in another store: one for each slot.
-fn stranger(hashing: &Hashing) -> Paper {
-    let config = Config::default()
-        .with_formats(Formats::new(Format::HIGH_ENTROPY))
-        .with_set_size(SetSize::new(SetSize::MAX).unwrap());
-    let codes = BackupCodes::new(
-        MemoryRepository::new(),
-        Settings::default(),
-        hashing.clone(),
-    )
-    .with_config(config);
-    let stranger = Subject::new(UserId::new("stranger").unwrap(), ["staff"]);
+fn stranger() -> Paper {
+    let config = operations::config().with_set_size(SetSize::new(SetSize::MAX).unwrap());
+    let codes = operations::backup_codes(MemoryRepository::new()).with_config(config);
+    let stranger = subject("stranger", "staff");
     let own = Context::new(at(START), &stranger);
     let sheet = block_on(codes.issue(&stranger, &own)).unwrap().sheet;
     let system = Context::system(at(START));
