@@ -57,7 +57,7 @@ fn length(millis: i64) -> Duration {
     Duration::from_millis(millis.try_into().unwrap())
 }
 
-// The service.
+// The site: operations over a repository.
 
 fn own(now: i64) -> Context {
     contexts::own(at(now))
@@ -372,22 +372,38 @@ fn an_activation_under_the_year_9999_leaves_the_uses_in_the_figures() {
     assert_eq!(site.usage(NOW).used_today, 2);
 }
 
-#[test]
-fn a_purge_under_a_clock_500_days_ahead_removes_nothing_and_names_both_moments() {
+/// A use, and the record and the error of a purge under a clock that is 500 days ahead.
+fn refused_purge() -> (Site, String, Error) {
     let site = Site::new();
     let sheet = site.issue(NOW);
     assert_eq!(site.redeem(&code(&sheet, 1), NOW + MINUTE), None);
     let before = site.record();
     let error = site.purge(NOW + 500 * DAY).unwrap_err();
     assert!(matches!(error, Error::ClockAhead { .. }));
+    (site, before, error)
+}
+
+#[test]
+fn a_purge_under_a_clock_500_days_ahead_removes_nothing() {
+    let (site, before, _) = refused_purge();
+    assert_eq!(site.record(), before);
+    assert_eq!(site.usage(NOW).used_today, 1);
+}
+
+#[test]
+fn a_refused_purge_names_the_newest_moments() {
+    let (.., error) = refused_purge();
     assert_eq!(
         error.to_string(),
         "the time is 2028-02-03T14:13:20.000Z, but the newest use is of 2026-09-21T14:14:20.000Z \
          and the newest activation of 2026-09-21T14:13:20.000Z: check the clock, then purge again, \
          or force it"
     );
-    assert_eq!(site.record(), before);
-    assert_eq!(site.usage(NOW).used_today, 1);
+}
+
+#[test]
+fn a_refused_purge_can_be_forced() {
+    let (site, ..) = refused_purge();
     assert_eq!(site.force_purge(NOW + 500 * DAY).trimmed, 1);
     assert_eq!(site.usage(NOW).used_today, 0);
 }
@@ -1018,7 +1034,7 @@ fn expected(stored: &Stored, void_before: Option<i64>, now: i64) -> Seen {
     }
 }
 
-/// A record as the service writes it, and what its user holds. The moments are put in later.
+/// A record as it is written, and what its user holds. The moments are put in later.
 struct Template {
     record: Value,
     sheet: Sheet,
@@ -1042,7 +1058,7 @@ impl Template {
         }
     }
 
-    /// The record with these moments, as if the service had written them.
+    /// The record with these moments, as if they had been written so.
     fn record(&self, stored: &Stored) -> String {
         let mut record = self.record.clone();
         let set = &mut record["active"];
@@ -1091,7 +1107,7 @@ impl Template {
         sum_again(&record.to_string())
     }
 
-    /// By the service: each question is asked of a store of its own, so that none changes the
+    /// By the operations: each question is asked of a store of its own, so that none changes the
     /// answer to another.
     fn seen(&self, record: &str, override_code: &str, config: &Config, now: i64) -> Seen {
         let site = || Site::holding(record, config.clone());
@@ -1146,7 +1162,7 @@ impl Template {
     }
 }
 
-/// Compares service and rules for these moments under every clock, before and after each of the
+/// Compares operations and rules for these moments under every clock, before and after each of the
 /// things that may happen at these times, then and when the clock reaches what was stored.
 fn compare(moments: &[Moment], clocks: &[Clock], writes_at: &[i64]) {
     let template = Template::new();
@@ -1200,7 +1216,7 @@ fn what_one_operation_stores_means_what_the_rules_say_whatever_clock_wrote_it() 
 }
 
 #[test]
-fn a_write_under_a_wrong_clock_removes_what_the_rules_say_and_no_more() {
+fn a_write_under_a_wrong_clock_removes_exactly_what_the_rules_say() {
     let wrong = [0, NOW - YEAR, NOW - HOUR, NOW + HOUR, NOW + YEAR, YEAR_9999];
     compare(&moments(), &[Clock::Off(0)], &wrong);
 }
@@ -1291,17 +1307,22 @@ fn an_override_is_in_force_up_to_its_end_if_its_moments_can_be_those_of_a_right_
     }
 }
 
+fn override_of(issued_at: i64) -> bool {
+    override_with(issued_at, NOW + HOUR, Some(NOW - MINUTE)).0
+}
+
 #[test]
-fn an_override_is_void_before_the_moment_and_more_than_five_minutes_ahead() {
+fn an_override_issued_before_the_moment_is_void() {
     let void_before = NOW - MINUTE;
-    for (issued_at, accepted) in [
-        (void_before - 1, false),
-        (void_before, true),
-        (NOW + SKEW, true),
-        (NOW + SKEW + 1, false),
-    ] {
-        let (seen, _) = override_with(issued_at, NOW + HOUR, Some(void_before));
-        assert_eq!(seen, accepted, "{issued_at}");
+    for (issued_at, accepted) in [(void_before - 1, false), (void_before, true)] {
+        assert_eq!(override_of(issued_at), accepted, "{issued_at}");
+    }
+}
+
+#[test]
+fn an_override_issued_more_than_five_minutes_ahead_is_void() {
+    for (issued_at, accepted) in [(NOW + SKEW, true), (NOW + SKEW + 1, false)] {
+        assert_eq!(override_of(issued_at), accepted, "{issued_at}");
     }
 }
 
@@ -1340,22 +1361,26 @@ fn active_of(prepared_at: i64, void_before: Option<i64>) -> (Site, String) {
     (site, code(&template.sheet, 3))
 }
 
+fn assert_void(prepared_at: i64, void: bool) {
+    let (site, code) = active_of(prepared_at, Some(NOW - MINUTE));
+    let reason = void.then_some(Reason::Void);
+    assert_eq!(site.status(NOW).not_in_force, reason);
+    assert_eq!(site.row(NOW).remaining, u8::from(!void));
+    assert_eq!(site.usage(NOW).users_exhausted, u64::from(void));
+    assert_eq!(site.redeem(&code, NOW), reason, "{prepared_at}");
+}
+
 #[test]
-fn an_active_set_is_void_before_the_moment_and_more_than_five_minutes_ahead() {
+fn an_active_set_prepared_before_the_moment_is_void() {
     let void_before = NOW - MINUTE;
-    for (prepared_at, void) in [
-        (void_before - 1, true),
-        (void_before, false),
-        (NOW + SKEW, false),
-        (NOW + SKEW + 1, true),
-    ] {
-        let (site, code) = active_of(prepared_at, Some(void_before));
-        let reason = void.then_some(Reason::Void);
-        assert_eq!(site.status(NOW).not_in_force, reason);
-        assert_eq!(site.row(NOW).remaining, u8::from(!void));
-        assert_eq!(site.usage(NOW).users_exhausted, u64::from(void));
-        assert_eq!(site.redeem(&code, NOW), reason, "{prepared_at}");
-    }
+    assert_void(void_before - 1, true);
+    assert_void(void_before, false);
+}
+
+#[test]
+fn an_active_set_prepared_more_than_five_minutes_ahead_is_void() {
+    assert_void(NOW + SKEW, false);
+    assert_void(NOW + SKEW + 1, true);
 }
 
 #[test]
@@ -1369,26 +1394,39 @@ fn an_active_set_of_any_moment_counts_where_no_set_is_void() {
     }
 }
 
-#[test]
-fn a_set_void_as_of_the_future_is_removed_with_an_event_and_does_not_come_back() {
+/// Calls with a site whose set was of the future, by how much, and whether it is removed.
+fn each_set_of_the_future(look: impl Fn(&Site, &str, Option<SetId>, i64, bool)) {
     for (ahead, removed) in [(SKEW, false), (SKEW + 1, true), (YEAR, true)] {
         for between in [Between::Prepare, Between::Override, Between::Purge] {
             let (site, code) = active_of(NOW + ahead, Some(NOW));
             let set = site.status(NOW).set;
             let _ = between.run(&site, NOW);
-            let events = site.audit.events();
-            let event = events.iter().find(|event| event.kind == EventKind::Revoke);
-            let event = event.map(|event| (event.reason, event.set, event.remaining));
-            let told = removed.then_some((Some(Reason::Void), set, Some(0)));
-            assert_eq!(event, told, "{ahead} {between:?}");
-            let reason = site.redeem(&code, NOW + ahead);
-            assert_eq!(reason, removed.then_some(Reason::NoCodes));
+            look(&site, &code, set, ahead, removed);
         }
     }
 }
 
 #[test]
-fn each_set_and_override_that_is_removed_as_of_the_future_has_an_event() {
+fn a_set_void_as_of_the_future_is_removed_with_an_event() {
+    each_set_of_the_future(|site, _, set, ahead, removed| {
+        let events = site.audit.events();
+        let event = events.iter().find(|event| event.kind == EventKind::Revoke);
+        let event = event.map(|event| (event.reason, event.set, event.remaining));
+        let told = removed.then_some((Some(Reason::Void), set, Some(0)));
+        assert_eq!(event, told, "{ahead}");
+    });
+}
+
+#[test]
+fn a_set_void_as_of_the_future_does_not_come_back() {
+    each_set_of_the_future(|site, code, _, ahead, removed| {
+        let reason = site.redeem(code, NOW + ahead);
+        assert_eq!(reason, removed.then_some(Reason::NoCodes));
+    });
+}
+
+#[test]
+fn whatever_is_removed_as_of_the_future_has_an_event() {
     for between in [Between::Purge, Between::Override, Between::Prepare] {
         for used_at in [None, Some(NOW + YEAR)] {
             let mut stored = Stored::usual();
@@ -1429,7 +1467,7 @@ fn each_set_and_override_that_is_removed_as_of_the_future_has_an_event() {
 }
 
 #[test]
-fn a_purge_under_another_configuration_removes_no_set_and_no_override() {
+fn a_purge_under_another_configuration_removes_nothing() {
     let site = Site::new();
     let prepared = site.prepare(NOW).id();
     let code = site.issue_override(23 * HOUR, NOW);

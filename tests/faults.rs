@@ -129,7 +129,7 @@ fn without_an_applied_confirmation_there_is_no_acceptance() {
 }
 
 #[test]
-fn a_right_and_a_wrong_code_get_the_same_error() {
+fn an_error_does_not_tell_whether_the_code_was_right() {
     let store = MemoryRepository::new();
     let sheet = issue(&store);
     let foreign = wrong();
@@ -226,8 +226,8 @@ impl CodeRepository for Overtaken {
     }
 }
 
-#[test]
-fn after_sixteen_rounds_there_is_no_verdict_and_one_evaluation_was_done() {
+/// A redeem in a store in which somebody else is always faster: the rounds, and the evaluations.
+fn always_overtaken() -> (usize, u64) {
     let store = MemoryRepository::new();
     let sheet = issue(&store);
     let rounds = Arc::new(AtomicUsize::new(0));
@@ -240,8 +240,17 @@ fn after_sixteen_rounds_there_is_no_verdict_and_one_evaluation_was_done() {
     .with_config(config());
     let outcome = block_on(codes.redeem(&alice(), &code(&sheet, 1), &own()));
     assert!(matches!(outcome, Err(Error::Contended)));
-    assert_eq!(rounds.load(Ordering::Relaxed), 16);
-    assert_eq!(hashing.evaluations(), 1, "the slot's hash did not change");
+    (rounds.load(Ordering::Relaxed), hashing.evaluations())
+}
+
+#[test]
+fn an_operation_that_is_always_overtaken_ends_after_sixteen_rounds() {
+    assert_eq!(always_overtaken().0, 16);
+}
+
+#[test]
+fn a_code_is_hashed_once_however_many_rounds_there_are() {
+    assert_eq!(always_overtaken().1, 1, "the slot's hash did not change");
 }
 
 #[test]
@@ -280,27 +289,36 @@ fn a_corrupt_or_newer_record_is_an_error_that_says_so() {
     }
 }
 
-#[test]
-fn an_old_copy_hides_nothing_from_revoking_and_burning() {
-    // Load, put and acknowledgement of the issue; then a copy from before it.
-    let stale = [Fault::None, Fault::None, Fault::None, Fault::StaleRead];
+/// Load, put and acknowledgement of an issue; then a copy from before it.
+const STALE: [Fault; 4] = [Fault::None, Fault::None, Fault::None, Fault::StaleRead];
+
+/// Operations that read an old copy after this sheet was issued.
+fn issued_then_stale() -> (MemoryRepository, BackupCodes, Sheet) {
     let store = MemoryRepository::new();
-    let codes = backup_codes(Faulty::new(store.clone(), stale));
-    let _ = block_on(codes.issue(&alice(), &own())).unwrap();
+    let codes = backup_codes(Faulty::new(store.clone(), STALE));
+    let sheet = block_on(codes.issue(&alice(), &own())).unwrap().sheet;
+    (store, codes, sheet)
+}
+
+#[test]
+fn an_old_copy_hides_nothing_from_revoking() {
+    let (store, codes, _) = issued_then_stale();
     let reason = backup_codes::RevokeReason::FactorRemoved;
     let notice = block_on(codes.revoke_all(&alice(), reason, &own())).unwrap();
     assert!(notice.is_some(), "there was something to revoke");
     assert_eq!(remaining(&store), 0);
+}
 
-    let store = MemoryRepository::new();
-    let codes = backup_codes(Faulty::new(store.clone(), stale));
-    let sheet = block_on(codes.issue(&alice(), &own())).unwrap().sheet;
+#[test]
+fn an_old_copy_hides_nothing_from_burning() {
+    let (store, codes, sheet) = issued_then_stale();
     let _ = block_on(codes.burn(&alice(), &code(&sheet, 1), &own())).unwrap();
     assert_eq!(remaining(&store), 9);
+}
 
-    // The fault is one: a redeem goes by such a copy, and refuses.
-    let codes = backup_codes(Faulty::new(MemoryRepository::new(), stale));
-    let sheet = block_on(codes.issue(&alice(), &own())).unwrap().sheet;
+#[test]
+fn a_redeem_that_reads_an_old_copy_is_refused() {
+    let (_, codes, sheet) = issued_then_stale();
     let outcome = block_on(codes.redeem(&alice(), &code(&sheet, 1), &own())).unwrap();
     let Redeem::Refused(refusal) = outcome else {
         panic!("{outcome:?}")

@@ -422,7 +422,7 @@ fn the_pure_functions_leave_no_code() {
 }
 
 #[test]
-fn making_and_rotating_a_keyring_leaves_no_key() {
+fn a_keyring_leaves_no_key() {
     let found = search(|| {
         let mut key = [0; 48];
         rand_core::TryRng::try_fill_bytes(&mut Numbers::new(8), &mut key).unwrap();

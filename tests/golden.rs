@@ -28,7 +28,7 @@ fn golden() -> Vec<(String, String)> {
 }
 
 #[test]
-fn golden_records_are_read_and_written_again_to_the_letter() {
+fn golden_records_are_written_again_as_they_were_read() {
     let files = golden();
     assert_eq!(
         files.len(),
@@ -78,7 +78,7 @@ fn status(record: &Record) -> Status {
 }
 
 #[test]
-fn a_newer_version_is_refused_and_named_whatever_its_fields() {
+fn a_newer_version_is_refused_whatever_its_fields() {
     for json in [r#"{"version":2}"#, r#"{"version":2,"shards":[1,2]}"#] {
         let error = Record::from_json(json).unwrap_err();
         assert_eq!(error, RecordError::Newer { found: 2 });

@@ -1174,7 +1174,7 @@ fn names<T: serde::de::DeserializeOwned + Debug>() -> BTreeSet<String> {
 }
 
 #[test]
-fn each_outcome_has_its_answer_its_work_and_its_events() {
+fn every_outcome_is_as_the_table_says() {
     let (mut kinds, mut reasons, mut told) = (BTreeSet::new(), BTreeSet::new(), String::new());
     let mut flaws = Vec::new();
     for (what, run, expected) in rows() {

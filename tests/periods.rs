@@ -107,7 +107,7 @@ fn figures_around_every_change_of_every_zone_are_those_of_a_count_by_date() {
 }
 
 #[test]
-fn figures_of_zones_that_skip_and_repeat_days_are_those_of_a_count_by_date() {
+fn figures_are_those_of_a_count_by_date_where_days_are_skipped_or_repeated() {
     for rule in [
         // Each new year's day is skipped, the first of a month; each 18th of July comes twice.
         "<-11>11<+13>-13,J1/0,J200/0",
@@ -192,11 +192,20 @@ fn a_zone_off_the_quarter_hour_is_an_error_that_says_so() {
     assert!(Periods::in_zone(utc("1973-06-01T00:00:00Z"), &zone("Africa/Monrovia"), 2).is_ok());
 }
 
-#[test]
-fn windows_may_be_empty_and_never_go_backwards() {
+fn noon_and_the_next() -> (Timestamp, Timestamp) {
     let noon = utc("2026-11-24T12:00:00Z");
-    let later = at(noon.unix_millis() + DAY);
+    (noon, at(noon.unix_millis() + DAY))
+}
+
+#[test]
+fn periods_may_be_empty() {
+    let (noon, later) = noon_and_the_next();
     assert!(Periods::new(noon..noon, noon..later, &[noon, noon, later, later]).is_ok());
+}
+
+#[test]
+fn periods_never_go_backwards() {
+    let (noon, later) = noon_and_the_next();
     let backwards = Err(PeriodsError::Order);
     assert_eq!(Periods::new(later..noon, noon..later, &[]), backwards);
     assert_eq!(Periods::new(noon..later, later..noon, &[]), backwards);

@@ -38,6 +38,12 @@ fn any_format() -> impl Strategy<Value = Format> {
     ]
 }
 
+/// The codes of a new set as they are shown.
+fn shown(format: Format, size: u8) -> Vec<String> {
+    let codes = generate(format, SetSize::new(size).unwrap(), &mut SysRng).unwrap();
+    codes.iter().map(|code| code.expose().to_string()).collect()
+}
+
 fn id() -> OperationId {
     OperationId::from_bytes([7; 16])
 }
@@ -46,15 +52,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn codes_of_a_set_are_distinct_and_numbered(format in any_format(), size in 1u8..=31) {
+    fn the_codes_of_a_set_are_numbered_from_one(format in any_format(), size in 1u8..=31) {
         let codes = generate(format, SetSize::new(size).unwrap(), &mut SysRng).unwrap();
         let slots: Vec<u8> = codes.iter().map(Code::slot).collect();
         prop_assert_eq!(slots, (1..=size).collect::<Vec<u8>>());
-        let mut shown: Vec<String> = codes.iter().map(|code| code.expose().to_string()).collect();
-        for text in &shown {
+    }
+
+    #[test]
+    fn codes_are_shown_in_groups_of_three_or_four(format in any_format(), size in 1u8..=31) {
+        for text in shown(format, size) {
             let groups: Vec<usize> = text.split('-').map(str::len).collect();
             prop_assert!(groups.iter().all(|group| (3..=4).contains(group)), "{}", text);
         }
+    }
+
+    #[test]
+    fn the_codes_of_a_set_are_distinct(format in any_format(), size in 1u8..=31) {
+        let mut shown = shown(format, size);
         shown.sort();
         shown.dedup();
         prop_assert_eq!(shown.len(), usize::from(size));
@@ -125,7 +139,7 @@ fn query() -> UsageQuery {
 }
 
 #[test]
-fn windows_of_zones_have_days_of_23_and_25_hours() {
+fn a_day_of_a_clock_change_has_its_23_or_25_hours() {
     let zone = jiff::tz::TimeZone::get("Europe/Berlin").unwrap();
     for (noon, hours) in [("2026-03-29", 23), ("2026-10-25", 25), ("2026-06-01", 24)] {
         let noon: jiff::Timestamp = format!("{noon}T12:00:00Z").parse().unwrap();
@@ -160,13 +174,12 @@ fn windows_off_a_quarter_hour_or_out_of_order_are_refused() {
     assert!(Periods::new(day.clone(), day, &[at(TODAY + DAY), at(TODAY)]).is_err());
 }
 
-#[test]
-fn uses_beyond_the_cap_are_the_oldest_and_the_record_stays_bounded() {
+/// The record of a user with a use in each quarter of an hour of 70 days, and the end of these.
+fn used_for_70_days() -> (String, i64) {
     let store = MemoryRepository::new();
     let codes = backup_codes(store.clone());
     let mut now = TODAY;
     let mut sheet = None;
-    // A use each quarter of an hour for 70 days, the latest 62 of which must be kept whole.
     for n in 0..70 * 96i64 {
         let cx = Context::new(at(now), alice());
         if n % 31 == 0 {
@@ -180,13 +193,19 @@ fn uses_beyond_the_cap_are_the_oldest_and_the_record_stays_bounded() {
         assert!(matches!(redeemed, Redeem::Accepted(_)));
         now += 900_000;
     }
-    let loaded = load(&store);
-    assert!(
-        loaded.record.len() <= Record::MAX_JSON_LEN,
-        "{}",
-        loaded.record.len()
-    );
-    let kept = Record::from_json(&loaded.record).unwrap().summary().uses;
+    (load(&store).record, now)
+}
+
+#[test]
+fn a_record_of_many_uses_stays_bounded() {
+    let (record, _) = used_for_70_days();
+    assert!(record.len() <= Record::MAX_JSON_LEN, "{}", record.len());
+}
+
+#[test]
+fn the_uses_of_the_latest_62_days_are_kept_whole() {
+    let (record, now) = used_for_70_days();
+    let kept = Record::from_json(&record).unwrap().summary().uses;
     let within = |used: &backup_codes::repository::Use| {
         used.at() >= at(now).saturating_sub(Duration::from_secs(62 * 86_400))
     };
@@ -757,7 +776,7 @@ fn every_transition_of_every_reachable_record_holds_under_any_clock() {
 }
 
 #[test]
-fn a_clock_that_was_ahead_and_is_set_back_leaves_the_record_bounded() {
+fn a_clock_that_was_set_back_leaves_the_record_bounded() {
     // Uses of days to come do not grow old, so no cap that goes by age takes them.
     let mut holder = Holder::new(used_each_quarter_until(Timestamp::MAX));
     for n in 0..2600 {

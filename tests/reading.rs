@@ -246,7 +246,7 @@ fn numbers_that_are_no_decimal_digits_are_not_folded() {
 // What may stand before and after a code.
 
 #[test]
-fn quotes_marks_and_punctuation_around_a_code_do_not_matter() {
+fn punctuation_around_a_code_does_not_matter() {
     for around in [
         "{}.",
         "\"{}\"",
@@ -481,7 +481,7 @@ proptest! {
     }
 
     #[test]
-    fn one_symbol_off_is_a_typo_and_never_another_code(
+    fn a_code_with_one_wrong_symbol_is_a_typo(
         format in any_format(),
         at in any::<prop::sample::Index>(),
         step in 1u8..10,
@@ -638,7 +638,7 @@ fn an_input_with_two_right_readings_is_no_code() {
 }
 
 #[test]
-fn a_text_of_an_accepted_length_is_never_read_as_a_number_and_a_shorter_code() {
+fn a_text_of_an_accepted_length_is_never_read_as_a_numbered_shorter_code() {
     let (short, long) = (Format::CROCKFORD, Format::crockford(15).unwrap());
     let both = Formats::new(long).accepting(short).unwrap();
     for code in &codes(short)[..9] {
@@ -735,10 +735,17 @@ fn the_longest_code_fits_in_four_byte_digits_with_two_four_byte_separators_after
     assert_eq!(parse(&typed, format), Ok(31));
 }
 
+fn padded(len: usize) -> String {
+    format!("{CODE}{}", " ".repeat(len - CODE.len()))
+}
+
 #[test]
-fn an_input_is_read_up_to_512_bytes_and_not_beyond() {
-    let padded = |len: usize| format!("{CODE}{}", " ".repeat(len - CODE.len()));
+fn an_input_of_512_bytes_is_read() {
     assert_eq!(slot(&padded(512)), Ok(SLOT));
+}
+
+#[test]
+fn an_input_of_more_than_512_bytes_is_no_code() {
     assert_eq!(slot(&padded(513)), Err(NotACode::Shape));
     assert_eq!(slot(&"Ж".repeat(257)), Err(NotACode::Shape));
 }

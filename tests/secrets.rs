@@ -65,7 +65,7 @@ fn found(needle: &[u8]) -> usize {
 }
 
 #[test]
-fn codes_attempts_and_peppers_are_wiped() {
+fn what_is_dropped_is_gone_from_memory() {
     let mut pepper = vec![0; 48];
     SysRng.try_fill_bytes(&mut pepper).unwrap();
     let pepper_needle = disguised(&pepper[8..40]);
@@ -111,7 +111,7 @@ fn codes_attempts_and_peppers_are_wiped() {
 }
 
 #[test]
-fn a_sheet_is_gone_once_it_was_shown_and_used() {
+fn a_used_sheet_is_gone_from_memory() {
     let codes = backup_codes(MemoryRepository::new());
     let (alice, own) = (alice(), contexts::own(start()));
 

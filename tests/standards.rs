@@ -73,12 +73,20 @@ fn flaw(proof: &str) -> Option<String> {
     (named == 0).then(|| "no proof is named".to_owned())
 }
 
+fn table() -> Vec<(String, String)> {
+    rows(&fs::read_to_string("docs/standards.md").unwrap())
+}
+
 #[test]
-fn every_row_is_there_once_and_has_a_proof_that_exists() {
-    let rows = rows(&fs::read_to_string("docs/standards.md").unwrap());
+fn every_row_is_there_once() {
+    let rows = table();
     let ids: Vec<&str> = rows.iter().map(|(id, _)| id.as_str()).collect();
     assert_eq!(ids, IDS.split_whitespace().collect::<Vec<_>>());
-    let flaws: Vec<String> = rows
+}
+
+#[test]
+fn every_row_has_a_proof_that_exists() {
+    let flaws: Vec<String> = table()
         .iter()
         .filter_map(|(id, proof)| flaw(proof).map(|flaw| format!("{id}: {flaw}")))
         .collect();

@@ -41,7 +41,7 @@ impl Subscriber for Lines {
 }
 
 #[test]
-fn a_hostile_user_id_and_agent_cannot_forge_a_line() {
+fn a_hostile_request_cannot_forge_a_line() {
     assert_eq!(TracingAudit.durability(), Durability::Lossy);
     let lines = Lines::default();
     let user = subject("x\r\nforged", "staff");

@@ -139,7 +139,7 @@ fn the_codes_in_the_documentation_divide_as_it_says() {
 }
 
 #[test]
-fn every_published_checksum_is_the_one_that_is_written_and_read() {
+fn every_published_checksum_is_that_of_the_record() {
     let vectors = vectors();
     let pieces = vectors["checksums"].as_array().unwrap();
     assert_eq!(pieces.len(), 7);

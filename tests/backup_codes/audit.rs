@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backup_codes::audit::{AuditSink, Durability, Event, EventKind, EventOutcome, MemoryAudit};
-use backup_codes::{Delivery, Error, JsonLines, MemoryRepository, Redeem};
+use backup_codes::{BackupCodes, Delivery, Error, JsonLines, MemoryRepository, Redeem};
 use pollster::block_on;
 
 use crate::fixture::{fixture, own};
@@ -69,8 +69,8 @@ impl AuditSink for Failing {
     }
 }
 
-#[test]
-fn a_failing_sink_neither_accepts_nor_loses() {
+/// Operations whose sink has failed from the start, and a code that was redeemed twice.
+fn redeemed_twice_while_failing() -> (BackupCodes, Arc<Failing>, [Redeem; 2]) {
     let sink = Arc::new(Failing(AtomicBool::new(true), MemoryAudit::new()));
     let codes = backup_codes(MemoryRepository::new()).with_audit(Arc::clone(&sink));
     let sheet = block_on(codes.issue(&alice(), &own(Duration::ZERO)))
@@ -78,8 +78,20 @@ fn a_failing_sink_neither_accepts_nor_loses() {
         .sheet;
     let typed = code(&sheet, 1);
     let redeem = || block_on(codes.redeem(&alice(), &typed, &own(Duration::ZERO))).unwrap();
-    assert!(matches!(redeem(), Redeem::Accepted(_)));
-    assert!(matches!(redeem(), Redeem::Refused(_)));
+    let redeemed = [redeem(), redeem()];
+    (codes, sink, redeemed)
+}
+
+#[test]
+fn a_code_works_once_while_the_sink_fails() {
+    let (.., redeemed) = redeemed_twice_while_failing();
+    assert!(matches!(redeemed[0], Redeem::Accepted(_)));
+    assert!(matches!(redeemed[1], Redeem::Refused(_)));
+}
+
+#[test]
+fn a_failing_sink_loses_no_event() {
+    let (codes, sink, _) = redeemed_twice_while_failing();
     assert!(matches!(
         block_on(codes.deliver_events()),
         Err(Error::Sink(_))
@@ -104,7 +116,7 @@ fn a_failing_sink_neither_accepts_nor_loses() {
 }
 
 #[test]
-fn a_lossy_sink_gets_events_but_does_not_clear_them() {
+fn events_stay_stored_while_the_sink_is_lossy() {
     let store = MemoryRepository::new();
     let codes = backup_codes(store.clone()).with_audit(JsonLines::new(Vec::new()));
     let _ = block_on(codes.issue(&alice(), &own(Duration::ZERO))).unwrap();
@@ -119,8 +131,8 @@ fn a_lossy_sink_gets_events_but_does_not_clear_them() {
     );
 }
 
-#[test]
-fn an_event_says_who_what_when_where_from_and_why() {
+/// The event of a redeem with an address, an agent and a correlation id.
+fn redeem_event() -> Event {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
     let cx = own(Duration::from_millis(123))
@@ -128,7 +140,12 @@ fn an_event_says_who_what_when_where_from_and_why() {
         .with_user_agent("browser\nforged line")
         .with_correlation("req-1");
     let _ = block_on(f.codes.redeem(&alice(), &code(&sheet, 1), &cx)).unwrap();
-    let event = f.last_event();
+    f.last_event()
+}
+
+#[test]
+fn an_event_says_who_did_what_when_and_from_where() {
+    let event = redeem_event();
     assert_eq!(event.at, since_start(Duration::from_millis(123)));
     assert_eq!(
         (event.kind, event.outcome),
@@ -137,10 +154,19 @@ fn an_event_says_who_what_when_where_from_and_why() {
     assert_eq!(event.subject.as_ref(), Some(alice().id()));
     assert_eq!(event.address.unwrap().to_string(), "203.0.113.7");
     assert_eq!(event.remaining, Some(9));
+}
+
+#[test]
+fn an_event_is_read_from_json_as_it_was_written() {
+    let event = redeem_event();
     let json = serde_json::to_string(&event).unwrap();
     assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+}
+
+#[test]
+fn a_line_of_json_has_the_field_names_of_ecs() {
     let lines = JsonLines::new(Vec::new());
-    block_on(lines.record(&[event])).unwrap();
+    block_on(lines.record(&[redeem_event()])).unwrap();
     let line = String::from_utf8(lines.into_inner()).unwrap();
     assert_eq!(line.lines().count(), 1);
     let fields: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use backup_codes::audit::Reason;
-use backup_codes::{Burn, Context, Effect};
+use backup_codes::{Burn, Context, Effect, Sheet};
 use pollster::block_on;
 
-use crate::fixture::{MINUTE, by_admin, fixture, own};
+use crate::fixture::{Fixture, MINUTE, by_admin, fixture, own};
 use crate::support::hashing::keyring;
 use crate::support::moments::start;
 use crate::support::people::{alice, bob};
 use crate::support::sheets::code;
 
-#[test]
-fn a_fault_of_the_store_is_not_counted_and_harms_no_neighbour() {
+/// A sheet whose third code is damaged in the store, and was typed twenty times.
+fn damaged_code_typed() -> (Fixture, Sheet) {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
     f.damage_slot_3();
@@ -23,17 +23,26 @@ fn a_fault_of_the_store_is_not_counted_and_harms_no_neighbour() {
             Reason::Malformed
         );
     }
-    let status = block_on(f.codes.status(&alice(), &own(Duration::ZERO))).unwrap();
-    assert_eq!((status.damaged, status.remaining, status.total), (1, 9, 10));
-    assert_eq!(f.accepted(&code(&sheet, 4), Duration::ZERO).remaining(), 8);
-    assert!(
-        f.load().record.contains("\"slot\":3,\"phc\":\"junk"),
-        "nothing is lost by writing"
-    );
+    (f, sheet)
 }
 
 #[test]
-fn a_damaged_override_or_a_slot_without_a_number_is_not_counted_against_the_sheet() {
+fn a_damaged_code_leaves_the_others() {
+    let (f, sheet) = damaged_code_typed();
+    let status = block_on(f.codes.status(&alice(), &own(Duration::ZERO))).unwrap();
+    assert_eq!((status.damaged, status.remaining, status.total), (1, 9, 10));
+    assert_eq!(f.accepted(&code(&sheet, 4), Duration::ZERO).remaining(), 8);
+}
+
+#[test]
+fn a_write_keeps_a_damaged_code() {
+    let (f, sheet) = damaged_code_typed();
+    let _ = f.accepted(&code(&sheet, 4), Duration::ZERO);
+    assert!(f.load().record.contains("\"slot\":3,\"phc\":\"junk"));
+}
+
+#[test]
+fn damage_is_not_counted_against_the_sheet() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
     let over = block_on(

@@ -4,59 +4,88 @@ use std::time::Duration;
 
 use backup_codes::audit::Reason;
 use backup_codes::policy::{Denial, OnRoleLoss};
-use backup_codes::{BackupCodes, Context, Error, Redeem, Settings, Switch, UsersQuery};
+use backup_codes::{BackupCodes, Context, Error, Redeem, Settings, Sheet, Switch, UsersQuery};
 use pollster::block_on;
 
-use crate::fixture::{by_admin, fixture, own};
+use crate::fixture::{Fixture, by_admin, fixture, own};
 use crate::support::hashing::cheap_hashing;
 use crate::support::moments::start;
 use crate::support::operations::config;
 use crate::support::people::{admin, alice, bob};
 use crate::support::sheets::code;
 
-#[test]
-fn switched_off_nobody_generates_and_nobody_redeems() {
+/// The operations switched off, over a repository with a sheet that was issued before.
+fn switched_off() -> (Fixture, BackupCodes, Sheet) {
     let on = fixture();
     let sheet = on.issue(&alice(), Duration::ZERO);
-    let mut off = Settings::default();
-    off.set_switch(Switch::Off);
-    let codes = BackupCodes::new(on.store.clone(), off, cheap_hashing()).with_config(config());
-    let cx = own(Duration::ZERO);
-    assert!(matches!(
-        block_on(codes.prepare(&alice(), &cx)),
-        Err(Error::Denied(Denial::SwitchedOff))
-    ));
-    assert!(matches!(
-        block_on(codes.issue(&alice(), &cx)),
-        Err(Error::Denied(Denial::SwitchedOff))
-    ));
-    let Redeem::Refused(refusal) = block_on(codes.redeem(&alice(), &code(&sheet, 1), &cx)).unwrap()
-    else {
-        panic!("redeemed although switched off");
-    };
-    assert_eq!(refusal.reason(), Reason::SwitchedOff);
-    // What is stored is untouched: switched on again, the sheet works.
-    let _ = on.accepted(&code(&sheet, 1), Duration::ZERO);
+    let mut settings = Settings::default();
+    settings.set_switch(Switch::Off);
+    let off = BackupCodes::new(on.store.clone(), settings, cheap_hashing()).with_config(config());
+    (on, off, sheet)
 }
 
 #[test]
-fn a_lost_role_stops_new_sets_and_redeeming_only_where_set_so() {
-    let f = fixture();
-    let sheet = f.issue(&alice(), Duration::ZERO);
+fn no_set_is_made_while_switched_off() {
+    let (_, off, _) = switched_off();
+    let cx = own(Duration::ZERO);
+    assert!(matches!(
+        block_on(off.prepare(&alice(), &cx)),
+        Err(Error::Denied(Denial::SwitchedOff))
+    ));
+    assert!(matches!(
+        block_on(off.issue(&alice(), &cx)),
+        Err(Error::Denied(Denial::SwitchedOff))
+    ));
+}
+
+#[test]
+fn no_code_is_accepted_while_switched_off() {
+    let (_, off, sheet) = switched_off();
+    let cx = own(Duration::ZERO);
+    let redeemed = block_on(off.redeem(&alice(), &code(&sheet, 1), &cx)).unwrap();
+    let Redeem::Refused(refusal) = redeemed else {
+        panic!("redeemed although switched off");
+    };
+    assert_eq!(refusal.reason(), Reason::SwitchedOff);
+}
+
+#[test]
+fn a_sheet_works_once_switched_on_again() {
+    let (on, off, sheet) = switched_off();
+    let typed = code(&sheet, 1);
+    let _ = block_on(off.redeem(&alice(), &typed, &own(Duration::ZERO))).unwrap();
+    let _ = on.accepted(&typed, Duration::ZERO);
+}
+
+/// The operations under settings that permit none of Alice's roles.
+fn role_lost(f: &Fixture, loss: OnRoleLoss) -> BackupCodes {
     let mut settings = Settings::default();
     settings.permit_roles(["boss"]);
+    settings.set_on_role_loss(loss);
+    BackupCodes::new(f.store.clone(), settings, cheap_hashing()).with_config(config())
+}
+
+#[test]
+fn a_user_who_lost_the_role_gets_no_new_set() {
+    let f = fixture();
+    let _ = f.issue(&alice(), Duration::ZERO);
+    for loss in [OnRoleLoss::KeepRedeeming, OnRoleLoss::StopRedeeming] {
+        assert!(matches!(
+            block_on(role_lost(&f, loss).prepare(&alice(), &own(Duration::ZERO))),
+            Err(Error::Denied(Denial::RoleNotPermitted))
+        ));
+    }
+}
+
+#[test]
+fn a_user_who_lost_the_role_redeems_where_the_settings_say_so() {
+    let f = fixture();
+    let sheet = f.issue(&alice(), Duration::ZERO);
     for (loss, works) in [
         (OnRoleLoss::KeepRedeeming, true),
         (OnRoleLoss::StopRedeeming, false),
     ] {
-        settings.set_on_role_loss(loss);
-        let codes = BackupCodes::new(f.store.clone(), settings.clone(), cheap_hashing())
-            .with_config(config());
-        let cx = own(Duration::ZERO);
-        assert!(matches!(
-            block_on(codes.prepare(&alice(), &cx)),
-            Err(Error::Denied(Denial::RoleNotPermitted))
-        ));
+        let (codes, cx) = (role_lost(&f, loss), own(Duration::ZERO));
         let redeemed = block_on(codes.redeem(&alice(), &code(&sheet, 1), &cx)).unwrap();
         assert_eq!(matches!(redeemed, Redeem::Accepted(_)), works);
     }
@@ -65,9 +94,8 @@ fn a_lost_role_stops_new_sets_and_redeeming_only_where_set_so() {
 #[test]
 fn only_administrators_act_for_others() {
     let f = fixture();
-    let sheet = f.issue(&alice(), Duration::ZERO);
-    let bob = bob();
-    let cx = Context::new(start(), &bob);
+    let _ = f.issue(&alice(), Duration::ZERO);
+    let cx = Context::new(start(), bob());
     let denied = |result: Result<(), Error>| matches!(result, Err(Error::Denied(_)));
     assert!(denied(block_on(f.codes.unlock(&alice(), &cx)).map(drop)));
     assert!(denied(block_on(f.codes.erase(&alice(), &cx)).map(drop)));
@@ -77,9 +105,23 @@ fn only_administrators_act_for_others() {
     ));
     assert!(denied(block_on(f.codes.authorize_reports(&cx))));
     assert!(block_on(f.codes.authorize_reports(&by_admin(Duration::ZERO))).is_ok());
-    let own = block_on(f.codes.unlock(&admin(), &by_admin(Duration::ZERO)));
-    assert!(denied(own.map(drop)));
-    for actor in [Context::system(start()), cx, by_admin(Duration::ZERO)] {
+}
+
+#[test]
+fn administrators_do_not_unlock_themselves() {
+    let unlocked = block_on(fixture().codes.unlock(&admin(), &by_admin(Duration::ZERO)));
+    assert!(matches!(unlocked, Err(Error::Denied(_))));
+}
+
+#[test]
+fn only_the_user_redeems() {
+    let f = fixture();
+    let sheet = f.issue(&alice(), Duration::ZERO);
+    for actor in [
+        Context::system(start()),
+        Context::new(start(), bob()),
+        by_admin(Duration::ZERO),
+    ] {
         let redeemed = block_on(f.codes.redeem(&alice(), &code(&sheet, 1), &actor)).unwrap();
         let Redeem::Refused(refusal) = redeemed else {
             panic!("redeemed for somebody else")

@@ -5,25 +5,38 @@ use std::time::Duration;
 use backup_codes::audit::Reason;
 use backup_codes::report::Summary;
 use backup_codes::repository::{
-    CodeRepository as _, Expected, Freshness, Put, PutOutcome, Revision,
+    CodeRepository as _, Expected, Freshness, Loaded, Put, PutOutcome, Revision,
 };
-use backup_codes::{Effect, Error};
+use backup_codes::{Effect, Error, Sheet};
 use pollster::block_on;
 
-use crate::fixture::{MINUTE, by_admin, fixture, own};
+use crate::fixture::{Fixture, MINUTE, by_admin, fixture, own};
 use crate::support::people::alice;
 use crate::support::sheets::code;
 
-#[test]
-fn an_erased_user_leaves_no_personal_data_and_cannot_be_brought_back_by_a_late_write() {
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Alice erased: her sheet, and her record of before.
+fn erased() -> (Fixture, Sheet, Loaded) {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
     let _ = f.accepted(&code(&sheet, 1), Duration::ZERO);
     let stale = f.load();
     let effect = block_on(f.codes.erase(&alice(), &own(Duration::ZERO)));
     assert_eq!(effect.unwrap(), Effect::Done);
+    (f, sheet, stale)
+}
+
+#[test]
+fn erasing_twice_is_fine() {
+    let (f, ..) = erased();
     let effect = block_on(f.codes.erase(&alice(), &own(Duration::ZERO)));
     assert_eq!(effect.unwrap(), Effect::Nothing);
+}
+
+#[test]
+fn an_erased_user_leaves_no_personal_data() {
+    let (f, sheet, _) = erased();
     let tombstone = f.load();
     for gone in ["alice", "phc", "used", "uses", &sheet.id().to_string()] {
         assert!(
@@ -32,42 +45,55 @@ fn an_erased_user_leaves_no_personal_data_and_cannot_be_brought_back_by_a_late_w
             tombstone.record
         );
     }
-    let late = Put::new;
+}
+
+#[test]
+fn a_late_write_does_not_bring_an_erased_user_back() {
+    let (f, sheet, stale) = erased();
     let (user, summary) = (alice(), Summary::default());
     let revision = Revision::random(&mut getrandom::SysRng).unwrap();
-    let put = late(
-        user.id(),
-        Expected::At(stale.revision),
-        revision,
-        &stale.record,
-        &summary,
-        &[],
-    );
+    let expected = Expected::At(stale.revision);
+    let put = Put::new(user.id(), expected, revision, &stale.record, &summary, &[]);
     assert_eq!(block_on(f.store.put(put)).unwrap(), PutOutcome::Conflict);
-    let prepared = block_on(f.codes.prepare(&alice(), &own(Duration::ZERO)));
-    assert!(matches!(prepared, Err(Error::Erased(_))));
     assert_eq!(
         f.refused(&code(&sheet, 2), Duration::ZERO).reason(),
         Reason::NoCodes
     );
-    let month = Duration::from_secs(30 * 86_400);
-    let early = block_on(f.reports().purge(&by_admin(month - MINUTE))).unwrap();
+}
+
+#[test]
+fn an_erased_user_gets_no_new_set() {
+    let (f, ..) = erased();
+    let prepared = block_on(f.codes.prepare(&alice(), &own(Duration::ZERO)));
+    assert!(matches!(prepared, Err(Error::Erased(_))));
+}
+
+/// A purge a month after the user was erased.
+fn purged_after_a_month() -> Fixture {
+    let (f, ..) = erased();
+    let early = block_on(f.reports().purge(&by_admin(30 * DAY - MINUTE))).unwrap();
     assert_eq!(early.removed, 0);
-    assert_eq!(
-        block_on(f.reports().purge(&by_admin(month)))
-            .unwrap()
-            .removed,
-        1
-    );
+    let purged = block_on(f.reports().purge(&by_admin(30 * DAY))).unwrap();
+    assert_eq!(purged.removed, 1);
+    f
+}
+
+#[test]
+fn a_purge_removes_what_is_left_of_an_erased_user_after_a_month() {
+    let f = purged_after_a_month();
     assert_eq!(
         block_on(f.store.load(alice().id(), Freshness::Latest)).unwrap(),
         None
     );
-    let _ = f.issue(&alice(), month);
 }
 
 #[test]
-fn purging_forgets_old_uses_sets_never_activated_and_overrides_past_their_end() {
+fn a_purged_user_can_get_a_set_again() {
+    let _ = purged_after_a_month().issue(&alice(), 30 * DAY);
+}
+
+/// A used sheet, a prepared set and an override, purged when all but the sheet are long over.
+fn purged_after_401_days() -> (Fixture, Sheet) {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
     let _ = f.accepted(&code(&sheet, 1), Duration::ZERO);
@@ -77,15 +103,20 @@ fn purging_forgets_old_uses_sets_never_activated_and_overrides_past_their_end() 
             .issue_override(&alice(), MINUTE, &by_admin(Duration::ZERO)),
     )
     .unwrap();
-    let years = Duration::from_secs(401 * 86_400);
     assert_eq!(
         block_on(f.reports().purge(&by_admin(Duration::ZERO)))
             .unwrap()
             .trimmed,
         0
     );
-    let forced = block_on(f.reports().force_purge(&by_admin(years)));
+    let forced = block_on(f.reports().force_purge(&by_admin(401 * DAY)));
     assert_eq!(forced.unwrap().trimmed, 1);
+    (f, sheet)
+}
+
+#[test]
+fn a_purge_forgets_what_is_long_over() {
+    let (f, _) = purged_after_401_days();
     let record = f.load().record;
     for gone in ["uses", "prepared", "override"] {
         assert!(
@@ -93,9 +124,11 @@ fn purging_forgets_old_uses_sets_never_activated_and_overrides_past_their_end() 
             "{gone} in {record}"
         );
     }
-    assert_eq!(
-        f.accepted(&code(&sheet, 2), years).remaining(),
-        8,
-        "the sheet is untouched"
-    );
+}
+
+#[test]
+fn a_purge_leaves_the_sheet() {
+    let (f, sheet) = purged_after_401_days();
+    let accepted = f.accepted(&code(&sheet, 2), 401 * DAY);
+    assert_eq!(accepted.remaining(), 8);
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use backup_codes::report::UserRow;
 use backup_codes::{
     Context, Effect, Periods, RevokeReason, Timestamp, UserFilter, UserId, UserOrder, UsersQuery,
 };
 use pollster::block_on;
 
-use crate::fixture::{MINUTE, by_admin, fixture, own};
+use crate::fixture::{Fixture, MINUTE, by_admin, fixture, own};
 use crate::support::moments::{START, since_start};
 use crate::support::people::{alice, subject};
 use crate::support::sheets::code;
@@ -61,8 +62,8 @@ fn a_months_figure_never_falls() {
     );
 }
 
-#[test]
-fn the_list_of_users_has_filters_orders_and_pages() {
+/// Four users with 9, 6, 3 and no codes left, of whom the last has the newest set.
+fn four_users() -> Fixture {
     let f = fixture();
     for (n, name) in ["a", "b", "c", "d"].iter().enumerate() {
         let user = subject(name, "staff");
@@ -73,43 +74,70 @@ fn the_list_of_users_has_filters_orders_and_pages() {
             let _ = block_on(f.codes.redeem(&user, &code(&sheet, slot), &cx)).unwrap();
         }
     }
-    let cx = by_admin(60 * MINUTE);
-    let list = |query: UsersQuery| -> Vec<(String, u8)> {
-        let rows = block_on(f.reports().users(query, &cx)).unwrap();
-        rows.into_iter()
-            .map(|row| (row.user.to_string(), row.remaining))
-            .collect()
-    };
-    let query = || UsersQuery::new(cx.now());
-    let names = |rows: Vec<(String, u8)>| rows.into_iter().map(|row| row.0).collect::<String>();
-    assert_eq!(
-        list(query()),
-        [("a".into(), 9), ("b".into(), 6), ("c".into(), 3)]
-    );
-    assert_eq!(names(list(query().filter(UserFilter::WithSet))), "abcd");
-    assert_eq!(names(list(query().filter(UserFilter::Low))), "cd");
-    assert_eq!(names(list(query().filter(UserFilter::Exhausted))), "d");
-    let all = query().filter(UserFilter::WithSet);
-    assert_eq!(
-        names(list(all.clone().order(UserOrder::FewestLeft))),
-        "dcba"
-    );
-    assert_eq!(names(list(all.clone().order(UserOrder::NewestSet))), "dcba");
-    let among = |names: &[&str]| {
-        all.clone()
-            .among(names.iter().map(|n| UserId::new(n).unwrap()))
-    };
+    f
+}
+
+fn query() -> UsersQuery {
+    UsersQuery::new(since_start(60 * MINUTE))
+}
+
+fn every_set() -> UsersQuery {
+    query().filter(UserFilter::WithSet)
+}
+
+fn list(f: &Fixture, query: UsersQuery) -> Vec<UserRow> {
+    block_on(f.reports().users(query, &by_admin(60 * MINUTE))).unwrap()
+}
+
+fn names(f: &Fixture, query: UsersQuery) -> String {
+    let rows = list(f, query).into_iter();
+    rows.map(|row| row.user.to_string()).collect()
+}
+
+#[test]
+fn the_list_of_users_has_the_codes_left() {
+    let rows = list(&four_users(), query()).into_iter();
+    let left: Vec<(String, u8)> = rows
+        .map(|row| (row.user.to_string(), row.remaining))
+        .collect();
+    assert_eq!(left, [("a".into(), 9), ("b".into(), 6), ("c".into(), 3)]);
+}
+
+#[test]
+fn the_list_of_users_can_be_filtered() {
+    let f = four_users();
+    assert_eq!(names(&f, query().filter(UserFilter::WithSet)), "abcd");
+    assert_eq!(names(&f, query().filter(UserFilter::Low)), "cd");
+    assert_eq!(names(&f, query().filter(UserFilter::Exhausted)), "d");
+}
+
+#[test]
+fn the_list_of_users_can_be_ordered() {
+    let f = four_users();
+    assert_eq!(names(&f, every_set().order(UserOrder::FewestLeft)), "dcba");
+    assert_eq!(names(&f, every_set().order(UserOrder::NewestSet)), "dcba");
+}
+
+#[test]
+fn the_list_of_users_can_be_limited_to_ids() {
+    let f = four_users();
+    let among = |names: &[&str]| every_set().among(names.iter().map(|n| UserId::new(n).unwrap()));
     let newest = among(&["b", "nobody", "d"]).order(UserOrder::NewestSet);
-    assert_eq!(names(list(newest)), "db");
+    assert_eq!(names(&f, newest), "db");
     assert_eq!(
-        names(list(among(&["b", "d"]).filter(UserFilter::Exhausted))),
+        names(&f, among(&["b", "d"]).filter(UserFilter::Exhausted)),
         "d"
     );
-    assert_eq!(list(among(&[])), []);
-    let page = block_on(f.reports().users(all.clone().limit(3), &cx)).unwrap();
+    assert_eq!(list(&f, among(&[])), []);
+}
+
+#[test]
+fn the_list_of_users_has_pages() {
+    let f = four_users();
+    let page = list(&f, every_set().limit(3));
     // The place of the next page travels as text, in a link.
     let link = serde_json::to_string(&page[2]).unwrap();
     let last = serde_json::from_str(&link).unwrap();
     assert_eq!(last, page[2]);
-    assert_eq!(names(list(all.limit(3).after(last))), "d");
+    assert_eq!(names(&f, every_set().limit(3).after(last)), "d");
 }

@@ -4,33 +4,55 @@ use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use backup_codes::audit::Reason;
+use backup_codes::audit::{Event, Reason};
 use backup_codes::hash::PoolSize;
-use backup_codes::{Burn, Error, Hashing, Keyring, Redeem};
+use backup_codes::outcome::{Receipt, Refusal};
+use backup_codes::{Burn, Error, Hashing, Keyring, Redeem, Sheet};
 use pollster::block_on;
 
-use crate::fixture::{fixture, fixture_of, own};
+use crate::fixture::{Fixture, fixture, fixture_of, own};
 use crate::support::hashing::{cheap, cheap_hashing};
 use crate::support::people::alice;
 use crate::support::sheets::code;
 
-#[test]
-fn a_code_works_once_in_any_order_and_the_reuse_is_recognised_inside() {
+/// Uses four codes out of order, each of them twice: what each use yielded, and the last event.
+fn used_twice() -> (Fixture, Vec<(Receipt, Refusal, Event)>) {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    for (left, slot) in [(9, 7), (8, 1), (7, 10), (6, 2)] {
+    let uses = [7, 1, 10, 2].map(|slot| {
         let receipt = f.accepted(&code(&sheet, slot), Duration::ZERO);
-        assert_eq!((receipt.slot(), receipt.remaining()), (slot, left));
         let refusal = f.refused(&code(&sheet, slot), Duration::ZERO);
-        assert_eq!(refusal.reason(), Reason::Used);
-        assert_eq!(f.last_event().reason, Some(Reason::Used));
-    }
-    // Reuse is not counted against anybody.
-    let status = block_on(f.codes.status(&alice(), &own(Duration::ZERO))).unwrap();
+        (receipt, refusal, f.last_event())
+    });
+    (f, uses.into())
+}
+
+#[test]
+fn each_code_works_once_in_any_order() {
+    let (f, uses) = used_twice();
+    let receipts = uses.iter().map(|(receipt, ..)| receipt);
+    let receipts = receipts.map(|receipt| (receipt.slot(), receipt.remaining()));
     assert_eq!(
-        (status.wrong_in_a_row, status.remaining, status.total),
-        (0, 6, 10)
+        receipts.collect::<Vec<_>>(),
+        [(7, 9), (1, 8), (10, 7), (2, 6)]
     );
+    let status = block_on(f.codes.status(&alice(), &own(Duration::ZERO))).unwrap();
+    assert_eq!((status.remaining, status.total), (6, 10));
+}
+
+#[test]
+fn a_used_code_is_recognised() {
+    for (_, refusal, event) in used_twice().1 {
+        assert_eq!(refusal.reason(), Reason::Used);
+        assert_eq!(event.reason, Some(Reason::Used));
+    }
+}
+
+#[test]
+fn a_used_code_is_not_counted_as_a_wrong_one() {
+    let (f, _) = used_twice();
+    let status = block_on(f.codes.status(&alice(), &own(Duration::ZERO))).unwrap();
+    assert_eq!(status.wrong_in_a_row, 0);
 }
 
 #[test]
@@ -102,19 +124,26 @@ fn a_symbol_more_or_less_or_changed_is_not_accepted() {
     let _ = f.accepted(&right, Duration::ZERO);
 }
 
-#[test]
-fn a_burned_code_is_void_and_the_others_are_not() {
+fn burned_slot_2() -> (Fixture, Sheet) {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
-    let burned = block_on(
-        f.codes
-            .burn(&alice(), &code(&sheet, 2), &own(Duration::ZERO)),
-    )
-    .unwrap();
+    let typed = code(&sheet, 2);
+    let burned = block_on(f.codes.burn(&alice(), &typed, &own(Duration::ZERO))).unwrap();
     assert_eq!(burned, Burn::Done(None));
+    (f, sheet)
+}
+
+#[test]
+fn a_burned_code_is_refused() {
+    let (f, sheet) = burned_slot_2();
     assert_eq!(
         f.refused(&code(&sheet, 2), Duration::ZERO).reason(),
         Reason::Burned
     );
+}
+
+#[test]
+fn burning_a_code_leaves_the_others() {
+    let (f, sheet) = burned_slot_2();
     assert_eq!(f.accepted(&code(&sheet, 3), Duration::ZERO).remaining(), 8);
 }

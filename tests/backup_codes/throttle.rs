@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use backup_codes::audit::Reason;
 use backup_codes::outcome::NoticeKind;
-use backup_codes::{Burn, Check, Config, Context, Effect, Error, Redeem};
+use backup_codes::{Burn, Check, Config, Context, Effect, Error, Redeem, Sheet};
 use pollster::block_on;
 
-use crate::fixture::{MINUTE, by_admin, fixture, fixture_with, own};
+use crate::fixture::{Fixture, MINUTE, by_admin, fixture, fixture_with, own};
 use crate::support::moments::since_start;
 use crate::support::operations::config;
 use crate::support::people::{alice, bob};
@@ -41,8 +41,8 @@ fn of_200_parallel_wrong_codes_no_more_verdicts_are_told_than_the_limit() {
     assert_eq!(told.into_inner().unwrap(), 10);
 }
 
-#[test]
-fn the_tenth_try_may_be_right_and_the_tenth_wrong_one_locks_for_half_an_hour() {
+/// Types nine wrong codes, then a right one.
+fn right_after_nine_wrong() -> (Fixture, Sheet, String) {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
     let wrong = wrong();
@@ -50,6 +50,17 @@ fn the_tenth_try_may_be_right_and_the_tenth_wrong_one_locks_for_half_an_hour() {
         assert_eq!(f.refused(&wrong, Duration::ZERO).tries_left(), Some(left));
     }
     let _ = f.accepted(&code(&sheet, 1), Duration::ZERO);
+    (f, sheet, wrong)
+}
+
+#[test]
+fn the_tenth_code_may_be_right() {
+    let _ = right_after_nine_wrong();
+}
+
+#[test]
+fn ten_wrong_codes_in_a_row_lock_for_half_an_hour() {
+    let (f, sheet, wrong) = right_after_nine_wrong();
     for _ in 0..9 {
         let _ = f.refused(&wrong, Duration::ZERO);
     }
@@ -70,9 +81,15 @@ fn the_tenth_try_may_be_right_and_the_tenth_wrong_one_locks_for_half_an_hour() {
 }
 
 #[test]
-fn a_hundred_wrong_codes_in_a_row_disable_the_set_for_good() {
+fn no_configuration_takes_the_limit_away() {
     assert!(Config::default().with_disable_after(101).is_err());
     assert!(Config::default().with_disable_after(0).is_err());
+}
+
+const FIVE_YEARS: Duration = Duration::from_secs(5 * 365 * 86_400);
+
+/// A hundred wrong codes, each typed as soon as the set is not locked.
+fn after_a_hundred_wrong_codes() -> (Fixture, Sheet) {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
     let wrong = wrong();
@@ -86,19 +103,28 @@ fn a_hundred_wrong_codes_in_a_row_disable_the_set_for_good() {
             .is_some_and(|n| n.kind == NoticeKind::Disabled);
         assert_eq!(disabled, number == 100);
     }
-    let years = 5 * 365 * 24 * 60 * MINUTE;
-    assert_eq!(
-        f.refused(&code(&sheet, 1), years).reason(),
-        Reason::Disabled
-    );
-    // Only an unlock or a new set ends it.
-    let effect = block_on(f.codes.unlock(&alice(), &by_admin(years)));
-    assert_eq!(effect.unwrap(), Effect::Done);
-    let _ = f.accepted(&code(&sheet, 1), years);
+    (f, sheet)
 }
 
 #[test]
-fn locking_and_disabling_one_user_leaves_another_alone() {
+fn a_hundred_wrong_codes_in_a_row_disable_the_set_for_good() {
+    let (f, sheet) = after_a_hundred_wrong_codes();
+    assert_eq!(
+        f.refused(&code(&sheet, 1), FIVE_YEARS).reason(),
+        Reason::Disabled
+    );
+}
+
+#[test]
+fn an_unlock_enables_a_disabled_set() {
+    let (f, sheet) = after_a_hundred_wrong_codes();
+    let effect = block_on(f.codes.unlock(&alice(), &by_admin(FIVE_YEARS)));
+    assert_eq!(effect.unwrap(), Effect::Done);
+    let _ = f.accepted(&code(&sheet, 1), FIVE_YEARS);
+}
+
+#[test]
+fn wrong_codes_of_one_user_leave_another_alone() {
     let f = fixture_with(config().with_disable_after(20).unwrap());
     let bob = bob();
     let (_, bobs) = (
@@ -139,7 +165,7 @@ fn locking_and_disabling_one_user_leaves_another_alone() {
 }
 
 #[test]
-fn a_lifetime_run_of_one_disables_at_the_first_wrong_code() {
+fn a_set_can_be_disabled_at_the_first_wrong_code() {
     let f = fixture_with(config().with_disable_after(1).unwrap());
     let sheet = f.issue(&alice(), Duration::ZERO);
     assert_eq!(f.refused(&wrong(), Duration::ZERO).tries_left(), Some(0));
@@ -172,7 +198,7 @@ fn what_is_no_guess_is_not_counted() {
 }
 
 #[test]
-fn only_a_right_code_an_unlock_or_a_new_set_clears_the_run() {
+fn only_a_right_code_an_unlock_or_a_new_set_clears_the_count() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
     let wrong = wrong();
@@ -211,7 +237,7 @@ fn only_a_right_code_an_unlock_or_a_new_set_clears_the_run() {
 }
 
 #[test]
-fn checking_and_burning_use_the_same_budget() {
+fn a_wrong_code_counts_whatever_it_is_typed_for() {
     let f = fixture();
     let sheet = f.issue(&alice(), Duration::ZERO);
     let wrong = wrong();

@@ -1,4 +1,4 @@
-//! The whole service against a plain reference: after each step of long random sequences, every
+//! All operations against a plain reference: after each step of long random sequences, every
 //! thing a caller sees, and every event, is what `reference.rs` says.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -348,7 +348,7 @@ struct Paper {
     codes: BTreeMap<u8, String>,
 }
 
-/// The service, with everything that was ever printed in it.
+/// The operations, with everything that was ever printed.
 struct World {
     store: MemoryRepository,
     heard: Lossy,
@@ -935,7 +935,7 @@ fn run(rules: Rules, steps: &[Step], reached: &RefCell<BTreeSet<(String, String)
 }
 
 #[test]
-fn the_service_does_what_the_reference_says() {
+fn the_operations_do_what_the_reference_says() {
     let reached = RefCell::default();
     // Always the same cases, so that what they reach cannot depend on luck.
     let config = ProptestConfig {
