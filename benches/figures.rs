@@ -1,10 +1,10 @@
 //! The figures: `cargo bench --bench figures`, or with `-- --brief` a short run that only shows
 //! that they can be measured.
 //!
-//! Prints lines `figure <name> <value> <unit>`. A ratio is the median of pairs measured in turn,
-//! so that a machine that slows down slows both. Before each sample the pool has time to wipe its
+//! Prints lines `figure <name> <value> <unit>`. A ratio is the median of pairs measured in turn, so
+//! that a machine that slows down slows both. Before each sample the pool has time to wipe its
 //! matrices, which happens after an answer is out. `usage_ns_per_user_1m` is over summaries, which
-//! is what a store keeps of a record for figures.
+//! is what a repository keeps of a record for figures.
 #![expect(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads clocks")]
 #![expect(
@@ -27,7 +27,7 @@ use backup_codes::hash::{Cost, PoolSize};
 use backup_codes::report::{Summary, UsageQuery};
 use backup_codes::rules::usage;
 use backup_codes::{
-    BackupCodes, Config, Context, Error, Format, Formats, Hasher, Hashing, Keyring,
+    BackupCodes, Config, Context, Error, Format, Formats, HashParams, Hashing, Keyring,
     MemoryRepository, Periods, Redeem, SetSize, Settings, Sheet, Subject, Timestamp, UserId,
 };
 
@@ -71,8 +71,8 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Waits until the pool's workers have wiped what they left behind, which would slow down
-/// whatever is measured beside it.
+/// Gives the pool's workers time to wipe their matrices, which would slow down a measurement that
+/// runs at the same time.
 fn settle() {
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(5) {
@@ -85,7 +85,7 @@ fn settled(run: impl FnOnce()) -> f64 {
     seconds(run)
 }
 
-/// The median of a's time over b's, measured in turn.
+/// Returns the median ratio of a's time to b's, measured in turn.
 fn ratio(pairs: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> f64 {
     a();
     b();
@@ -96,7 +96,7 @@ fn ratio(pairs: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> f64 {
     )
 }
 
-/// Bare Argon2id with memory of its own that stays warm.
+/// A bare Argon2id evaluation, with memory of its own that stays warm.
 struct Bare(Vec<Block>, Params);
 
 impl Bare {
@@ -117,7 +117,7 @@ impl Bare {
 
 fn codes(size: u8, pool: PoolSize) -> BackupCodes {
     let hashing =
-        Hashing::pool_with(Hasher::new(Keyring::without_pepper()).unwrap(), pool).unwrap();
+        Hashing::pool_with(HashParams::new(Keyring::without_pepper()).unwrap(), pool).unwrap();
     let config = Config::default().with_set_size(SetSize::new(size).unwrap());
     BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing).with_config(config)
 }
@@ -148,7 +148,8 @@ fn redeem(codes: &BackupCodes, subject: &Subject, typed: &str) -> Redeem {
     pollster::block_on(codes.redeem(subject, typed, &context(subject))).unwrap()
 }
 
-/// A whole redeem over one bare evaluation. Hits spend the codes of one sheet after another.
+/// Measures a whole redeem over one bare evaluation. Hits consume the codes of one sheet after
+/// another.
 fn redeem_over_floor(pairs: usize, workers: usize) {
     let pool = PoolSize::new(workers, 64).unwrap();
     let mut bare = Bare::new(Cost::MIB_19);
@@ -178,7 +179,8 @@ fn redeem_over_floor(pairs: usize, workers: usize) {
             redeem(&service, &alice, &spent),
             Redeem::Accepted(_)
         ));
-        // Somebody else's code: well formed and wrong. A new sheet clears the run in time.
+        // Another user's code: well formed and wrong. A new sheet clears the wrong codes in a row
+        // in time.
         let bob = subject("bob");
         let wrong = code(&issue(&service, &bob), 1);
         let mut misses = 0;
@@ -204,7 +206,7 @@ fn redeem_over_floor(pairs: usize, workers: usize) {
     }
 }
 
-/// Ten PHC strings verified in a row, as libraries do that try every code.
+/// Measures ten PHC strings verified in a row, as libraries do that try every code.
 fn loop_over_floor(pairs: usize) {
     use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
     let params = Params::new(19_456, 2, 1, Some(32)).unwrap();
@@ -299,7 +301,7 @@ fn join<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Ve
     done
 }
 
-/// Resident memory in MiB (Linux; elsewhere 0).
+/// Returns resident memory in MiB (Linux; elsewhere 0).
 fn resident_mib() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm
@@ -309,7 +311,7 @@ fn resident_mib() -> f64 {
     pages.unwrap_or(0.0) * 4096.0 / 1_048_576.0
 }
 
-/// The highest resident memory seen while something runs, looked at each millisecond.
+/// Returns the highest resident memory seen while something runs, sampled each millisecond.
 fn peak_mib(run: impl FnOnce()) -> f64 {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -335,7 +337,7 @@ fn burst(users: usize, pairs: usize, workers: usize) {
     };
     // Users are set up on the calling thread, so that the pool measured is a new one.
     let setup = with(Hashing::inline(
-        Hasher::new(Keyring::without_pepper()).unwrap(),
+        HashParams::new(Keyring::without_pepper()).unwrap(),
     ));
     let subjects: Vec<(Subject, String)> = (0..users)
         .map(|n| {
@@ -346,8 +348,9 @@ fn burst(users: usize, pairs: usize, workers: usize) {
         .collect();
     let size = PoolSize::new(workers, users.max(64)).unwrap();
     let before = resident_mib();
-    let service =
-        with(Hashing::pool_with(Hasher::new(Keyring::without_pepper()).unwrap(), size).unwrap());
+    let service = with(
+        Hashing::pool_with(HashParams::new(Keyring::without_pepper()).unwrap(), size).unwrap(),
+    );
     let contexts: Vec<Context> = subjects.iter().map(|(user, _)| context(user)).collect();
     let run = || {
         let all = subjects.iter().zip(&contexts).map(|((user, typed), cx)| {
@@ -360,7 +363,7 @@ fn burst(users: usize, pairs: usize, workers: usize) {
     };
     let growth = peak_mib(run) - before;
     let matrices = workers as f64 * 19.0;
-    // Only now: its matrix must not be given to the pool.
+    // Dropped only now: the pool must not reuse the memory of its matrix.
     drop(setup);
     figure("burst_growth_mib", growth, "MiB");
     figure("burst_peak_mib_over_matrices", growth - matrices, "MiB");
@@ -382,8 +385,8 @@ fn burst(users: usize, pairs: usize, workers: usize) {
 
 fn busy_reply(runs: usize) {
     let store = MemoryRepository::new();
-    let hasher = || Hasher::new(Keyring::without_pepper()).unwrap();
-    let hashing = Hashing::pool_with(hasher(), PoolSize::new(1, 1).unwrap()).unwrap();
+    let params = || HashParams::new(Keyring::without_pepper()).unwrap();
+    let hashing = Hashing::pool_with(params(), PoolSize::new(1, 1).unwrap()).unwrap();
     let service = BackupCodes::new(store, Settings::default(), hashing);
     let users: Vec<Subject> = (0..3).map(|n| subject(&format!("user {n}"))).collect();
     let sheet = issue(&service, &users[0]);
@@ -391,7 +394,7 @@ fn busy_reply(runs: usize) {
     let contexts: Vec<Context> = users.iter().map(context).collect();
     let mut times = Vec::new();
     while times.len() < runs {
-        // One in the worker or the queue, one in the queue or turned away; the third is busy.
+        // One is in the worker or the queue, one in the queue or rejected; the third is busy.
         let mut waiting: Vec<_> = (0..2)
             .map(|n| Box::pin(service.redeem(&users[n], &typed, &contexts[n])))
             .collect();
@@ -412,12 +415,12 @@ fn busy_reply(runs: usize) {
 }
 
 fn usage_of_a_million(users: usize, runs: usize) {
-    let hasher = Hasher::new(Keyring::without_pepper())
+    let params = HashParams::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
     let store = MemoryRepository::new();
-    let service = BackupCodes::new(store.clone(), Settings::default(), Hashing::inline(hasher))
+    let service = BackupCodes::new(store.clone(), Settings::default(), Hashing::inline(params))
         .with_config(config);
     // A hundred users who used none to six codes, copied.
     let some: Vec<Summary> = (0..100)
@@ -469,7 +472,7 @@ fn main() {
     let pairs = if brief { 3 } else { 31 };
     let workers = thread::available_parallelism().map_or(1, usize::from);
     println!("workers {workers}, pairs {pairs}");
-    // First, while nothing has been freed that new memory could come from unseen.
+    // Measured first: later, new memory could come unseen from memory that was freed.
     let (users, bursts) = if brief { (50, 2) } else { (1000, 15) };
     burst(users, bursts, workers);
     redeem_over_floor(pairs, workers);

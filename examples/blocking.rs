@@ -1,4 +1,4 @@
-//! The pure steps by hand, for an application without async: two queries and the rules between.
+//! The pure rules without async: load the record, apply a rule, write the result.
 //!
 //! Run it with `cargo run --example blocking`.
 #![expect(
@@ -14,12 +14,13 @@ use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::{self, NewSet, Operation, Progress, Step};
 use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
 use backup_codes::{
-    Config, Context, Hasher, Keyring, Redeem, SetId, Settings, Sheet, Subject, Timestamp, UserId,
-    Wording,
+    Config, Context, HashParams, Keyring, Redeem, SetId, Settings, Sheet, Subject, Timestamp,
+    UserId, Wording,
 };
 use getrandom::SysRng;
 
-/// The application's own table: one row, replaced where its revision is the expected one.
+/// The application's own table, of one row: a write replaces it if its revision is the expected
+/// one.
 struct Row {
     revision: Option<Revision>,
     record: String,
@@ -60,8 +61,11 @@ impl OutcomeText for backup_codes::audit::Event {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut rng, mut matrix) = (SysRng, Matrix::new());
-    let (config, hasher) = (Config::default(), Hasher::new(Keyring::without_pepper())?);
-    let acceptance = Acceptance::new(&config, &hasher);
+    let (config, params) = (
+        Config::default(),
+        HashParams::new(Keyring::without_pepper())?,
+    );
+    let acceptance = Acceptance::new(&config, &params);
     let settings = Settings::default();
     let alice = Subject::new(UserId::new("alice")?, ["staff"]);
     let context = Context::new(Timestamp::try_from(SystemTime::now())?, &alice);
@@ -76,7 +80,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut hashes = Vec::new();
     for code in &codes {
         let salt = HashSalt::random(&mut rng)?;
-        hashes.push(hash(&hasher, &mut matrix, alice.id(), set, code, salt)?);
+        hashes.push(hash(&params, &mut matrix, alice.id(), set, code, salt)?);
     }
     matrix.wipe();
     let (record, expected) = row.load()?;
@@ -97,7 +101,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         row.write(expected, revision, &step),
         "nobody else writes here"
     );
-    // Shown once it is stored, and never again.
+    // The codes are shown after the set is stored, and never again.
     let third = codes[2].expose();
     let sheet = Sheet::new(set, context.now(), None, codes);
     let wording = Wording::english(&sheet, "example.org", "alice");
@@ -108,7 +112,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let attempt = Attempt::parse(&third, config.formats(), OperationId::random(&mut rng)?)?;
         let mut verified = None;
         let mut outcome = None;
-        // Starts over where somebody else was faster: policy, throttle and slot anew.
+        // Starts over if another process wrote first, and checks policy, throttle and slot again.
         for _ in 0..16 {
             let request = Request::new(context.actor(), &alice, Action::Redeem, context.now());
             if let Decision::Deny(denial) = settings.decide(request) {
@@ -125,18 +129,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 match rules::consume(&record, &attempt, verified.as_ref(), &operation) {
                     Progress::Done(transition) => break transition,
                     Progress::Compare(target) => {
-                        // Outside any transaction: this takes tens of milliseconds.
+                        // Hashes outside any transaction: this takes tens of milliseconds.
                         let user = alice.id();
-                        verified = Some(verify(&hasher, &mut matrix, user, &attempt, &target)?);
+                        verified = Some(verify(&params, &mut matrix, user, &attempt, &target)?);
                         matrix.wipe();
                     }
                 }
             };
             match &transition.step {
                 Some(step) if !row.write(expected, revision, step) => {}
-                // Written, or nothing to write: only now is the outcome told.
+                // Written, or nothing to write: only now may the caller learn the outcome.
                 _ => {
-                    // Events of what is not stored, such as a denial: for the log, if it can.
+                    // Events that are not stored, such as a denial: an application sends them to
+                    // its log.
                     for event in &transition.unstored {
                         println!("  unstored: {}", event.kind.as_str());
                     }

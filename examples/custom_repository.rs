@@ -1,8 +1,7 @@
-//! A store of one's own, and the conformance suite run on it.
+//! A custom repository, and the conformance suite run on it.
 //!
-//! The store is a map behind a mutex that stands in for a table; the comments say what each
-//! method is in SQL. Run it with
-//! `cargo run --example custom_repository --features conformance`.
+//! The repository is a map behind a mutex, which stands in for a table; the comments give the SQL
+//! of each method. Run it with `cargo run --example custom_repository --features conformance`.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -28,7 +27,7 @@ struct Tables {
 struct MyStore(Arc<Mutex<Tables>>);
 
 impl MyStore {
-    /// One transaction.
+    /// Begins a transaction.
     fn begin(&self) -> MutexGuard<'_, Tables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! A tour of backup codes, on the memory store, with real hashing and real randomness.
+//! A tour of backup codes, on the memory repository, with real hashing and real randomness.
 //!
 //! `cargo run --example quickstart`. It shows what each step does; in a terminal it ends by
 //! asking you for a code of the sheet. Codes can be piped in as well, one a line:
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     pollster::block_on(tour())
 }
 
-/// The moment of the next step: a minute after the one before, so that the log reads well.
+/// A clock that advances by a minute with each step, so that the log reads well.
 struct Clock(Timestamp);
 
 impl Clock {
@@ -100,7 +100,7 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     show(&codes, &alice, "correct horse battery staple", clock.tick()).await?;
 
     heading("Somebody who knows her password guesses");
-    // Codes of another user: well formed, and wrong.
+    // Another user's codes: well formed, and wrong.
     let others = codes.issue(&admin, &by(&admin, clock.tick())).await?.sheet;
     for guess in 1..=11 {
         let number = (guess - 1) % 10 + 1;
@@ -181,7 +181,7 @@ async fn tour() -> Result<(), Box<dyn Error>> {
     ask(&codes, &alice, &new, &mut clock).await
 }
 
-/// Lets whoever runs this try codes of the new sheet.
+/// Asks the user of this program for codes of the new sheet.
 async fn ask(
     codes: &BackupCodes,
     alice: &Subject,
@@ -214,7 +214,7 @@ async fn ask(
     }
 }
 
-/// Redeems, and says what a login page would.
+/// Redeems a code, and prints what a login page would show.
 async fn show(
     codes: &BackupCodes,
     user: &Subject,
@@ -267,7 +267,7 @@ fn code(sheet: &Sheet, number: u8) -> String {
     found.map(|(_, code)| code.to_string()).unwrap_or_default()
 }
 
-/// Swaps two neighbours that differ.
+/// Returns the code with two different neighbours swapped.
 fn swapped(code: &str) -> String {
     let mut symbols: Vec<char> = code.chars().collect();
     let differ =
@@ -280,8 +280,8 @@ fn swapped(code: &str) -> String {
 
 type Span = std::ops::Range<Timestamp>;
 
-/// The days in UTC that this tour took, and thirty of them before. With the feature `jiff`,
-/// `Periods::in_zone` gives a time zone's days and months.
+/// Returns the days in UTC that this tour took, and the same days with the thirty before them. With
+/// the feature `jiff`, `Periods::in_zone` gives a time zone's days and months.
 fn days_around(first: Timestamp, last: Timestamp) -> Result<(Span, Span), Box<dyn Error>> {
     const DAY: i64 = 86_400_000;
     let start = first.unix_millis() / DAY * DAY;

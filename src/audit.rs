@@ -1,5 +1,33 @@
-//! Audit sinks: where events go once they are stored.
+//! Audit sinks: receivers of stored events.
+//!
+//! ```
+//! use backup_codes::audit::JsonLines;
+//! use backup_codes::{
+//!     BackupCodes, Context, HashParams, Hashing, Keyring, MemoryRepository, Settings, Subject,
+//!     Timestamp, UserId,
+//! };
+//!
+//! # let folder = std::env::temp_dir().join(format!("backup-codes-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # let path = folder.join("audit.jsonl");
+//! # pollster::block_on(async {
+//! let hashing = Hashing::inline(HashParams::new(Keyring::without_pepper())?);
+//! let codes = BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing)
+//!     .with_audit(JsonLines::open(&path)?);
+//! let alice = Subject::new(UserId::new("42")?, ["staff"]);
+//! let cx = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?, &alice)
+//!     .with_address([203, 0, 113, 7]);
+//!
+//! let _sheet = codes.prepare(&alice, &cx).await?;
+//! let line = std::fs::read_to_string(&path)?;
+//! assert!(line.contains("2026-09-21T14:13:20.000Z") && line.contains("203.0.113.7"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+pub(crate) mod ecs;
 pub(crate) mod event;
 
 pub use self::event::{Event, EventActor, EventKind, EventOutcome, Reason, RevokeReason};
@@ -14,41 +42,70 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::json;
+use self::ecs::line;
 
-/// Whether a sink keeps what it has accepted.
+/// The durability of accepted events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Accepted events survive a crash of this process and of the machine.
     Durable,
-    /// It may be lost. Events handed to such a sink stay in the repository until a durable one
-    /// has had them.
+    /// Accepted events may be lost. Events handed to such a sink stay in the repository until a
+    /// durable one has accepted them.
     Lossy,
 }
 
-/// Receives events.
+/// A receiver of audit events.
 ///
 /// # Contract
 /// 1. `record` returns `Ok` only when every event of the slice was accepted; a durable sink,
 ///    only when they are flushed.
-/// 2. The same event may come more than once, with the same id; drop the repetition or keep it.
+/// 2. The same event may come more than once, with the same id: delivery is at-least-once. Drop
+///    the repetition or keep it.
 /// 3. A sink that fails changes no outcome: the events stay in the repository and are handed
 ///    over again by [`deliver_events`](crate::BackupCodes::deliver_events).
 ///
 /// Operations wait for the sink, so a slow one slows logins down.
 ///
 /// Implementations write `async fn`; the trait is not usable as `dyn`.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// use backup_codes::audit::{AuditSink, Durability, Event};
+///
+/// #[derive(Default)]
+/// struct Counter(AtomicUsize);
+///
+/// impl AuditSink for Counter {
+///     type Error = Infallible;
+///
+///     async fn record(&self, events: &[Event]) -> Result<(), Infallible> {
+///         self.0.fetch_add(events.len(), Ordering::Relaxed);
+///         Ok(())
+///     }
+///     // The events stay in the repository, for a sink that keeps them.
+///     fn durability(&self) -> Durability {
+///         Durability::Lossy
+///     }
+/// }
+///
+/// let counter = Counter::default();
+/// pollster::block_on(counter.record(&[]))?;
+/// assert_eq!(counter.0.load(Ordering::Relaxed), 0);
+/// # Ok::<(), Infallible>(())
+/// ```
 pub trait AuditSink: Send + Sync {
     /// The sink's own error.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Takes events, in order.
+    /// Records events, in order.
     ///
     /// # Errors
-    /// The sink's own.
+    /// The sink's own error.
     fn record(&self, events: &[Event]) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Whether accepted events survive a crash.
+    /// Returns the durability of accepted events.
     fn durability(&self) -> Durability;
 }
 
@@ -72,7 +129,7 @@ impl<A: AuditSink> AuditSink for &A {
     }
 }
 
-/// No audit log at all. Events are acknowledged and gone.
+/// A sink that drops every event: events are acknowledged and gone.
 ///
 /// For applications whose repository keeps its events as the audit log itself, and for tests.
 #[derive(Debug, Clone, Copy, Default)]
@@ -85,18 +142,18 @@ impl AuditSink for NoAudit {
         Ok(())
     }
 
-    // There is nothing to lose, and what nobody wants must not pile up in the repository.
+    // There is nothing to lose, and unwanted events must not pile up in the repository.
     fn durability(&self) -> Durability {
         Durability::Durable
     }
 }
 
-/// Keeps events in memory, for tests and examples.
+/// A sink that keeps events in memory, for tests and examples.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryAudit(Arc<Mutex<Vec<Event>>>);
 
 impl MemoryAudit {
-    /// An empty one.
+    /// Creates an empty sink.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -123,47 +180,49 @@ impl AuditSink for MemoryAudit {
         Ok(())
     }
 
-    // Lives and dies with the memory store beside it.
+    // It is lost at the same time as the memory repository beside it.
     fn durability(&self) -> Durability {
         Durability::Durable
     }
 }
 
-/// Writes one JSON object a line, with the field names of the Elastic Common Schema (ECS 8).
+/// A sink that writes one JSON object a line, with the field names of the Elastic Common Schema
+/// (ECS 8).
 ///
-/// Writing blocks the calling thread; put a channel between where that matters. A write that fails
-/// half way, or a crash, can leave part of a line: what follows begins on a line of its own, so
-/// readers skip blank lines and those that are not JSON. The events of such a line come again.
+/// Writing blocks the calling thread; where that matters, put a channel in between. A write that
+/// fails half way, or a crash, can leave part of a line. The next write begins on a new line, so a
+/// reader skips blank lines and lines that are not JSON. The events of such a line are delivered
+/// again.
 ///
-/// [`JsonLines::open`] is the one for a log file: it is durable, and follows log rotation.
+/// For a log file, use [`JsonLines::open`]: it is durable, and follows log rotation.
 #[derive(Debug)]
 pub struct JsonLines<W> {
     output: Mutex<Output<W>>,
     durability: Durability,
     sync: fn(&mut W) -> io::Result<()>,
-    /// Where the writer is a file that may be renamed.
+    /// The path of the writer, where it is a file that may be renamed.
     place: Option<Place<W>>,
 }
 
 #[derive(Debug)]
 struct Output<W> {
     writer: W,
-    /// Whether the writer may stand in the middle of a line.
+    /// True while the last line may be incomplete.
     torn: bool,
 }
 
-/// A path, and the file that it is to name.
+/// A path, and the functions that keep the writer on the file at that path.
 #[derive(Debug)]
 struct Place<W> {
     path: PathBuf,
-    /// Opens the path again where it names another file than the writer, or none.
+    /// Opens the path again if it names another file than the writer, or none.
     follow: fn(&Path, &mut Output<W>) -> io::Result<()>,
-    /// Whether the path still names the writer.
+    /// Returns whether the path still names the writer.
     is_there: fn(&Path, &W) -> bool,
 }
 
 impl<W: Write + Send> JsonLines<W> {
-    /// Lines to any writer, flushed after each call; lossy.
+    /// Creates a sink of lines to any writer, flushed after each call; lossy.
     pub fn new(writer: W) -> Self {
         Self {
             output: Mutex::new(Output {
@@ -176,7 +235,7 @@ impl<W: Write + Send> JsonLines<W> {
         }
     }
 
-    /// The writer.
+    /// Returns the writer.
     pub fn into_inner(self) -> W {
         self.output
             .into_inner()
@@ -186,14 +245,14 @@ impl<W: Write + Send> JsonLines<W> {
 }
 
 impl JsonLines<File> {
-    /// Lines to the file at this path, which is made if it is not there, synchronised to the disk
-    /// before they are acknowledged; durable.
+    /// Opens a sink of lines to the file at this path, which is created if it does not exist. Lines
+    /// are synchronised to the disk before they are acknowledged; durable.
     ///
     /// # Log rotation
     /// When the file was renamed or removed, the next lines go to a new file at the path: one that
-    /// the rotation has made already, or one made here, with the permissions of the file before.
-    /// Lines that meet a rotation half way are written to the new file once more, so none is lost
-    /// and the renamed file may be compressed at once. The application is not signalled:
+    /// the rotation has created already, or one created here, with the permissions of the file
+    /// before. Lines that meet a rotation half way are written to the new file once more, so none
+    /// is lost and the renamed file may be compressed at once. The application needs no signal:
     ///
     /// ```text
     /// /var/log/example/audit.jsonl {
@@ -205,15 +264,15 @@ impl JsonLines<File> {
     /// ```
     ///
     /// Do not use `copytruncate`. It copies the file and then empties it: a line written between
-    /// the two is lost although it was acknowledged, and nothing can notice that.
+    /// the two is lost although it was acknowledged, and this cannot be detected.
     ///
     /// On Unix a new file is recognised by its device and inode, and its folder is synchronised
     /// too. On other systems the path is opened again for each call; a line that meets a rotation
     /// half way is then in the renamed file alone.
     ///
     /// # Errors
-    /// When the file can be neither opened nor made. While running, `record` returns such an error,
-    /// and the events stay in the repository.
+    /// An [`io::Error`] when the file can be neither opened nor created. While running, `record`
+    /// returns such an error, and the events stay in the repository.
     ///
     /// ```no_run
     /// use backup_codes::JsonLines;
@@ -222,7 +281,7 @@ impl JsonLines<File> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        // The working folder may change meanwhile.
+        // The working directory may change meanwhile.
         let path = std::path::absolute(path)?;
         let writer = open_to_append(&path, None)?;
         let torn = writer.metadata()?.len() > 0;
@@ -238,15 +297,15 @@ impl JsonLines<File> {
         })
     }
 
-    /// Lines to a file opened for appending, synchronised to the disk before they are
-    /// acknowledged; durable.
+    /// Creates a sink of lines to a file opened for appending, synchronised to the disk before they
+    /// are acknowledged; durable.
     ///
-    /// It keeps to this file: after a rotation it goes on writing to the renamed one. Where logs
-    /// are rotated, use [`JsonLines::open`].
+    /// After a rotation it continues to write to the renamed file. Where logs are rotated, use
+    /// [`JsonLines::open`].
     #[must_use]
     pub fn file(file: File) -> Self {
         Self {
-            // The process before may have ended in the middle of a line.
+            // An earlier process may have ended in the middle of a line.
             output: Mutex::new(Output {
                 writer: file,
                 torn: true,
@@ -258,8 +317,8 @@ impl JsonLines<File> {
     }
 }
 
-/// Opens a file for appending, or makes it with the permissions of another, and sees to it that its
-/// name survives a crash: it may be new, whoever made it.
+/// Opens a file for appending, or creates it with the permissions of `like`, and synchronises its
+/// folder: the file may be new, and its name must survive a crash.
 fn open_to_append(path: &Path, like: Option<&File>) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
@@ -288,7 +347,7 @@ fn follow(path: &Path, output: &mut Output<File>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the path names this file, where the system can tell.
+/// Returns whether the path names this file, where the system can tell.
 #[cfg(unix)]
 fn is_at(path: &Path, file: &File) -> Option<bool> {
     use std::os::unix::fs::MetadataExt as _;
@@ -303,7 +362,7 @@ fn is_at(_: &Path, _: &File) -> Option<bool> {
     None
 }
 
-/// How often lines are written that meet a rotation each time.
+/// The number of times that lines are written when each write meets a rotation.
 const ROTATIONS_MET: usize = 3;
 
 impl<W: Write + Send> AuditSink for JsonLines<W> {
@@ -322,7 +381,7 @@ impl<W: Write + Send> AuditSink for JsonLines<W> {
         for _ in 0..ROTATIONS_MET {
             (place.follow)(&place.path, &mut output)?;
             output.append(&lines, self.sync)?;
-            // A rename from here on takes the lines along.
+            // A rename after this point takes the lines along.
             if (place.is_there)(&place.path, &output.writer) {
                 return Ok(());
             }
@@ -348,111 +407,8 @@ impl<W: Write> Output<W> {
     }
 }
 
-/// An event as one line of JSON. JSON itself escapes the control characters of ASCII; the others
-/// that could forge a line are escaped here, so that a reader gets each value as it was.
-fn line(event: &Event) -> String {
-    let json = ecs(event).to_string();
-    let mut line = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_forging(c) {
-            // All of them stand inside strings: compact JSON has none between.
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                line.push_str(&format!("\\u{unit:04x}"));
-            }
-        } else {
-            line.push(c);
-        }
-    }
-    line
-}
-
-/// An event under the field names of ECS 8.
-fn ecs(event: &Event) -> serde_json::Value {
-    let outcome = match event.outcome {
-        EventOutcome::Success => "success",
-        EventOutcome::Failure => "failure",
-    };
-    let mut line = json!({
-        "@timestamp": event.at.to_string(),
-        "ecs.version": "8.11.0",
-        "event.id": event.id.to_string(),
-        "event.kind": "event",
-        "event.category": [category(event.kind)],
-        "event.action": event.kind.as_str(),
-        "event.outcome": outcome,
-        "event.code": owasp_word(event.kind, event.outcome),
-        "event.dataset": "backup_codes",
-    });
-    let mut set = |name: &str, value: Option<String>| {
-        if let (Some(fields), Some(value)) = (line.as_object_mut(), value) {
-            fields.insert(name.to_owned(), value.into());
-        }
-    };
-    // A user may have any name, so the application has a field of its own.
-    match &event.actor {
-        EventActor::System => set("backup_codes.actor", Some("system".to_owned())),
-        EventActor::User(user) => set("user.id", Some(user.to_string())),
-    }
-    set(
-        "user.target.id",
-        event.subject.as_ref().map(ToString::to_string),
-    );
-    set(
-        "event.reason",
-        event.reason.map(|reason| reason.as_str().to_owned()),
-    );
-    set(
-        "client.ip",
-        event.address.map(|address| address.to_string()),
-    );
-    set("user_agent.original", event.user_agent.clone());
-    set("trace.id", event.correlation.clone());
-    set("backup_codes.set", event.set.map(|set| set.to_string()));
-    if let (Some(fields), Some(remaining)) = (line.as_object_mut(), event.remaining) {
-        fields.insert("backup_codes.remaining".to_owned(), remaining.into());
-    }
-    line
-}
-
-fn category(kind: EventKind) -> &'static str {
-    match kind {
-        EventKind::Redeem | EventKind::Check | EventKind::Lock | EventKind::Disable => {
-            "authentication"
-        }
-        EventKind::SaveSettings => "configuration",
-        _ => "iam",
-    }
-}
-
-/// The event's word in the OWASP Logging Vocabulary Cheat Sheet.
-fn owasp_word(kind: EventKind, outcome: EventOutcome) -> &'static str {
-    match (kind, outcome) {
-        (EventKind::Redeem, EventOutcome::Success) => "authn_login_success",
-        (EventKind::Redeem | EventKind::Check | EventKind::Burn, EventOutcome::Failure) => {
-            "authn_login_fail"
-        }
-        (EventKind::Lock | EventKind::Disable, _) => "authn_login_lock",
-        (
-            EventKind::Prepare | EventKind::Activate | EventKind::IssueOverride,
-            EventOutcome::Success,
-        ) => "authn_token_created",
-        (
-            EventKind::Revoke
-            | EventKind::RevokeOverride
-            | EventKind::Discard
-            | EventKind::Burn
-            | EventKind::Erase,
-            EventOutcome::Success,
-        ) => "authn_token_revoked",
-        (EventKind::SaveSettings, EventOutcome::Success) => "authz_change",
-        (_, EventOutcome::Failure) => "authz_fail",
-        (EventKind::Unlock | EventKind::ReadStatus | EventKind::ReadReports, _) => "authz_admin",
-        (EventKind::Check | EventKind::Low | EventKind::Exhausted, _) => "user_updated",
-    }
-}
-
-/// Hands events to [`tracing`] at the level `INFO`, or `WARN` for failures, under the target
-/// `backup_codes::audit`; lossy.
+/// A sink that passes events to [`tracing`] at the level `INFO`, or `WARN` for failures, under the
+/// target `backup_codes::audit`; lossy.
 #[cfg(feature = "tracing")]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TracingAudit;
@@ -463,7 +419,8 @@ impl AuditSink for TracingAudit {
 
     async fn record(&self, events: &[Event]) -> Result<(), Infallible> {
         for event in events {
-            // One field, already escaped: a subscriber that prints texts raw cannot be tricked.
+            // One field, already escaped, so that a subscriber that prints texts raw writes no
+            // forged line.
             let line = line(event);
             match event.outcome {
                 EventOutcome::Success => {
@@ -489,7 +446,7 @@ mod tests {
     use crate::id::{EventId, Subject, UserId};
     use crate::timestamp::Timestamp;
 
-    /// What an attacker would send to end a line, end a text, or turn what follows around.
+    /// A text with which an attacker would end a line, end a string, or reverse what follows.
     const HOSTILE: &str = "a\r\n{\"event.action\":\"forged\"}\n\u{b}\u{c}\u{85}\u{2028}\u{2029}\u{202e}\
                            \u{2066}\u{0}\u{1b}[2J\\\"'\u{7f}";
 
@@ -530,7 +487,7 @@ mod tests {
             assert_eq!(read[0][field], value, "{field}");
         }
         assert_eq!(read[1]["user.target.id"], "\\xff\\n\\xfe");
-        // What is not escaped is there to be read, and two ids never look the same.
+        // Characters that are not escaped stay readable, and two ids never look the same.
         assert!(
             user.to_string()
                 .starts_with(r#"a\r\n{"event.action":"forged"}\n"#)
@@ -541,7 +498,7 @@ mod tests {
             UserId::new(user.to_string()).unwrap().to_string()
         );
 
-        // An event out of a store need not have come through a `Context`.
+        // An event read from a repository need not have come through a `Context`.
         let raw = Event {
             user_agent: Some(HOSTILE.to_owned()),
             correlation: Some(HOSTILE.to_owned()),
@@ -569,7 +526,7 @@ mod tests {
             "user_agent": all,
             "correlation": all,
         });
-        // As a store reads it, which asks for no context.
+        // Read as a repository reads it, without a context.
         let event: Event = serde_json::from_value(event).unwrap();
         let text = line(&event);
         assert!(!text.contains(is_forging), "{text:?}");
@@ -581,7 +538,7 @@ mod tests {
         assert!(!format!("{event:?}").contains(is_forging));
     }
 
-    /// A log whose file is renamed while it is written to, so many times.
+    /// A log whose file is renamed this many times while it is written to.
     #[derive(Debug, Default)]
     struct Rotating {
         files: Vec<Vec<u8>>,
@@ -631,59 +588,5 @@ mod tests {
         }
         let lines = rotating(usize::MAX);
         assert!(pollster::block_on(lines.record(&[event])).is_err());
-    }
-
-    /// The words are those of the OWASP Logging Vocabulary Cheat Sheet that fit this crate.
-    #[test]
-    fn every_kind_has_a_word_of_the_vocabulary() {
-        let words = [
-            "authn_login_success",
-            "authn_login_fail",
-            "authn_login_lock",
-            "authn_token_created",
-            "authn_token_revoked",
-            "authz_admin",
-            "authz_change",
-            "authz_fail",
-            "user_updated",
-        ];
-        for kind in [
-            EventKind::Prepare,
-            EventKind::Activate,
-            EventKind::Discard,
-            EventKind::Redeem,
-            EventKind::Check,
-            EventKind::Burn,
-            EventKind::Revoke,
-            EventKind::IssueOverride,
-            EventKind::RevokeOverride,
-            EventKind::Unlock,
-            EventKind::Erase,
-            EventKind::Lock,
-            EventKind::Disable,
-            EventKind::Low,
-            EventKind::Exhausted,
-            EventKind::ReadStatus,
-            EventKind::ReadReports,
-            EventKind::SaveSettings,
-        ] {
-            for outcome in [EventOutcome::Success, EventOutcome::Failure] {
-                let id = EventId::from_bytes([1; 16]);
-                let event = Event::new(id, kind, outcome, None, &Context::system(Timestamp::MIN));
-                let line = ecs(&event);
-                let word = line["event.code"].as_str().unwrap();
-                assert!(words.contains(&word), "{kind:?} {word}");
-                assert_eq!(line["event.action"], kind.as_str());
-                assert!(line["event.category"][0].is_string());
-            }
-        }
-        assert_eq!(
-            owasp_word(EventKind::Redeem, EventOutcome::Failure),
-            "authn_login_fail"
-        );
-        assert_eq!(
-            owasp_word(EventKind::Lock, EventOutcome::Success),
-            "authn_login_lock"
-        );
     }
 }

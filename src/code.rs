@@ -1,14 +1,27 @@
-//! Codes as plaintext, and drawing them.
+//! Plaintext codes: their formats, their generation, and the sheets that show them.
+//!
+//! ```
+//! use backup_codes::Format;
+//! use backup_codes::code::{SetSize, generate};
+//!
+//! let codes = generate(Format::CROCKFORD, SetSize::new(10)?, &mut getrandom::SysRng)?;
+//! assert_eq!((codes.len(), codes[2].slot()), (10, 3));
+//! // Groups of four for reading; the dashes may be left out.
+//! assert_eq!(codes[0].expose().len(), "XXXX-XXXX-XXXX-XXXX".len());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub(crate) mod attempt;
 pub(crate) mod fold;
 pub(crate) mod format;
+pub(crate) mod override_code;
 pub(crate) mod sheet;
 pub(crate) mod symbols;
 
 pub use self::attempt::NotACode;
-pub use self::format::{Format, FormatError, Formats};
-pub use self::sheet::{ExposedSheet, Override, Sheet, Wording};
+pub use self::format::{Format, Formats};
+pub use self::override_code::Override;
+pub use self::sheet::{ExposedSheet, Sheet, Wording};
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -18,34 +31,30 @@ use zeroize::Zeroizing;
 
 use self::format::{MAX_SLOT, MAX_SYMBOLS};
 use crate::code::symbols::Symbols;
-use crate::id::RandomError;
+use crate::error::machine::RandomError;
+use crate::error::value::ValueError;
 
-/// How many codes a set has: 1 to 31.
+/// The number of codes in a set: 1 to 31.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SetSize(u8);
 
-/// A set was asked for with no codes, or with more than 31.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a set has 1 to 31 codes, {0} were asked for: 10 is usual")]
-pub struct SetSizeError(u8);
-
 impl SetSize {
-    /// The greatest number of codes in a set.
+    /// The maximum number of codes in a set.
     pub const MAX: u8 = MAX_SLOT;
 
-    /// A number of codes.
+    /// Creates a size of this many codes.
     ///
     /// # Errors
-    /// [`SetSizeError`] outside 1 to 31.
-    pub const fn new(codes: u8) -> Result<Self, SetSizeError> {
+    /// [`ValueError::SetSize`] outside 1 to 31.
+    pub const fn new(codes: u8) -> Result<Self, ValueError> {
         if codes == 0 || codes > Self::MAX {
-            Err(SetSizeError(codes))
+            Err(ValueError::SetSize(codes))
         } else {
             Ok(Self(codes))
         }
     }
 
-    /// The number of codes.
+    /// Returns the number of codes.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0
@@ -53,16 +62,16 @@ impl SetSize {
 }
 
 impl Default for SetSize {
-    /// Ten codes.
+    /// Returns a size of ten codes.
     fn default() -> Self {
         Self(10)
     }
 }
 
-/// One code in plaintext. Wiped when dropped, and leaves no copy behind when it is moved.
+/// One code in plaintext. It is wiped when dropped, and moving it leaves no copy behind.
 ///
-/// It has one door, [`Code::expose`]; it is neither `Clone` nor `Serialize`, and `Debug` shows
-/// the slot alone.
+/// Only [`Code::expose`] reveals it; it is neither `Clone` nor `Serialize`, and `Debug` shows only
+/// the slot.
 pub struct Code {
     format: Format,
     slot: u8,
@@ -70,19 +79,19 @@ pub struct Code {
 }
 
 impl Code {
-    /// The code's number on its sheet; 0 for an override code. Public.
+    /// Returns the code's number on its sheet; 0 for an override code. Public.
     #[must_use]
     pub fn slot(&self) -> u8 {
         self.slot
     }
 
-    /// How the code is written.
+    /// Returns the code's format.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// The code as it is shown, in groups joined by hyphens.
+    /// Returns the code as it is shown, in groups joined by hyphens.
     ///
     /// # Security
     /// This is the secret. Show it to its user over a session at the user's highest assurance
@@ -118,7 +127,7 @@ impl Code {
         format::classify(&mut self.symbols[from..from + self.format.payload_len()]);
     }
 
-    /// A code whose symbols are still to be drawn.
+    /// Creates a code whose symbols are still to be drawn.
     fn blank(format: Format, slot: u8) -> Self {
         Self {
             format,
@@ -157,7 +166,7 @@ impl fmt::Debug for Code {
 
 /// Fills `values` with numbers below `radix`, each equally likely.
 ///
-/// Random bytes from the largest multiple of the radix on are thrown away, so there is no modulo
+/// Random bytes at or above the largest multiple of the radix are discarded, so there is no modulo
 /// bias (CWE-330).
 fn fill_uniform<R>(values: &mut [u8], radix: u8, rng: &mut R) -> Result<(), RandomError>
 where
@@ -166,7 +175,7 @@ where
     let rejected_from = 256 / u16::from(radix) * u16::from(radix);
     let mut random = Zeroizing::new([0; MAX_SYMBOLS]);
     let mut filled = 0;
-    // A byte is thrown away with a chance of at most 6/256, so a sound generator needs a second
+    // A byte is discarded with a probability of at most 6/256, so a sound generator needs a second
     // round about half of the time and never a hundredth.
     for _ in 0..100 {
         let wanted = values.len() - filled;
@@ -275,7 +284,7 @@ where
 mod tests {
     use super::*;
 
-    /// Gives the bytes of a list over and over.
+    /// A generator that repeats the bytes of a list.
     pub(super) struct Scripted(Vec<u8>, usize);
 
     impl rand_core::TryRng for Scripted {
@@ -336,7 +345,7 @@ mod tests {
     }
 
     /// Chi-square over a million symbols of each alphabet. The bound is the quantile at 1e-9 for
-    /// 31 degrees of freedom; the generator is seeded, so the test has no luck in it.
+    /// 31 degrees of freedom; the generator is seeded, so the test is deterministic.
     #[test]
     fn symbols_are_uniform() {
         struct SplitMix(u64);

@@ -8,8 +8,8 @@ use crate::timestamp::Timestamp;
 
 /// The circumstances of one operation, as the application knows them.
 ///
-/// The optional parts end up in the audit log only. Texts are capped in length, and the
-/// characters of [`is_forging`](crate::audit::is_forging) in them replaced, when they are taken in.
+/// The optional parts appear in the audit log only. When they are set, texts are capped in length,
+/// and the characters of [`is_forging`](crate::audit::is_forging) in them are replaced.
 ///
 /// ```
 /// use backup_codes::{Context, Subject, Timestamp, UserId};
@@ -30,9 +30,9 @@ pub struct Context {
 }
 
 impl Context {
-    /// User agents are cut to this many bytes.
+    /// The length in bytes to which user agents are cut.
     pub const MAX_USER_AGENT_LEN: usize = 256;
-    /// Correlation ids are cut to this many bytes.
+    /// The length in bytes to which correlation ids are cut.
     pub const MAX_CORRELATION_LEN: usize = 128;
 
     /// Creates the circumstances of an operation at this time by this actor. For a redeem the actor
@@ -77,39 +77,39 @@ impl Context {
         self
     }
 
-    /// The time of the operation.
+    /// Returns the time of the operation.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// The actor.
+    /// Returns the actor.
     #[must_use]
     pub fn actor(&self) -> &Actor {
         &self.actor
     }
 
-    /// The client's address.
+    /// Returns the client's address.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// The client's user agent, capped and on one line.
+    /// Returns the client's user agent, capped and on one line.
     #[must_use]
     pub fn user_agent(&self) -> Option<&str> {
         self.user_agent.as_deref()
     }
 
-    /// The correlation id, capped and on one line.
+    /// Returns the correlation id, capped and on one line.
     #[must_use]
     pub fn correlation(&self) -> Option<&str> {
         self.correlation.as_deref()
     }
 }
 
-/// A text of at most `max` bytes whose forging characters are replaced: no sink can be made to write
-/// a forged line (ASVS 5.0, 16.4.1).
+/// Returns a text of at most `max` bytes in which forging characters are replaced, so that no sink
+/// writes a forged line (ASVS 5.0, 16.4.1).
 fn one_line(text: &str, max: usize) -> String {
     let mut line = String::new();
     for c in text.chars() {

@@ -8,21 +8,8 @@ use std::sync::Arc;
 use rand_core::TryCryptoRng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The random number generator failed or repeats itself; nothing was issued and nothing stored.
-#[derive(Debug, thiserror::Error)]
-#[error("the random number generator failed, nothing was stored: try again")]
-pub struct RandomError {
-    source: Box<dyn std::error::Error + Send + Sync>,
-}
-
-impl RandomError {
-    // The generator's own error need not be `'static`, so its text is what is kept.
-    pub(crate) fn new(error: impl fmt::Display) -> Self {
-        Self {
-            source: error.to_string().into(),
-        }
-    }
-}
+use crate::error::machine::RandomError;
+use crate::error::value::IdError;
 
 /// The application's key for a user: 1 to 255 bytes, compared byte for byte.
 ///
@@ -34,33 +21,28 @@ impl RandomError {
 ///
 /// assert!(UserId::new("").is_err());
 /// assert_ne!(UserId::new("Alice")?, UserId::new("alice")?);
-/// # Ok::<(), backup_codes::error::UserIdError>(())
+/// # Ok::<(), backup_codes::error::IdError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(Arc<[u8]>);
 
-/// A user id was empty or longer than 255 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a user id has 1 to 255 bytes, this one has {0}: pass the key of the user's account")]
-pub struct UserIdError(usize);
-
 impl UserId {
-    /// The greatest length in bytes.
+    /// The maximum length in bytes.
     pub const MAX_LEN: usize = 255;
 
-    /// Takes the bytes of a user's key.
+    /// Creates a key from the bytes of the application's own key.
     ///
     /// # Errors
-    /// [`UserIdError`] when there are no bytes, or more than 255.
-    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, UserIdError> {
+    /// [`IdError::UserId`] when there are no bytes, or more than 255.
+    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, IdError> {
         let bytes = bytes.as_ref();
         if bytes.is_empty() || bytes.len() > Self::MAX_LEN {
-            return Err(UserIdError(bytes.len()));
+            return Err(IdError::UserId(bytes.len()));
         }
         Ok(Self(bytes.into()))
     }
 
-    /// The bytes of the key.
+    /// Returns the bytes of the key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -68,16 +50,17 @@ impl UserId {
 }
 
 /// Returns `true` for characters that make a text from outside unsafe to show: those that could end
-/// the line it stands in, change the order in which the text around it is shown, or hide in it.
+/// its line, change the order in which the text around it is shown, or hide in it.
 ///
 /// These are, by the properties of Unicode 17.0, the control characters, line separators and
 /// paragraph separators (`General_Category` Cc, Zl, Zp) and the format characters (Cf), which
 /// include every `Bidi_Control`. Two kinds of format characters are left out, because names are
 /// spelt with them: `Join_Control` (U+200C, U+200D) and `Prepended_Concatenation_Mark`.
 ///
-/// This crate escapes or replaces such characters wherever it gives a text out for people or for a
-/// log: the `Display` of [`UserId`] and [`Role`], [`Context`](crate::Context), sheets, the lines of
-/// [`JsonLines`](crate::JsonLines). Use it for what your own pages and logs show raw.
+/// This crate escapes or replaces such characters wherever it outputs a text for people or for a
+/// log: in the `Display` of [`UserId`] and [`Role`], in [`Context`](crate::Context), on sheets, and
+/// in the lines of [`JsonLines`](crate::JsonLines). Call it for texts that your own pages and logs
+/// show raw.
 ///
 /// ```
 /// use backup_codes::audit::is_forging;
@@ -123,7 +106,7 @@ fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 }
 
 impl fmt::Display for UserId {
-    /// UTF-8 with the characters of [`is_forging`] escaped; what is not UTF-8 as `\xNN`.
+    /// Writes UTF-8 with the characters of [`is_forging`] escaped, and other bytes as `\xNN`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             write_escaped(f, chunk.valid())?;
@@ -141,7 +124,7 @@ impl fmt::Debug for UserId {
     }
 }
 
-/// JSON of a user id: a string where the bytes are UTF-8, else `{"hex": "…"}`; nothing is lost.
+/// The JSON of a user id: a string where the bytes are UTF-8, else `{"hex": "…"}`; nothing is lost.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum UserIdText {
@@ -175,8 +158,7 @@ impl<'de> Deserialize<'de> for UserId {
 pub struct Role(String);
 
 impl Role {
-    /// The role's name as it is, with nothing escaped: for comparing. To show it, use its
-    /// `Display`.
+    /// Returns the role's name with nothing escaped, for comparing. To show it, use its `Display`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -196,7 +178,7 @@ impl From<String> for Role {
 }
 
 impl fmt::Display for Role {
-    /// The name with the characters of [`is_forging`] escaped.
+    /// Writes the name with the characters of [`is_forging`] escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_escaped(f, &self.0)
     }
@@ -208,7 +190,7 @@ impl fmt::Debug for Role {
     }
 }
 
-/// A user with the roles that the application says it has at this moment.
+/// A user, with the roles that the application says the user has at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
     id: UserId,
@@ -216,7 +198,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// A user whom the application has identified, with that user's roles.
+    /// Creates a user whom the application has identified, with that user's roles.
     pub fn new<R: Into<Role>>(id: UserId, roles: impl IntoIterator<Item = R>) -> Self {
         Self {
             id,
@@ -224,23 +206,18 @@ impl Subject {
         }
     }
 
-    /// The user's key.
+    /// Returns the user's key.
     #[must_use]
     pub fn id(&self) -> &UserId {
         &self.id
     }
 
-    /// The user's roles.
+    /// Returns the user's roles.
     #[must_use]
     pub fn roles(&self) -> &BTreeSet<Role> {
         &self.roles
     }
 }
-
-/// A text was not 32 hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an id of this kind is written as 32 hexadecimal digits")]
-pub struct IdError;
 
 fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
@@ -285,13 +262,13 @@ macro_rules! random_id {
                 Ok(Self(bytes))
             }
 
-            /// The id's bytes.
+            /// Returns the id's bytes.
             #[must_use]
             pub const fn to_bytes(self) -> [u8; 16] {
                 self.0
             }
 
-            /// The id with these bytes, as they were stored.
+            /// Creates the id with these bytes, as they were stored.
             #[must_use]
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bytes)
@@ -299,7 +276,7 @@ macro_rules! random_id {
         }
 
         impl fmt::Display for $name {
-            /// 32 lower-case hexadecimal digits.
+            /// Writes 32 lower-case hexadecimal digits.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&hex(&self.0))
             }
@@ -315,8 +292,8 @@ macro_rules! random_id {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                let bytes = unhex(text).ok_or(IdError)?;
-                Ok(Self(bytes.try_into().map_err(|_| IdError)?))
+                let bytes = unhex(text).ok_or(IdError::Hexadecimal)?;
+                Ok(Self(bytes.try_into().map_err(|_| IdError::Hexadecimal)?))
             }
         }
 
@@ -336,25 +313,25 @@ macro_rules! random_id {
 }
 
 random_id! {
-    /// One issue of codes, or one override code. Public: a sheet's label comes from it.
+    /// The id of one set of codes, or of one override code. Public: a sheet's label comes from it.
     SetId
 }
 random_id! {
-    /// One event, so that a receiver can drop a repeated delivery.
+    /// The id of one event, by which a receiver drops a repeated delivery.
     EventId
 }
 random_id! {
-    /// One operation on a record, so that it can tell whether its own write was applied.
+    /// The id of one operation on a record, by which it can tell whether its own write was applied.
     OperationId
 }
 random_id! {
-    /// One state of a stored record. Never used twice, so a late write cannot meet the state it
-    /// expects by chance (no ABA).
+    /// The id of one state of a stored record. Never used twice, so a late write cannot meet the
+    /// state it expects by chance (no ABA).
     Revision
 }
 
 impl SetId {
-    /// A short name for people to tell sheets apart, for example `7F3A-09C1`; not unique.
+    /// Returns a short name for people to tell sheets apart, for example `7F3A-09C1`; not unique.
     #[must_use]
     pub fn label(self) -> String {
         let digits = hex(&self.0[..4]).to_uppercase();
@@ -363,10 +340,10 @@ impl SetId {
 }
 
 impl Revision {
-    /// The id of the `index`th event written together with this revision.
+    /// Returns the id of the `index`th event written together with this revision.
     ///
-    /// Derived, not drawn, so that the pure rules need no generator. The revision is random and
-    /// used once; the event ids of one write differ in the last byte.
+    /// The id is derived, not drawn, so that the pure rules need no generator. The revision is
+    /// random and used once; the event ids of one write differ in the last byte.
     pub(crate) fn event(self, index: u8) -> EventId {
         let mut bytes = self.0;
         bytes[15] = bytes[15].wrapping_add(index);
@@ -475,7 +452,7 @@ mod tests {
             assert!(!text.contains(is_forging), "{text:?}");
         }
         assert_eq!(Role::from("a\\b").to_string(), "a\\\\b");
-        // Names are spelt with a joiner.
+        // Some names are spelt with a joiner.
         let name = "\u{645}\u{6cc}\u{200c}\u{62e}";
         assert_eq!(Role::from(name).to_string(), name);
     }
@@ -485,7 +462,7 @@ mod tests {
         let id = SetId::from_bytes([0xa5; 16]);
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(id.label(), "A5A5-A5A5");
-        assert_eq!("a5".parse::<SetId>(), Err(IdError));
-        assert_eq!("+5".repeat(16).parse::<SetId>(), Err(IdError));
+        assert_eq!("a5".parse::<SetId>(), Err(IdError::Hexadecimal));
+        assert_eq!("+5".repeat(16).parse::<SetId>(), Err(IdError::Hexadecimal));
     }
 }

@@ -1,11 +1,11 @@
-//! Single-use 2FA backup (recovery) codes: made, shown once, redeemed once.
+//! Single-use 2FA backup (recovery) codes: issue a set, show it once, accept each code once.
 //!
 //! ```
-//! use backup_codes::{Activation, BackupCodes, Context, Hasher, Hashing, Keyring, MemoryRepository, Redeem, Settings, Subject, Timestamp, UserId};
+//! use backup_codes::{Activation, BackupCodes, Context, HashParams, Hashing, Keyring, MemoryRepository, Redeem, Settings, Subject, Timestamp, UserId};
 //!
 //! # pollster::block_on(async {
 //! // In an application: `Hashing::pool(keyring)`, with a pepper.
-//! let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper())?);
+//! let hashing = Hashing::inline(HashParams::new(Keyring::without_pepper())?);
 //! let codes = BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing);
 //! let alice = Subject::new(UserId::new("42")?, ["staff"]);
 //! let cx = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?, &alice);
@@ -63,11 +63,11 @@
 //! * *At start, and before a key is retired*: [`schemes`](Reports::schemes), which returns how
 //!   many users' codes depend on each key, format and cost, and which of them are refused here.
 //! * *When the second factor is removed*: [`revoke_all`](BackupCodes::revoke_all) with
-//!   [`RevokeReason::FactorRemoved`], or its codes would outlive it.
+//!   [`RevokeReason::FactorRemoved`], otherwise its codes stay valid.
 //!
 //! # What it does not do
 //!
-//! It never finds a user by a code, creates no session, draws no login page, and is no first
+//! It never finds a user by a code, creates no session, renders no login page, and is no first
 //! factor: a [`Receipt`](outcome::Receipt) proves one factor of a user whom the application has
 //! identified by another. It equalises the work of right and wrong codes; it does not hide whether an
 //! account exists, which the first factor has settled.
@@ -112,7 +112,7 @@ pub use code::{Format, Formats, Override, SetSize, Sheet, Wording};
 pub use config::{Config, ReissueRule};
 pub use context::Context;
 pub use error::Error;
-pub use hash::{Hasher, Hashing, Keyring, Pepper};
+pub use hash::{HashParams, Hashing, Keyring, Pepper};
 pub use id::{SetId, Subject, UserId};
 pub use outcome::{Activation, Burn, Check, Effect, Notice, Redeem, Status};
 pub use policy::{Settings, SettingsDraft, SharedSettings, Switch};

@@ -2,12 +2,12 @@
 
 use std::sync::OnceLock;
 
-/// What to do with bytes that become secret, and with bytes that become public.
+/// The functions to call with bytes that become secret, and with bytes that become public.
 #[derive(Debug, Clone, Copy)]
 pub struct Hooks {
     /// Marks bytes as undefined for the checker.
     pub classify: fn(&mut [u8]),
-    /// Marks them as defined.
+    /// Marks bytes as defined for the checker.
     pub declassify: fn(&mut [u8]),
 }
 

@@ -1,9 +1,27 @@
-//! The role policy: who may do what.
+//! The role policy: which actor may do what.
+//!
+//! ```
+//! use backup_codes::policy::{Action, Actor, Decision, Denial, Request, RolePolicy};
+//! use backup_codes::{Settings, Subject, Timestamp, UserId};
+//!
+//! let alice = Subject::new(UserId::new("42")?, ["staff"]);
+//! let actor = Actor::from(&alice);
+//! let now = Timestamp::from_unix_millis(1_790_000_000_000)?;
+//! let decide = |settings: &Settings| {
+//!     settings.decide(Request::new(&actor, &alice, Action::Prepare, now))
+//! };
+//!
+//! let mut settings = Settings::default();
+//! assert_eq!(decide(&settings), Decision::Allow);
+//! settings.permit_roles(["admin"]);
+//! assert_eq!(decide(&settings), Decision::Deny(Denial::RoleNotPermitted));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub(crate) mod settings;
 pub(crate) mod shared_settings;
 
-pub use self::settings::{OnRoleLoss, PermittedRoles, Settings, SettingsError, Switch};
+pub use self::settings::{OnRoleLoss, PermittedRoles, Settings, Switch};
 pub use self::shared_settings::{SettingsDraft, SharedSettings};
 pub use crate::id::Role;
 
@@ -39,11 +57,11 @@ impl From<Subject> for Actor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// Make a set of codes and see it, or drop one not yet activated.
+    /// Create a set of codes and see it, or drop one not yet activated.
     Prepare,
-    /// Make a prepared set the one that counts.
+    /// Activate a prepared set.
     Activate,
-    /// Get in with a code.
+    /// Log in with a code.
     Redeem,
     /// Try a code without spending it.
     Check,
@@ -73,7 +91,7 @@ pub enum Action {
 pub struct Request<'a> {
     /// The actor.
     pub actor: &'a Actor,
-    /// Whose codes it is about; `None` for reports and settings.
+    /// The user whose codes the operation is about; `None` for reports and settings.
     pub subject: Option<&'a Subject>,
     /// The operation.
     pub action: Action,
@@ -82,7 +100,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A question about one user's codes.
+    /// Creates a question about one user's codes.
     #[must_use]
     pub fn new(actor: &'a Actor, subject: &'a Subject, action: Action, now: Timestamp) -> Self {
         Self {
@@ -93,7 +111,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether the actor is the user it is about.
+    /// Returns whether the actor is the user whose codes the operation is about.
     #[must_use]
     pub fn is_own(&self) -> bool {
         matches!((self.actor, self.subject), (Actor::User(actor), Some(subject))
@@ -102,17 +120,17 @@ impl<'a> Request<'a> {
 }
 
 /// The policy's answer.
-#[must_use = "a decision that nobody looks at protects nothing"]
+#[must_use = "check the decision before you act"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Go on.
+    /// The operation is allowed.
     Allow,
-    /// Stop, for this reason.
+    /// The operation is denied, for this reason.
     Deny(Denial),
 }
 
-/// Why something was denied. For logs and administrators; the public text of a refused code is
-/// the same for all of them.
+/// The reason of a denial, for logs and administrators. The public text of a refused code is the
+/// same for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -129,18 +147,17 @@ pub enum Denial {
     /// Only the user may do this.
     #[error("only the user can do this")]
     OnlyOwn,
-    /// Another user has to do this: it is not allowed to oneself.
+    /// Another user has to do this: an administrator may not do it to their own codes.
     #[error("another user has to do this")]
     NotOneself,
     /// The cached settings are too old to trust.
-    #[error("the site's settings could not be read lately, so nothing is allowed: refresh them")]
+    #[error("the cached settings are too old to trust, so nothing is allowed: refresh them")]
     SettingsUnreadable,
 }
 
-/// Decides who may hold, redeem and administer codes.
+/// A policy that decides who may hold, redeem and administer codes.
 ///
-/// [`Settings`] is the built-in one; an application with rules of its own
-/// implements this instead.
+/// [`Settings`] is built in; an application with rules of its own implements this trait instead.
 ///
 /// # Contract
 /// `decide` is total and synchronous: data in, decision out, no I/O and no panic. It is asked
@@ -173,12 +190,19 @@ pub enum Denial {
 ///         3
 ///     }
 /// }
+///
+/// # use backup_codes::{policy::Actor, Subject, Timestamp, UserId};
+/// let alice = Subject::new(UserId::new("42")?, ["staff"]);
+/// let (actor, now) = (Actor::System, Timestamp::from_unix_millis(1_790_000_000_000)?);
+/// let request = Request::new(&actor, &alice, Action::Unlock, now);
+/// assert_eq!(OwnCodesOnly.decide(request), Decision::Deny(Denial::OnlyOwn));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait RolePolicy: Send + Sync {
-    /// Allow, or deny with a reason.
+    /// Decides: allows, or denies with a reason.
     fn decide(&self, request: Request<'_>) -> Decision;
 
-    /// A user with this many codes left, or fewer, is low on codes.
+    /// Returns the number of codes left at or below which a user is low on codes.
     fn low_threshold(&self) -> u8;
 }
 

@@ -1,4 +1,19 @@
-//! Usage: who has codes, who is low, how many were used when.
+//! Usage: the users with codes, the users low on codes, and the number of codes used over time.
+//!
+//! [`Reports`](crate::Reports) asks the repository's directory; the pure functions are in this
+//! module.
+//!
+//! ```
+//! use backup_codes::Timestamp;
+//! use backup_codes::report::{Periods, Summary, schemes};
+//!
+//! let at = |hours: i64| Timestamp::from_unix_millis(1_789_948_800_000 + hours * 3_600_000);
+//! let periods = Periods::new(at(0)?..at(24)?, at(-480)?..at(264)?, &[])?;
+//! assert_eq!(periods.today(), at(0)?..at(24)?);
+//! // A user without codes has no scheme.
+//! assert_eq!(schemes([Summary::default()]), []);
+//! # Ok::<(), backup_codes::error::ValueError>(())
+//! ```
 
 pub(crate) mod users;
 
@@ -11,6 +26,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::event::Reason;
+use crate::error::value::ValueError;
 use crate::hash::acceptance::{Acceptance, Scheme};
 use crate::id::UserId;
 use crate::outcome::Level;
@@ -28,7 +44,7 @@ pub struct Summary {
     pub last_used_at: Option<Timestamp>,
     /// Uses of all sets, by quarter hour, oldest first.
     pub uses: Vec<Use>,
-    /// When the user was erased; the record is then a tombstone.
+    /// The time at which the user was erased; the record is then a tombstone.
     pub erased_at: Option<Timestamp>,
 }
 
@@ -36,27 +52,27 @@ pub struct Summary {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SetSummary {
-    /// How its codes are written and hashed.
+    /// The scheme of the set's codes.
     pub scheme: Scheme,
-    /// The number of codes it was issued with.
+    /// The number of codes that the set was issued with.
     pub total: u8,
     /// The number of codes neither used nor burned nor damaged; [`Summary::remaining`] says
     /// whether the set is in force.
     pub unused: u8,
-    /// When it was prepared.
+    /// The time at which the set was prepared.
     pub prepared_at: Timestamp,
-    /// When it was activated.
+    /// The time at which the set was activated.
     pub activated_at: Timestamp,
-    /// The moment from which its codes are refused.
+    /// The time from which the set's codes are refused, if it expires.
     pub expires_at: Option<Timestamp>,
-    /// When an unused code of the set was last found right: by a redeem, a check or the
-    /// confirmation of a new sheet.
+    /// The time at which an unused code of the set was last found right: by a redeem, a check or
+    /// the confirmation of a new sheet.
     pub proved_at: Option<Timestamp>,
 }
 
 impl SetSummary {
-    /// The summary of a set that does not expire and was not proved, as a repository kept it. Set
-    /// the other fields on the value.
+    /// Creates the summary of a set that does not expire and was not proved, as a repository stored
+    /// it. Set the other fields on the value.
     ///
     /// ```
     /// use backup_codes::{Format, Timestamp};
@@ -73,7 +89,7 @@ impl SetSummary {
     /// summary.last_used_at = Some(at);
     /// summary.uses = vec![Use::new(at, 1)];
     /// assert_eq!(summary.uses[0].count(), 1);
-    /// # Ok::<(), backup_codes::error::TimestampError>(())
+    /// # Ok::<(), backup_codes::error::ValueError>(())
     /// ```
     #[must_use]
     pub fn new(
@@ -108,7 +124,7 @@ impl CodeSet {
     }
 }
 
-/// The one rule by which a set is in force or not, for records and summaries alike.
+/// Decides whether a set is in force, for records and summaries alike.
 fn in_force(
     scheme: &Scheme,
     prepared_at: Timestamp,
@@ -148,7 +164,8 @@ impl Record {
 }
 
 impl Summary {
-    /// The number of codes that would be accepted at `now`: none of a set that is not in force.
+    /// Returns the number of codes that would be accepted at `now`: none of a set that is not in
+    /// force.
     #[must_use]
     pub fn remaining(&self, acceptance: &Acceptance, now: Timestamp) -> u8 {
         let counts = |set: &&SetSummary| {
@@ -164,9 +181,9 @@ impl Summary {
     }
 }
 
-/// The schemes of active sets, in order, each with the number of users whose set has it.
+/// Returns the schemes of active sets, in order, each with the number of users whose set has it.
 ///
-/// It answers how many users still depend on a key, a format or a cost.
+/// The result tells how many users still depend on a key, a format or a cost.
 #[must_use]
 pub fn schemes<S: Borrow<Summary>>(summaries: impl IntoIterator<Item = S>) -> Vec<(Scheme, u64)> {
     let mut schemes = BTreeMap::new();
@@ -183,26 +200,26 @@ pub fn schemes<S: Borrow<Summary>>(summaries: impl IntoIterator<Item = S>) -> Ve
 
 /// One row of the list of users.
 ///
-/// It goes through serde, so that a link to the next page can carry the last row of this one.
+/// It can be serialised, so that a link to the next page can carry the last row of this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UserRow {
     /// The user.
     pub user: UserId,
-    /// Codes left.
+    /// The number of codes left.
     pub remaining: u8,
-    /// Codes the set was issued with.
+    /// The number of codes that the set was issued with.
     pub total: u8,
-    /// When the set was prepared: when its codes were generated.
+    /// The time at which the set was prepared, and its codes generated.
     pub prepared_at: Option<Timestamp>,
-    /// When the set came into force.
+    /// The time at which the set was activated.
     pub activated_at: Option<Timestamp>,
     /// The latest use of any set.
     pub last_used_at: Option<Timestamp>,
 }
 
 impl UserRow {
-    /// A row for a user with this summary.
+    /// Creates a row for a user with this summary.
     #[must_use]
     pub fn new(user: UserId, summary: &Summary, acceptance: &Acceptance, now: Timestamp) -> Self {
         let set = summary.set.as_ref();
@@ -217,12 +234,11 @@ impl UserRow {
     }
 }
 
-/// The days that figures are for: today, this month, and a run of days, in the caller's time
-/// zone.
+/// The periods of usage figures: today, this month, and a range of days, in the caller's time zone.
 ///
-/// A day may have 23 or 25 hours. A day that a zone skipped is an empty one: it begins and ends at
-/// the same moment, and no use counts on it. Boundaries are whole quarter hours of UTC, as those of
-/// every time zone in use are; uses are kept by quarter hour, so the figures are exact.
+/// A day may have 23 or 25 hours. A day that a time zone skipped is empty: it begins and ends at
+/// the same moment, and no use is counted on it. Boundaries are whole quarter hours of UTC, as in
+/// every time zone in use; uses are kept by quarter hour, so the figures are exact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Periods {
     today: Range<u32>,
@@ -231,46 +247,31 @@ pub struct Periods {
     days: Vec<u32>,
 }
 
-/// Periods that make no sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PeriodsError {
-    /// A boundary is not on a quarter of an hour.
-    #[error("a period begins and ends on a whole quarter hour of utc: use local midnights")]
-    NotAQuarter,
-    /// A period ends before it begins, there is one boundary alone, or there are more than 400 days.
-    #[error("periods are in order, and there are at most 400 days")]
-    Order,
-    /// The day lies after the last one that a time zone can place, in December 9999.
-    #[error("the time zone cannot place this day: check the time and the zone")]
-    Zone,
-}
-
 impl Periods {
-    /// Periods from moments: today, this month, and the boundaries of a run of days (one more
-    /// than there are days; may be empty), each the start of a local day. Equal bounds are an empty
-    /// day.
+    /// Creates periods from moments: today, this month, and the boundaries of a range of days (one
+    /// more than there are days; may be empty), each the start of a local day. Equal bounds are an
+    /// empty day.
     ///
     /// # Errors
-    /// [`PeriodsError::NotAQuarter`] when a boundary is not on a quarter hour;
-    /// [`PeriodsError::Order`] when a period ends before it begins, the days are out of order or
+    /// [`ValueError::PeriodBoundary`] when a boundary is not on a quarter hour;
+    /// [`ValueError::PeriodOrder`] when a period ends before it begins, the days are out of order or
     /// more than 400.
     pub fn new(
         today: Range<Timestamp>,
         month: Range<Timestamp>,
         day_boundaries: &[Timestamp],
-    ) -> Result<Self, PeriodsError> {
+    ) -> Result<Self, ValueError> {
         let quarter = |at: Timestamp| {
             if at.unix_millis() % QUARTER_MILLIS == 0 {
                 Ok(quarter_of(at))
             } else {
-                Err(PeriodsError::NotAQuarter)
+                Err(ValueError::PeriodBoundary)
             }
         };
         let period = |range: Range<Timestamp>| {
             let quarters = quarter(range.start)?..quarter(range.end)?;
             if quarters.start > quarters.end {
-                Err(PeriodsError::Order)
+                Err(ValueError::PeriodOrder)
             } else {
                 Ok(quarters)
             }
@@ -281,7 +282,7 @@ impl Periods {
             .collect::<Result<Vec<_>, _>>()?;
         let in_order = days.windows(2).all(|pair| pair[0] <= pair[1]);
         if !in_order || days.len() == 1 || days.len() > 401 {
-            return Err(PeriodsError::Order);
+            return Err(ValueError::PeriodOrder);
         }
         Ok(Self {
             today: period(today)?,
@@ -290,57 +291,57 @@ impl Periods {
         })
     }
 
-    /// Today.
+    /// Returns the period of today.
     #[must_use]
     pub fn today(&self) -> Range<Timestamp> {
         moments(&self.today)
     }
 
-    /// This month.
+    /// Returns the period of this month.
     #[must_use]
     pub fn month(&self) -> Range<Timestamp> {
         moments(&self.month)
     }
 
-    /// The days, oldest first.
+    /// Returns the periods of the days, oldest first.
     pub fn days(&self) -> impl Iterator<Item = Range<Timestamp>> + '_ {
         self.days
             .windows(2)
             .map(|pair| moments(&(pair[0]..pair[1])))
     }
 
-    /// Periods of a time zone: the day and month of `now`, and the `days` days up to and
-    /// including today.
+    /// Creates the periods of a time zone: the day and month of `now`, and the `days` days up to
+    /// and including today.
     ///
     /// A day begins at the first moment at which the zone's clocks show its date or a later one:
     /// - A date that the zone skipped is an empty day (`Pacific/Apia`, 30 December 2011).
-    /// - A day that has begun is not left again. Where clocks are set back over midnight, what
-    ///   they show a second time counts on the day that had begun: in `America/St_Johns` on
-    ///   7 November 2010 clocks went from 00:01 to 23:01 of the day before, and the hour up to the
-    ///   second midnight is part of the 7th, which has 25 hours.
+    /// - A day that has begun does not end early. Where clocks are set back over midnight, the
+    ///   repeated time counts on the day that had begun: in `America/St_Johns` on 7 November 2010
+    ///   clocks went from 00:01 to 23:01 of the day before, and the hour up to the second midnight
+    ///   is part of the 7th, which has 25 hours.
     ///
     /// So each use counts on one day, and `now` lies in today and in this month. To name the days,
     /// count dates back from that of `today().start`: the start of an empty day has the date of the
-    /// day after it. What lies before 1970 is cut off.
+    /// day after it. Time before 1970 is cut off.
     ///
     /// # Errors
-    /// [`PeriodsError::Zone`] in the last days of the year 9999, [`PeriodsError::NotAQuarter`] when
+    /// [`ValueError::TimeZone`] in the last days of the year 9999, [`ValueError::PeriodBoundary`] when
     /// the zone's offset is not a whole quarter hour (`Africa/Monrovia` before 1972),
-    /// [`PeriodsError::Order`] for more than 400 days.
+    /// [`ValueError::PeriodOrder`] for more than 400 days.
     #[cfg(feature = "jiff")]
     pub fn in_zone(
         now: Timestamp,
         zone: &jiff::tz::TimeZone,
         days: u16,
-    ) -> Result<Self, PeriodsError> {
+    ) -> Result<Self, ValueError> {
         use jiff::ToSpan as _;
         let plus = |date: jiff::civil::Date, span: jiff::Span| {
-            date.checked_add(span).map_err(|_| PeriodsError::Zone)
+            date.checked_add(span).map_err(|_| ValueError::TimeZone)
         };
         let zoned = jiff::Timestamp::from_millisecond(now.unix_millis())
-            .map_err(|_| PeriodsError::Zone)?
+            .map_err(|_| ValueError::TimeZone)?
             .to_zoned_datetime(zone.clone());
-        // Clocks that were set back over midnight show a date that is over.
+        // Clocks that were set back over midnight show a date that has ended.
         let mut today = zoned.date();
         let mut tomorrow = plus(today, 1.day())?;
         while day_start(tomorrow, zone)? <= now {
@@ -365,12 +366,10 @@ impl Periods {
     }
 }
 
-/// The first moment at which a zone's clocks show this date or a later one, 1970 at the earliest.
+/// Returns the first moment at which a zone's clocks show this date or a later one, 1970 at the
+/// earliest.
 #[cfg(feature = "jiff")]
-fn day_start(
-    date: jiff::civil::Date,
-    zone: &jiff::tz::TimeZone,
-) -> Result<Timestamp, PeriodsError> {
+fn day_start(date: jiff::civil::Date, zone: &jiff::tz::TimeZone) -> Result<Timestamp, ValueError> {
     use jiff::tz::AmbiguousOffset;
     let midnight = date.at(0, 0, 0, 0);
     let start = zone.to_ambiguous_timestamp(midnight);
@@ -382,12 +381,12 @@ fn day_start(
             let change = before.map(|before| zone.following(before).next());
             change.map(|change| change.map(|change| change.timestamp()))
         }
-        // Of two midnights the first.
+        // Where there are two midnights, the first.
         _ => start.compatible().map(Some),
     };
-    let start = start.ok().flatten().ok_or(PeriodsError::Zone)?;
+    let start = start.ok().flatten().ok_or(ValueError::TimeZone)?;
     let millis = start.as_millisecond().max(Timestamp::MIN.unix_millis());
-    Timestamp::from_unix_millis(millis).map_err(|_| PeriodsError::Zone)
+    Timestamp::from_unix_millis(millis).map_err(|_| ValueError::TimeZone)
 }
 
 fn moments(quarters: &Range<u32>) -> Range<Timestamp> {
@@ -395,21 +394,21 @@ fn moments(quarters: &Range<u32>) -> Range<Timestamp> {
     at(quarters.start)..at(quarters.end)
 }
 
-/// The query for usage figures.
+/// A query for usage figures.
 #[derive(Debug, Clone)]
 pub struct UsageQuery {
-    /// The days.
+    /// The periods of the figures.
     pub periods: Periods,
-    /// A user with this many codes left, or fewer, is low.
+    /// The number of codes left at or below which a user is low.
     pub low_threshold: u8,
-    /// The time at which sets are in force or not.
+    /// The time of the query, which decides whether a set is in force.
     pub now: Timestamp,
     /// The conditions under which a set is in force.
     pub acceptance: Acceptance,
 }
 
 impl UsageQuery {
-    /// A query for these periods at `now`.
+    /// Creates a query for these periods at `now`.
     #[must_use]
     pub fn new(
         periods: Periods,
@@ -426,28 +425,28 @@ impl UsageQuery {
     }
 }
 
-/// Usage figures. Those of two shards add up to those of both.
+/// Usage figures. The figures of two shards add up to the figures of both.
 ///
-/// Erased users have left the figures, past days included.
+/// Erased users are not counted, on past days either.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Users with an activated set, whatever is left of it.
+    /// The number of users with an active set, with or without codes left.
     pub users_with_codes: u64,
-    /// Of these, users at the low threshold or below it, those without any left included.
+    /// The number of these users at the low threshold or below it, with or without codes left.
     pub users_low: u64,
-    /// Of these, users with no code left.
+    /// The number of these users with no code left.
     pub users_exhausted: u64,
-    /// Codes used today.
+    /// The number of codes used today.
     pub used_today: u64,
-    /// Codes used this month.
+    /// The number of codes used this month.
     pub used_this_month: u64,
-    /// Codes used on each day asked for, oldest first.
+    /// The number of codes used on each day of the query, oldest first.
     pub used_by_day: Vec<u64>,
 }
 
 impl Usage {
-    /// No users, for a query's days.
+    /// Returns figures without users, for a query's days.
     #[must_use]
     pub fn empty(query: &UsageQuery) -> Self {
         let days = query.periods.days.len().saturating_sub(1);
@@ -457,7 +456,7 @@ impl Usage {
         }
     }
 
-    /// Counts one user in.
+    /// Adds one user to the figures.
     pub fn count(&mut self, summary: &Summary, query: &UsageQuery) {
         if summary.set.is_some() {
             self.users_with_codes += 1;
@@ -483,7 +482,7 @@ impl Usage {
         }
     }
 
-    /// Counts in codes used in the quarter hour of this moment, for a store that sums them up for
+    /// Adds codes used in the quarter hour of this moment, for a repository that sums them up for
     /// all users.
     pub fn count_uses(&mut self, at: Timestamp, codes: u64, query: &UsageQuery) {
         self.count_quarter(quarter_of(at), codes, query);
@@ -519,7 +518,7 @@ impl Usage {
     }
 }
 
-/// The figures of these users.
+/// Returns the figures of these users.
 #[must_use]
 pub fn usage<S: Borrow<Summary>>(
     summaries: impl IntoIterator<Item = S>,

@@ -1,9 +1,57 @@
-//! The rules: what each operation makes of a record. Pure functions on values.
+//! The rules: pure functions that generate, hash, verify and consume codes and compute usage.
 //!
-//! Each takes the record as it was loaded and an [`Operation`] (who, when, under which ids), and gives
-//! a [`Transition`]: the outcome, and what has to be written before the outcome may be told to
-//! anybody. [`BackupCodes`](crate::BackupCodes) does that writing; `examples/blocking.rs` does it
-//! by hand.
+//! A transition takes the record as it was loaded and an [`Operation`] (actor, time, ids), and returns
+//! a [`Transition`]: the outcome, and the [`Step`] to write before the outcome may be reported.
+//! [`BackupCodes`](crate::BackupCodes) does that writing; `examples/blocking.rs` does it by hand.
+//!
+//! ```
+//! use backup_codes::hash::{Acceptance, HashParams, HashSalt, Keyring, Matrix};
+//! use backup_codes::repository::{Record, Revision};
+//! use backup_codes::rules::{self, Attempt, NewSet, Operation, OperationId, Progress};
+//! use backup_codes::{Config, Context, Redeem, SetId, Subject, Timestamp, UserId};
+//!
+//! let (config, mut rng, mut matrix) = (Config::default(), getrandom::SysRng, Matrix::new());
+//! let params = HashParams::new(Keyring::without_pepper())?;
+//! let alice = Subject::new(UserId::new("42")?, ["staff"]);
+//! let context = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?, &alice);
+//! let issuing = Operation {
+//!     user: alice.id(),
+//!     context: &context,
+//!     config: &config,
+//!     acceptance: &Acceptance::new(&config, &params),
+//!     low_threshold: 3,
+//!     id: OperationId::random(&mut rng)?,
+//!     revision: Revision::random(&mut rng)?,
+//! };
+//!
+//! let (set, format) = (SetId::random(&mut rng)?, config.formats().issued());
+//! let codes = rules::generate(format, config.set_size(), &mut rng)?;
+//! let mut hashes = Vec::new();
+//! for code in &codes {
+//!     let salt = HashSalt::random(&mut rng)?;
+//!     hashes.push(rules::hash(&params, &mut matrix, alice.id(), set, code, salt)?);
+//! }
+//! let issued = rules::issue(&Record::new(), NewSet::new(set, format, hashes)?, &issuing)?;
+//! // Write the step, on the condition that the record is unchanged. Then show the codes.
+//! let record = issued.step.expect("a new set is a change").record;
+//!
+//! let redeeming = Operation {
+//!     id: OperationId::random(&mut rng)?,
+//!     revision: Revision::random(&mut rng)?,
+//!     ..issuing
+//! };
+//! let attempt = Attempt::parse(&codes[0].expose(), config.formats(), redeeming.id)?;
+//! let Progress::Compare(target) = rules::consume(&record, &attempt, None, &redeeming) else {
+//!     panic!("one hash comes first");
+//! };
+//! let verified = rules::verify(&params, &mut matrix, alice.id(), &attempt, &target)?;
+//! match rules::consume(&record, &attempt, Some(&verified), &redeeming) {
+//!     // Write `done.step`, and only then let the user in.
+//!     Progress::Done(done) => assert!(matches!(done.outcome, Redeem::Accepted(_))),
+//!     Progress::Compare(_) => panic!("it was compared"),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod typed;
 
@@ -22,6 +70,8 @@ use crate::code::SetSize;
 use crate::code::format::Format;
 use crate::config::Config;
 use crate::context::Context;
+use crate::error::Error;
+use crate::error::value::ValueError;
 use crate::hash::Equality;
 use crate::hash::acceptance::{Acceptance, SKEW, Scheme};
 use crate::id::{Revision, SetId, UserId};
@@ -34,26 +84,26 @@ use crate::timestamp::Timestamp;
 /// The circumstances of one transition.
 #[derive(Debug, Clone, Copy)]
 pub struct Operation<'a> {
-    /// Whose record it is.
+    /// The user whose record it is.
     pub user: &'a UserId,
-    /// The actor, the time, and the address.
+    /// The actor, the time and the address.
     pub context: &'a Context,
-    /// The application's rules.
+    /// The application's configuration.
     pub config: &'a Config,
     /// The conditions under which a set is in force.
     pub acceptance: &'a Acceptance,
-    /// A user with this many codes left, or fewer, is low.
+    /// The number of codes left at or below which a user is low.
     pub low_threshold: u8,
-    /// The operation's own id, which is written into the record.
+    /// The operation's own id, which is stored in the record.
     pub id: OperationId,
-    /// The revision the record will have once written. New for every write.
+    /// The revision of the record after the write. Draw a new one for every write.
     pub revision: Revision,
 }
 
 /// A change that has to be written: a record and the events of that step, in one atomic,
 /// conditional write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "an outcome counts only once its step is written"]
+#[must_use = "write this step before you report the outcome"]
 pub struct Step {
     /// The new record.
     pub record: Record,
@@ -61,9 +111,9 @@ pub struct Step {
     pub events: Vec<Event>,
 }
 
-/// An outcome, and what it takes.
+/// The outcome of an operation, and the step to write before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "an outcome counts only once its step is written"]
+#[must_use = "write its step before you report the outcome"]
 pub struct Transition<T> {
     /// The outcome of the operation. Write `step` before you report it.
     pub outcome: T,
@@ -75,22 +125,17 @@ pub struct Transition<T> {
 
 /// The state of an operation that compares a typed code.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "an evaluation may have to come first"]
+#[must_use = "`Compare` asks for a `verify` before the outcome is known"]
 #[expect(
     clippy::large_enum_variant,
     reason = "moved once an operation; a box would be one more allocation"
 )]
 pub enum Progress<T> {
-    /// Compare the attempt with this target ([`verify`]), then ask again.
+    /// Compare the attempt with this target ([`verify`]), then call again with the result.
     Compare(Target),
     /// The operation is decided.
     Done(Transition<T>),
 }
-
-/// The user was erased, and the tombstone is still there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this user was erased: purge the tombstone before the id is used again")]
-pub struct Erased;
 
 /// The hashes of a new set, as they will be stored.
 #[derive(Debug, Clone)]
@@ -100,24 +145,19 @@ pub struct NewSet {
     hashes: Vec<StoredHash>,
 }
 
-/// Hashes that do not make a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a set has 1 to 31 hashes of one cost and one key: hash all its codes with one hasher")]
-pub struct NewSetError;
-
 impl NewSet {
     /// Creates a set from the hashes of its codes, that of code 1 first.
     ///
     /// # Errors
-    /// [`NewSetError`] for no hashes, for more than 31, and for hashes that differ in cost or key.
-    pub fn new(id: SetId, format: Format, hashes: Vec<StoredHash>) -> Result<Self, NewSetError> {
+    /// [`ValueError::NewSet`] for no hashes, for more than 31, and for hashes that differ in cost or key.
+    pub fn new(id: SetId, format: Format, hashes: Vec<StoredHash>) -> Result<Self, ValueError> {
         let scheme = match hashes.first() {
             Some(first) => Scheme::new(format, first.cost(), first.key().cloned()),
-            None => return Err(NewSetError),
+            None => return Err(ValueError::NewSet),
         };
         let fits = |hash: &StoredHash| hash.cost() == scheme.cost() && hash.key() == scheme.key();
         if hashes.len() > usize::from(SetSize::MAX) || !hashes.iter().all(fits) {
-            return Err(NewSetError);
+            return Err(ValueError::NewSet);
         }
         Ok(Self { id, scheme, hashes })
     }
@@ -154,7 +194,8 @@ impl Operation<'_> {
         self.context.now()
     }
 
-    /// Writes this record with these events; they get their ids here.
+    /// Returns the transition that writes this record with these events; the events get their ids
+    /// here.
     fn step<T>(&self, outcome: T, mut record: Record, mut events: Vec<Event>) -> Transition<T> {
         events.extend(self.forget_the_future(&mut record));
         record.add_operation(self.id);
@@ -197,7 +238,7 @@ impl Operation<'_> {
             kind,
             at: self.now(),
             label: set.map(|set| set.id.label()),
-            // Of a set that is not in force nothing is left.
+            // A set that is not in force has no codes left.
             remaining: set.map(|set| self.standing(set).map_or(0, |()| set.unused())),
         }
     }
@@ -221,7 +262,7 @@ impl Operation<'_> {
         self.acceptance.check(&code.scheme)
     }
 
-    /// Whether the moments of an override can be those of a clock that was right.
+    /// Returns whether a clock that was right can have written the times of an override.
     fn is_plausible_override(&self, code: &OverrideCode) -> bool {
         let longest = code
             .issued_at
@@ -229,13 +270,14 @@ impl Operation<'_> {
         code.issued_at <= self.latest_present() && code.expires_at <= longest
     }
 
-    /// A moment after this one lies in the future: a clock that was ahead wrote it.
+    /// Returns the latest moment that does not count as future. A clock that was ahead wrote a
+    /// later one.
     fn latest_present(&self) -> Timestamp {
         self.now().saturating_add(SKEW)
     }
 
-    /// The end of the lock, if it is in force. One that is further off than a lock lasts was
-    /// written by a clock that was ahead.
+    /// Returns the end of the lock, if it is in force. A lock that ends later than one set now
+    /// could was written by a clock that was ahead.
     fn locked_until(&self, throttle: &Throttle) -> Option<Timestamp> {
         let latest = self.latest_present().saturating_add(Config::LOCK_FOR);
         throttle
@@ -249,11 +291,11 @@ impl Operation<'_> {
     }
 
     /// Removes what a clock that was ahead has written and what is therefore not in force, so that
-    /// it does not come into force when the clocks get there. An event for each set and override
-    /// removed so.
+    /// it does not come into force when the clocks reach that time. Returns an event for each set
+    /// and override that it removed.
     ///
-    /// An override that lives longer than this node is configured for stays: it was issued by a node
-    /// that is configured for more.
+    /// An override with a longer lifetime than this node's configuration allows stays: a node that
+    /// is configured for more issued it.
     fn forget_the_future(&self, record: &mut Record) -> Vec<Event> {
         let latest = self.latest_present();
         let lock = &mut record.throttle.locked_until;
@@ -278,8 +320,8 @@ impl Operation<'_> {
         .collect()
     }
 
-    /// Whether a prepared set can never be activated any more, whatever formats, keys and costs
-    /// are accepted.
+    /// Returns whether a prepared set can never be activated any more, whatever formats, keys and
+    /// costs are accepted.
     fn has_lapsed(&self, set: &CodeSet) -> bool {
         let age = self.now().saturating_since(set.prepared_at);
         let over = [Err(Reason::Expired), Err(Reason::Void)];
@@ -310,17 +352,17 @@ fn new_code_set(set: NewSet, operation: &Operation<'_>) -> CodeSet {
     }
 }
 
-/// Puts a new set beside the active one, which stays valid. An older prepared set is dropped.
+/// Adds a prepared set beside the active one, which stays valid. An older prepared set is dropped.
 ///
 /// # Errors
-/// [`Erased`] where the user was erased.
+/// [`Error::Erased`] where the user was erased.
 pub fn prepare(
     record: &Record,
     set: NewSet,
     operation: &Operation<'_>,
-) -> Result<Transition<()>, Erased> {
+) -> Result<Transition<()>, Error> {
     if record.erased_at.is_some() {
-        return Err(Erased);
+        return Err(Error::Erased);
     }
     let mut record = record.clone();
     let set = new_code_set(set, operation);
@@ -333,7 +375,7 @@ pub fn prepare(
     Ok(operation.step((), record, dropped.into_iter().chain([event]).collect()))
 }
 
-/// The event of a prepared set that a newer one replaces.
+/// Returns the event of a prepared set that a newer one replaces.
 fn replaced(record: &Record, operation: &Operation<'_>) -> Option<Event> {
     let set = record.prepared.as_ref()?;
     Some(
@@ -344,7 +386,8 @@ fn replaced(record: &Record, operation: &Operation<'_>) -> Option<Event> {
     )
 }
 
-/// Takes the override out of a record, for something newer. The event of one that was not used.
+/// Removes the override from a record, for a newer one. Returns the event of an override that was
+/// not used.
 fn replace_override(record: &mut Record, operation: &Operation<'_>) -> Option<Event> {
     let damaged = record.damaged_override.take();
     let event = operation
@@ -357,17 +400,17 @@ fn replace_override(record: &mut Record, operation: &Operation<'_>) -> Option<Ev
     }
 }
 
-/// Makes a new set the only one at once, without a confirm step.
+/// Activates a new set at once, without a confirm step.
 ///
 /// # Errors
-/// [`Erased`] where the user was erased.
+/// [`Error::Erased`] where the user was erased.
 pub fn issue(
     record: &Record,
     set: NewSet,
     operation: &Operation<'_>,
-) -> Result<Transition<Notice>, Erased> {
+) -> Result<Transition<Notice>, Error> {
     if record.erased_at.is_some() {
-        return Err(Erased);
+        return Err(Error::Erased);
     }
     let set = new_code_set(set, operation);
     let prepared = operation
@@ -406,14 +449,14 @@ fn activate_set(
         events.extend(replaced(&record, operation));
     }
     record.prepared = None;
-    // Older codes are void, and an override is one.
+    // Older codes are void, an override too.
     events.extend(replace_override(&mut record, operation));
     record.active = Some(set);
     record.throttle = Throttle::default();
     operation.step(notice, record, events)
 }
 
-/// A prepared set that can still be activated.
+/// Returns the prepared set, if it can still be activated.
 fn prepared_set<'r>(
     record: &'r Record,
     set: SetId,
@@ -427,64 +470,91 @@ fn prepared_set<'r>(
     })
 }
 
-/// Makes a prepared set the only one. All older codes stop working, wrong codes are forgotten.
+/// Activates a prepared set. All older codes stop working, and the count of wrong codes is cleared.
+pub fn activate(record: &Record, set: SetId, operation: &Operation<'_>) -> Transition<Activation> {
+    match activatable(record, set, operation) {
+        Err(outcome) => not_activated(outcome, set, operation),
+        Ok(prepared) => {
+            activate_set(record, prepared.clone(), Vec::new(), operation).map(Activation::Activated)
+        }
+    }
+}
+
+/// Activates a prepared set, if the attempt is one of its codes. The code is not spent.
 ///
-/// With a confirmation, the user has typed one code of the new sheet, which is not spent: it is
-/// compared as for [`consume`]. A wrong one changes nothing and is not counted, as the sheet was
-/// shown in this very session.
-pub fn activate(
+/// The code is compared as for [`consume`]. A wrong code changes nothing and is not counted,
+/// because the sheet was shown in this very session.
+pub fn activate_confirmed(
     record: &Record,
     set: SetId,
-    confirmation: Option<(&Attempt, Option<&Verified>)>,
+    attempt: &Attempt,
+    verified: Option<&Verified>,
     operation: &Operation<'_>,
 ) -> Progress<Activation> {
-    if record
-        .active
-        .as_ref()
-        .is_some_and(|active| active.id == set)
-    {
-        return Progress::Done(Transition::unchanged(Activation::AlreadyActive));
-    }
-    let Some(prepared) = prepared_set(record, set, operation) else {
-        let event = operation
-            .failure(EventKind::Activate, Reason::NoSuchSet)
-            .of_set(set);
-        return Progress::Done(Transition::reporting(Activation::NoSuchSet, event));
+    let prepared = match activatable(record, set, operation) {
+        Err(outcome) => return Progress::Done(not_activated(outcome, set, operation)),
+        Ok(prepared) => prepared,
     };
-    let mut set = prepared.clone();
-    if let Some((attempt, verified)) = confirmation {
-        let slot = prepared.slot(attempt.slot());
-        let is_lost = slot.is_none() && prepared.may_have_lost(attempt.slot());
-        let slot = slot.filter(|_| prepared.scheme.format() == attempt.format());
-        let target = slot.map_or(Target::Nothing, |slot| {
-            Target::Hash(prepared.id, slot.hash.clone())
-        });
-        let why = match verified {
-            Some(verified) if verified.attempt == attempt.id() && verified.target == target => {
-                match verified.equality {
-                    Equality::Equal => None,
-                    Equality::Different if is_lost => Some(Reason::Malformed),
-                    Equality::Different => Some(Reason::Wrong),
-                    Equality::Unknown(why) => Some(why.into()),
-                }
+    let slot = prepared.slot(attempt.slot());
+    let is_lost = slot.is_none() && prepared.may_have_lost(attempt.slot());
+    let slot = slot.filter(|_| prepared.scheme.format() == attempt.format());
+    let target = slot.map_or(Target::Nothing, |slot| {
+        Target::Hash(prepared.id, slot.hash.clone())
+    });
+    let wrong = match verified {
+        Some(verified) if verified.attempt == attempt.id() && verified.target == target => {
+            match verified.equality {
+                Equality::Equal => None,
+                Equality::Different if is_lost => Some(Reason::Malformed),
+                Equality::Different => Some(Reason::Wrong),
+                Equality::Unknown(why) => Some(why.into()),
             }
-            _ => return Progress::Compare(target),
-        };
-        if let Some(why) = why {
-            let event = operation.failure(EventKind::Activate, why).of_set(set.id);
-            let outcome = Activation::WrongConfirmation;
-            return Progress::Done(Transition::reporting(outcome, event));
         }
-        set.proved_at = Some(operation.now());
+        _ => return Progress::Compare(target),
+    };
+    if let Some(reason) = wrong {
+        let event = operation.failure(EventKind::Activate, reason).of_set(set);
+        let outcome = Activation::WrongConfirmation;
+        return Progress::Done(Transition::reporting(outcome, event));
     }
-    let transition = activate_set(record, set, Vec::new(), operation);
+    let proved = CodeSet {
+        proved_at: Some(operation.now()),
+        ..prepared.clone()
+    };
+    let transition = activate_set(record, proved, Vec::new(), operation);
     Progress::Done(transition.map(Activation::Activated))
 }
 
-/// Drops a prepared set. Does nothing where there is none of this id.
+/// Returns the prepared set, if it can be activated.
+fn activatable<'r>(
+    record: &'r Record,
+    set: SetId,
+    operation: &Operation<'_>,
+) -> Result<&'r CodeSet, Activation> {
+    match &record.active {
+        Some(active) if active.id == set => Err(Activation::AlreadyActive),
+        _ => prepared_set(record, set, operation).ok_or(Activation::NoSuchSet),
+    }
+}
+
+fn not_activated(
+    outcome: Activation,
+    set: SetId,
+    operation: &Operation<'_>,
+) -> Transition<Activation> {
+    match outcome {
+        Activation::NoSuchSet => {
+            let event = operation.failure(EventKind::Activate, Reason::NoSuchSet);
+            Transition::reporting(outcome, event.of_set(set))
+        }
+        _ => Transition::unchanged(outcome),
+    }
+}
+
+/// Drops a prepared set. Does nothing if there is none with this id.
 ///
-/// A set that is too old or not accepted now is dropped as well: a clock or a configuration that is
-/// put right later must not bring it back.
+/// A set that is too old or not accepted now is dropped as well, so that a corrected clock or
+/// configuration does not bring it back later.
 pub fn discard(record: &Record, set: SetId, operation: &Operation<'_>) -> Transition<Effect> {
     if record.prepared.as_ref().is_none_or(|old| old.id != set) {
         return Transition::unchanged(Effect::Nothing);
@@ -499,11 +569,11 @@ pub fn discard(record: &Record, set: SetId, operation: &Operation<'_>) -> Transi
 }
 
 /// Issues an override code, which works until `expires_at` even while the set is locked or
-/// disabled. An earlier override is void. An expiry later than the configured longest lifetime
-/// from now is brought forward to it.
+/// disabled. An earlier override becomes void. `expires_at` is clamped to the configured longest
+/// lifetime from now.
 ///
 /// # Errors
-/// [`Erased`] where the user was erased.
+/// [`Error::Erased`] where the user was erased.
 pub fn issue_override(
     record: &Record,
     id: SetId,
@@ -511,9 +581,9 @@ pub fn issue_override(
     hash: StoredHash,
     expires_at: Timestamp,
     operation: &Operation<'_>,
-) -> Result<Transition<Notice>, Erased> {
+) -> Result<Transition<Notice>, Error> {
     if record.erased_at.is_some() {
-        return Err(Erased);
+        return Err(Error::Erased);
     }
     let mut record = record.clone();
     let issued_at = operation.now();
@@ -538,10 +608,10 @@ pub fn issue_override(
     ))
 }
 
-/// Voids an override code. Does nothing where there is no unused one.
+/// Voids an override code. Does nothing if there is no unused one.
 ///
-/// One that has expired or is not accepted now is voided as well: a clock or a configuration that is
-/// put right later must not bring it back.
+/// An override that has expired or is not accepted now is voided as well, so that a corrected clock
+/// or configuration does not bring it back later.
 pub fn revoke_override(record: &Record, operation: &Operation<'_>) -> Transition<Effect> {
     let code = record.override_code.as_ref();
     let code = code.filter(|code| code.used_at.is_none());
@@ -559,8 +629,8 @@ pub fn revoke_override(record: &Record, operation: &Operation<'_>) -> Transition
     operation.step(Effect::Done, record, vec![event])
 }
 
-/// Voids every code of a user: active, prepared and override. Uses stay in the figures. `None`
-/// where there was nothing to void, so that a second call does no harm.
+/// Voids every code of a user: active, prepared and override. Uses stay in the figures. Returns
+/// `None` if there was nothing to void: the operation is idempotent.
 pub fn revoke_all(
     record: &Record,
     reason: RevokeReason,
@@ -598,8 +668,8 @@ pub fn revoke_all(
     )
 }
 
-/// Clears the wrong codes counted against a user, and with them lock and disablement. Does nothing
-/// where none are counted.
+/// Clears the wrong codes counted against a user, and with them the lock and the disablement. Does
+/// nothing if none are counted.
 pub fn unlock(record: &Record, operation: &Operation<'_>) -> Transition<Effect> {
     if record.throttle == Throttle::default() {
         return Transition::unchanged(Effect::Nothing);
@@ -610,15 +680,15 @@ pub fn unlock(record: &Record, operation: &Operation<'_>) -> Transition<Effect> 
     operation.step(Effect::Done, record, vec![event])
 }
 
-/// Removes everything kept about a user and leaves a tombstone, so that a write still under way
-/// cannot bring it back. Does nothing where the tombstone is there already.
+/// Removes everything kept about a user and leaves a tombstone, so that a write still in flight
+/// cannot restore it. Does nothing if the tombstone is there already.
 pub fn erase(record: &Record, operation: &Operation<'_>) -> Transition<Effect> {
     if record.erased_at.is_some() {
         return Transition::unchanged(Effect::Nothing);
     }
     let record = Record {
         erased_at: Some(operation.now()),
-        // Operations still under way look for their ids, which are random and name no user.
+        // Operations still in flight look for their ids, which are random and identify no user.
         operations: record.operations.clone(),
         ..Record::new()
     };
@@ -633,31 +703,33 @@ pub fn erase(record: &Record, operation: &Operation<'_>) -> Transition<Effect> {
 )]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purge {
-    /// Nothing is old enough.
+    /// Keep the record as it is: nothing in it is old enough.
     Keep,
-    /// Write this record. It has an event for each set and override that is removed because its
-    /// moment lies in the future, and for nothing that has ended by itself.
+    /// Write this record. It has an event for each set and override that was removed because its
+    /// time lies in the future; what ended by itself has no event.
     Trim(Step),
-    /// Leave the record alone: its tombstone or its active set lies in the future, and the clock may
-    /// be the one that is wrong. Otherwise the set would be removed, and the tombstone dated now.
+    /// Leave the record alone: its tombstone or its active set lies in the future, and the clock
+    /// may be the one that is wrong. With a clock known to be right, the set would be removed, and
+    /// the tombstone dated now.
     Ahead,
-    /// The tombstone has stood long enough: remove the record, if it is still unchanged.
+    /// The grace period of the tombstone is over: remove the record, if it is still unchanged.
     Remove,
 }
 
-/// How far a purge trusts the clock.
+/// The trust that a purge puts in the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeClock {
     /// The caller knows that the clock is right.
     Right,
-    /// The clock was not checked. This is the newest use or activation of all users that does not lie in
-    /// the future, or the time of the clock where there is none: uses age by it, so that a clock
-    /// that is ahead does not make them old, unless codes were used or activated under it.
+    /// The clock was not checked. The moment is the newest use or activation of all users that does
+    /// not lie in the future, or the time of the clock where there is none. Uses age by this
+    /// moment, so that a clock that is ahead does not make them old, unless codes were used or
+    /// activated under it.
     Unchecked(Timestamp),
 }
 
-/// Forgets what is old: uses beyond their time, prepared sets never activated, override codes
-/// past their end, tombstones past their grace.
+/// Removes what is old: uses past their retention, prepared sets never activated, expired override
+/// codes, tombstones past their grace period.
 #[must_use]
 pub fn purge(record: &Record, clock: PurgeClock, operation: &Operation<'_>) -> Purge {
     let today = match clock {
@@ -677,7 +749,7 @@ pub fn purge(record: &Record, clock: PurgeClock, operation: &Operation<'_>) -> P
     let mut trimmed = record.clone();
     let mut removed = Vec::new();
     match &mut trimmed.erased_at {
-        // Its grace would never end.
+        // Its grace period would never end.
         Some(erased) if *erased > operation.latest_present() => *erased = operation.now(),
         Some(erased)
             if operation.now().saturating_since(*erased) >= operation.config.tombstone_grace =>
@@ -703,14 +775,14 @@ pub fn purge(record: &Record, clock: PurgeClock, operation: &Operation<'_>) -> P
     }
 }
 
-/// The number of codes that would be accepted now.
+/// Returns the number of codes that would be accepted now.
 fn remaining(record: &Record, operation: &Operation<'_>) -> u8 {
     let active = record.active.as_ref();
     let in_force = active.filter(|set| operation.standing(set).is_ok());
     in_force.map_or(0, CodeSet::unused)
 }
 
-/// The status of a user, without anything secret.
+/// Returns the status of a user, without anything secret.
 #[must_use]
 pub fn status(record: &Record, operation: &Operation<'_>) -> Status {
     let active = record.active.as_ref();
@@ -762,7 +834,7 @@ pub fn status(record: &Record, operation: &Operation<'_>) -> Status {
     }
 }
 
-/// The longest an override may live, given what was asked for.
+/// Returns the expiry of an override with this lifetime; `None` outside the bounds.
 pub(crate) fn override_expiry(asked: Duration, operation: &Operation<'_>) -> Option<Timestamp> {
     let allowed = Duration::from_secs(60)..=operation.config.max_override_lifetime;
     allowed

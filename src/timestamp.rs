@@ -1,9 +1,11 @@
-//! Moments in time, always handed in by the caller.
+//! Moments in time, always passed in by the caller.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::value::ValueError;
 
 /// A moment in UTC, in whole milliseconds since 1970-01-01T00:00:00Z.
 ///
@@ -18,16 +20,11 @@ use serde::{Deserialize, Serialize};
 ///
 /// let at = Timestamp::from_unix_millis(1_790_000_000_123)?;
 /// assert_eq!(at.to_string(), "2026-09-21T14:13:20.123Z");
-/// # Ok::<(), backup_codes::error::TimestampError>(())
+/// # Ok::<(), backup_codes::error::ValueError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
 pub struct Timestamp(i64);
-
-/// The moment lies outside the years 1970 to 9999.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("time is outside the years 1970 to 9999: check the clock it was read from")]
-pub struct TimestampError;
 
 impl Timestamp {
     /// The last moment of the year 9999.
@@ -35,44 +32,44 @@ impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const MIN: Self = Self(0);
 
-    /// A moment from milliseconds since the Unix epoch.
+    /// Creates a moment from milliseconds since the Unix epoch.
     ///
     /// # Errors
-    /// [`TimestampError`] when the value is negative or after the year 9999.
-    pub const fn from_unix_millis(millis: i64) -> Result<Self, TimestampError> {
+    /// [`ValueError::Timestamp`] when the value is negative or after the year 9999.
+    pub const fn from_unix_millis(millis: i64) -> Result<Self, ValueError> {
         if millis < Self::MIN.0 || millis > Self::MAX.0 {
-            return Err(TimestampError);
+            return Err(ValueError::Timestamp);
         }
         Ok(Self(millis))
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     #[must_use]
     pub const fn unix_millis(self) -> i64 {
         self.0
     }
 
-    /// The moment `duration` later, or [`Timestamp::MAX`].
+    /// Returns the moment `duration` later, or [`Timestamp::MAX`].
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(millis).min(Self::MAX.0))
     }
 
-    /// The moment `duration` earlier, or [`Timestamp::MIN`].
+    /// Returns the moment `duration` earlier, or [`Timestamp::MIN`].
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(millis).max(Self::MIN.0))
     }
 
-    /// How long after `earlier` this moment is; zero when it is not after it.
+    /// Returns the time from `earlier` to this moment; zero when this moment is not later.
     #[must_use]
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The calendar date in UTC as `YYYY-MM-DD`.
+    /// Returns the calendar date in UTC as `YYYY-MM-DD`.
     #[must_use]
     pub fn date(self) -> String {
         let (year, month, day) = civil(self.0.div_euclid(86_400_000));
@@ -80,7 +77,8 @@ impl Timestamp {
     }
 }
 
-/// Year, month and day of a day number since 1970-01-01, in the proleptic Gregorian calendar.
+/// Returns year, month and day of a day number since 1970-01-01, in the proleptic Gregorian
+/// calendar.
 ///
 /// The year starts in March, which puts the leap day last and makes month lengths a linear
 /// function: the method of Hinnant, "chrono-compatible low-level date algorithms" (2013).
@@ -103,7 +101,7 @@ fn civil(day_number: i64) -> (i64, i64, i64) {
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC with milliseconds, for example `2026-01-02T03:04:05.678Z`.
+    /// Writes RFC 3339 in UTC with milliseconds, for example `2026-01-02T03:04:05.678Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = civil(self.0.div_euclid(86_400_000));
         let of_day = self.0.rem_euclid(86_400_000);
@@ -123,9 +121,9 @@ impl fmt::Debug for Timestamp {
 }
 
 impl TryFrom<i64> for Timestamp {
-    type Error = TimestampError;
+    type Error = ValueError;
 
-    fn try_from(millis: i64) -> Result<Self, TimestampError> {
+    fn try_from(millis: i64) -> Result<Self, ValueError> {
         Self::from_unix_millis(millis)
     }
 }
@@ -137,13 +135,13 @@ impl From<Timestamp> for i64 {
 }
 
 impl TryFrom<SystemTime> for Timestamp {
-    type Error = TimestampError;
+    type Error = ValueError;
 
-    fn try_from(time: SystemTime) -> Result<Self, TimestampError> {
+    fn try_from(time: SystemTime) -> Result<Self, ValueError> {
         let since = time
             .duration_since(UNIX_EPOCH)
-            .map_err(|_| TimestampError)?;
-        Self::from_unix_millis(i64::try_from(since.as_millis()).map_err(|_| TimestampError)?)
+            .map_err(|_| ValueError::Timestamp)?;
+        Self::from_unix_millis(i64::try_from(since.as_millis()).map_err(|_| ValueError::Timestamp)?)
     }
 }
 
@@ -199,10 +197,10 @@ mod tests {
 
     #[test]
     fn what_is_out_of_range_is_refused() {
-        assert_eq!(Timestamp::from_unix_millis(-1), Err(TimestampError));
+        assert_eq!(Timestamp::from_unix_millis(-1), Err(ValueError::Timestamp));
         assert_eq!(
             Timestamp::from_unix_millis(253_402_300_800_000),
-            Err(TimestampError)
+            Err(ValueError::Timestamp)
         );
         assert!(serde_json::from_str::<Timestamp>("-1").is_err());
         assert_eq!(Timestamp::MAX.saturating_add(Duration::MAX), Timestamp::MAX);

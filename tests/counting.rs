@@ -21,8 +21,8 @@ use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::{self, NewSet, Operation, Progress, Step, Transition};
 use backup_codes::rules::{Attempt, OperationId, generate, generate_override, hash, verify};
 use backup_codes::{
-    Burn, Check, Config, Context, Format, Formats, Hasher, Keyring, Pepper, Redeem, SetId, SetSize,
-    Timestamp,
+    Burn, Check, Config, Context, Format, Formats, HashParams, Keyring, Pepper, Redeem, SetId,
+    SetSize, Timestamp,
 };
 use getrandom::SysRng;
 use proptest::prelude::*;
@@ -41,8 +41,8 @@ fn at(millis: i64) -> Timestamp {
     moments::at(millis.clamp(0, Timestamp::MAX.unix_millis()))
 }
 
-/// The hasher the sets are made with, and those that another configuration has.
-static HASHERS: LazyLock<[Hasher; 6]> = LazyLock::new(|| {
+/// The params the sets are made with, and those that another configuration has.
+static HASHERS: LazyLock<[HashParams; 6]> = LazyLock::new(|| {
     let older = (KeyId::new("a").unwrap(), Pepper::new([1; 32]).unwrap());
     [
         cheap(keyring("a", 1)),
@@ -89,11 +89,11 @@ fn draw(codes: u8) -> Vec<Code> {
 
 fn with_operation<T>(
     config: &Config,
-    hasher: &Hasher,
+    params: &HashParams,
     now: Timestamp,
     f: impl Fn(&Operation<'_>) -> T,
 ) -> T {
-    let (user, acceptance) = (alice(), Acceptance::new(config, hasher));
+    let (user, acceptance) = (alice(), Acceptance::new(config, params));
     f(&Operation {
         user: user.id(),
         context: &Context::new(now, &user),
@@ -160,10 +160,10 @@ fn redeem(
     record: &Record,
     code: &Code,
     config: &Config,
-    hasher: &Hasher,
+    params: &HashParams,
     now: Timestamp,
 ) -> Option<Verdict> {
-    attempt(Purpose::Redeem, record, code, config, hasher, now)
+    attempt(Purpose::Redeem, record, code, config, params, now)
 }
 
 fn attempt(
@@ -171,17 +171,17 @@ fn attempt(
     record: &Record,
     code: &Code,
     config: &Config,
-    hasher: &Hasher,
+    params: &HashParams,
     now: Timestamp,
 ) -> Option<Verdict> {
     let id = OperationId::from_bytes([1; 16]);
     let attempt = Attempt::parse(&code.expose(), config.formats(), id).ok()?;
-    with_operation(config, hasher, now, |operation| {
+    with_operation(config, params, now, |operation| {
         let mut evaluations = 0;
         let mut compare = |target| {
             evaluations += 1;
             verify(
-                hasher,
+                params,
                 &mut Matrix::new(),
                 operation.user,
                 &attempt,
@@ -443,10 +443,10 @@ fn where_a_wrong_code_does_not_count_no_right_one_is_accepted() {
                     };
                 }
                 let record = Record::from_json(&stored).unwrap();
-                let (hasher, config, now) = (&HASHERS[key], &configs()[config], at(now));
+                let (params, config, now) = (&HASHERS[key], &configs()[config], at(now));
                 let slots = 0..=usize::from(CODES) + 1;
                 for (slot, purpose) in slots.flat_map(|slot| PURPOSES.map(|p| (slot, p))) {
-                    let typed = |code| attempt(purpose, &record, code, config, hasher, now);
+                    let typed = |code| attempt(purpose, &record, code, config, params, now);
                     let Some(wrong) = typed(&paper.wrong[slot]) else {
                         continue;
                     };
@@ -532,7 +532,7 @@ fn places(json: &str) -> Vec<Range<usize>> {
 
 /// Flips every bit of a record. `lost` are the codes that its damage has cost before.
 fn flip_every_bit(paper: &Paper, json: &str, lost: &[usize]) -> (u32, u32) {
-    let (config, hasher, now) = (&configs()[0], &HASHERS[0], at(NOW));
+    let (config, params, now) = (&configs()[0], &HASHERS[0], at(NOW));
     let places = places(json);
     assert_eq!(places.len(), paper.right.len());
     // The commas between the slots.
@@ -560,7 +560,7 @@ fn flip_every_bit(paper: &Paper, json: &str, lost: &[usize]) -> (u32, u32) {
             let written = Record::from_json(&record.to_json());
             assert_eq!(written.as_ref(), Ok(&record), "byte {byte} bit {bit}");
             for (slot, code) in paper.right.iter().enumerate() {
-                let verdict = redeem(&record, code, config, hasher, now).unwrap();
+                let verdict = redeem(&record, code, config, params, now).unwrap();
                 assert!(!verdict.counted, "byte {byte} bit {bit} slot {slot}");
                 if harmless {
                     let accepted = inside != Some(slot) && !lost.contains(&slot);
@@ -706,7 +706,7 @@ fn a_flipped_bit_beside_damage_of_before_costs_no_more_than_in_a_sound_record() 
 #[test]
 fn damage_to_several_slots_costs_these_alone() {
     let paper = Paper::new();
-    let (config, hasher, now) = (&configs()[0], &HASHERS[0], at(NOW));
+    let (config, params, now) = (&configs()[0], &HASHERS[0], at(NOW));
     let sound = paper.record.to_json();
     for damaged in 0..1 << paper.right.len() {
         let is_damaged = |slot: usize| damaged >> slot & 1 == 1;
@@ -718,7 +718,7 @@ fn damage_to_several_slots_costs_these_alone() {
         }
         let record = Record::from_json(&json).unwrap();
         for (slot, code) in paper.right.iter().enumerate() {
-            let verdict = redeem(&record, code, config, hasher, now).unwrap();
+            let verdict = redeem(&record, code, config, params, now).unwrap();
             let expected = (!is_damaged(slot), false);
             assert_eq!((verdict.accepted, verdict.counted), expected, "{damaged:b}");
         }
@@ -785,13 +785,13 @@ fn with_the_configuration_put_right_every_code_works_again() {
     let paper = Paper::new();
     let (config, now) = (&configs()[0], at(NOW));
     // A key that is missing, and other bytes under its id: twenty right codes each.
-    for (hasher, reason) in [(3, Reason::UnknownKey), (2, Reason::KeyMismatch)] {
+    for (params, reason) in [(3, Reason::UnknownKey), (2, Reason::KeyMismatch)] {
         for _ in 0..20 {
             let refused = redeem(
                 &paper.record,
                 &paper.right[1],
                 config,
-                &HASHERS[hasher],
+                &HASHERS[params],
                 now,
             );
             let refused = refused.unwrap();

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backup_codes::audit::{Event, EventId};
 use backup_codes::conformance::{Fault, Faulty};
+use backup_codes::policy::{Decision, Denial, Request, RolePolicy};
 use backup_codes::report::Summary;
 use backup_codes::repository::{
     CodeRepository, Freshness, Loaded, Put, PutError, PutOutcome, Revision,
 };
 use backup_codes::{
-    Activation, BackupCodes, Confirmation, Context, Effect, Error, MemoryRepository, Redeem,
+    Activation, BackupCodes, Check, Confirmation, Context, Effect, Error, MemoryRepository, Redeem,
     Settings, Sheet, UserId,
 };
 use pollster::block_on;
@@ -351,4 +352,41 @@ fn debug_of_what_a_store_handles_shows_no_hash() {
     ] {
         assert!(!text.contains("argon2"), "{text}");
     }
+}
+
+/// Switched off after the first question.
+struct OffAfterOne(AtomicUsize);
+
+impl RolePolicy for OffAfterOne {
+    fn decide(&self, _: Request<'_>) -> Decision {
+        match self.0.fetch_add(1, Ordering::Relaxed) {
+            0 => Decision::Allow,
+            _ => Decision::Deny(Denial::SwitchedOff),
+        }
+    }
+
+    fn low_threshold(&self) -> u8 {
+        3
+    }
+}
+
+#[test]
+fn an_operation_that_starts_over_asks_the_policy_again() {
+    let store = MemoryRepository::new();
+    let sheet = issue(&store);
+    // The check loads, writes and acknowledges; the redeem then reads the state before the check, so
+    // that its write meets a conflict.
+    let faults = [Fault::None, Fault::None, Fault::None, Fault::StaleRead];
+    let stale = Arc::new(Faulty::new(store.clone(), faults));
+    let checking = backup_codes(Arc::clone(&stale));
+    let checked = block_on(checking.check(&alice(), &code(&sheet, 2), &own())).unwrap();
+    assert_eq!(checked, Check::Valid(2));
+    let policy = OffAfterOne(AtomicUsize::new(0));
+    let codes = BackupCodes::new(stale, policy, cheap_hashing()).with_config(config());
+    let redeemed = block_on(codes.redeem(&alice(), &code(&sheet, 1), &own())).unwrap();
+    let Redeem::Refused(refusal) = redeemed else {
+        panic!("redeemed although switched off: {redeemed:?}");
+    };
+    assert_eq!(refusal.reason(), Denial::SwitchedOff.into());
+    assert_eq!(remaining(&store), 10);
 }

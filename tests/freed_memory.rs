@@ -21,8 +21,8 @@ use backup_codes::rules::{
 };
 use backup_codes::rules::{Operation, Progress};
 use backup_codes::{
-    Activation, BackupCodes, Burn, Check, Config, Context, Error, Format, Formats, Hasher, Hashing,
-    Keyring, MemoryRepository, Override, Pepper, Redeem, SetId, SetSize, Settings, Sheet,
+    Activation, BackupCodes, Burn, Check, Config, Context, Error, Format, Formats, HashParams,
+    Hashing, Keyring, MemoryRepository, Override, Pepper, Redeem, SetId, SetSize, Settings, Sheet,
     Timestamp, UserId, Wording,
 };
 use freed::{Watching, search, secret};
@@ -126,8 +126,8 @@ fn shown(sheet: &Sheet, slot: u8) -> Zeroizing<String> {
 }
 
 /// A pool of one worker, which has let go of a job before it begins the next.
-fn pool(hasher: Hasher) -> Hashing {
-    Hashing::pool_with(hasher, PoolSize::new(1, 16).unwrap()).unwrap()
+fn pool(params: HashParams) -> Hashing {
+    Hashing::pool_with(params, PoolSize::new(1, 16).unwrap()).unwrap()
 }
 
 fn codes(hashing: Hashing, format: Format, rng: Numbers) -> BackupCodes {
@@ -290,7 +290,7 @@ fn a_set_for_an_erased_user_leaves_no_code() {
         let erased = codes.clone().with_rng(Numbers::new(7));
         let _ = wait(codes.erase(&alice(), &by_admin())).unwrap();
         let prepared = wait(erased.prepare(&alice(), &own()));
-        assert!(matches!(prepared, Err(Error::Erased(_))), "{prepared:?}");
+        assert!(matches!(prepared, Err(Error::Erased)), "{prepared:?}");
     });
 }
 
@@ -333,8 +333,8 @@ fn an_operation_that_is_dropped_leaves_no_code() {
 fn the_default_format_leaves_no_code() {
     for place in [pool, Hashing::inline] {
         let found = search(|| {
-            let hasher = Hasher::new(Keyring::without_pepper()).unwrap();
-            let codes = codes(place(hasher), Format::CROCKFORD, Numbers::new(1));
+            let params = HashParams::new(Keyring::without_pepper()).unwrap();
+            let codes = codes(place(params), Format::CROCKFORD, Numbers::new(1));
             let sheet = issued(&codes);
             let typed = typed(&shown(&sheet, 3), 3, Typed::SmallWithoutHyphens);
             let redeemed = wait(codes.redeem(&alice(), &typed, &own())).unwrap();
@@ -382,10 +382,10 @@ fn the_pure_functions_leave_no_code() {
         let one = generate_override(Format::HIGH_ENTROPY, &mut rng).unwrap();
         let shared: Arc<[_]> = codes.into_iter().chain([one]).collect::<Vec<_>>().into();
         let (user, set) = (UserId::new("alice").unwrap(), SetId::from_bytes([1; 16]));
-        let (hasher, mut matrix) = (cheap_hasher(), Matrix::new());
+        let (params, mut matrix) = (cheap_hasher(), Matrix::new());
         let (config, context) = (Config::default(), own());
         let formats = Formats::new(Format::HIGH_ENTROPY);
-        let acceptance = Acceptance::new(&config, &hasher);
+        let acceptance = Acceptance::new(&config, &params);
         let operation = Operation {
             user: &user,
             context: &context,
@@ -398,7 +398,7 @@ fn the_pure_functions_leave_no_code() {
         for code in &*shared {
             is_secret(&code.expose());
             let salt = HashSalt::random(&mut rng).unwrap();
-            let stored = hash(&hasher, &mut matrix, &user, set, code, salt).unwrap();
+            let stored = hash(&params, &mut matrix, &user, set, code, salt).unwrap();
             for how in EVERY_TYPED {
                 // The override is not on a list.
                 if code.slot() == 0 && matches!(how, Typed::FromThePrintedList) {
@@ -410,7 +410,7 @@ fn the_pure_functions_leave_no_code() {
                 let attempt = Arc::new(Some(Attempt::parse(&typed, &formats, id).unwrap()));
                 let attempt = attempt.as_ref().as_ref().unwrap();
                 for target in [Target::Hash(set, stored.clone()), Target::Nothing] {
-                    drop(verify(&hasher, &mut matrix, &user, attempt, &target).unwrap());
+                    drop(verify(&params, &mut matrix, &user, attempt, &target).unwrap());
                 }
                 let judged = consume(&Record::new(), attempt, None, &operation);
                 assert!(matches!(judged, Progress::Compare(Target::Nothing)));
@@ -454,12 +454,12 @@ fn a_keyring_leaves_no_key() {
             &mut Numbers::new(9),
         );
         let code = &codes.unwrap()[0];
-        let hasher = cheap(keyring);
+        let params = cheap(keyring);
         let (user, set) = (UserId::new("alice").unwrap(), SetId::from_bytes([1; 16]));
         let salt = HashSalt::random(&mut Numbers::new(10)).unwrap();
-        let stored = hash(&hasher, &mut Matrix::new(), &user, set, code, salt).unwrap();
+        let stored = hash(&params, &mut Matrix::new(), &user, set, code, salt).unwrap();
         assert_eq!(stored.key().unwrap().id().as_str(), "c");
-        drop(format!("{hasher:?}"));
+        drop(format!("{params:?}"));
         let again = Keyring::new(id("c"), Pepper::new(first).unwrap())
             .with_older(id("c"), Pepper::new(second).unwrap());
         assert!(again.is_err());

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 
+use backup_codes::error::RecordError;
 use backup_codes::hash::Acceptance;
-use backup_codes::repository::{Record, RecordError, Revision};
+use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::OperationId;
 use backup_codes::rules::{self, Operation};
 use backup_codes::{Config, Context, Status, Timestamp, UserId};
@@ -81,7 +82,13 @@ fn status(record: &Record) -> Status {
 fn a_newer_version_is_refused_whatever_its_fields() {
     for json in [r#"{"version":2}"#, r#"{"version":2,"shards":[1,2]}"#] {
         let error = Record::from_json(json).unwrap_err();
-        assert_eq!(error, RecordError::Newer { found: 2 });
+        assert_eq!(
+            error,
+            RecordError::Newer {
+                found: 2,
+                supported: 1
+            }
+        );
         assert_eq!(
             error.to_string(),
             "the record has format version 2, this crate reads up to 1: update the crate on every \

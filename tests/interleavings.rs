@@ -499,7 +499,7 @@ async fn perform(codes: &BackupCodes, op: Op, index: usize, start: &Start) -> Do
     };
     outcome.unwrap_or_else(|error| match error {
         Error::Unavailable(_) | Error::Contended => Done::Failed,
-        Error::Erased(_) => Done::IsErased,
+        Error::Erased => Done::IsErased,
         error => panic!("{error:?}"),
     })
 }

@@ -25,7 +25,7 @@ use backup_codes::repository::{CodeRepository, Freshness};
 use backup_codes::rules::{generate, generate_override};
 use backup_codes::{
     Activation, BackupCodes, Burn, Check, Config, Confirmation, Context, Effect, Error, Format,
-    Formats, Hasher, Hashing, MemoryRepository, Notice, Periods, Redeem, Reports, RevokeReason,
+    Formats, HashParams, Hashing, MemoryRepository, Notice, Periods, Redeem, Reports, RevokeReason,
     SavedSettings, SetId, SetSize, Settings, SettingsSaved, SharedSettings, Sheet, Subject, Switch,
     Timestamp, UsersQuery,
 };
@@ -53,11 +53,11 @@ fn one_standard_code() -> Config {
     Config::default().with_set_size(one)
 }
 
-fn hasher() -> Hasher {
-    hasher_of("a", 7)
+fn params() -> HashParams {
+    params_of("a", 7)
 }
 
-fn hasher_of(id: &str, byte: u8) -> Hasher {
+fn params_of(id: &str, byte: u8) -> HashParams {
     cheap(keyring(id, byte))
 }
 
@@ -94,7 +94,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let (store, audit) = (MemoryRepository::new(), Lossy::new());
-        let hashing = Hashing::inline(hasher());
+        let hashing = Hashing::inline(params());
         let policy: Arc<dyn RolePolicy> = Arc::new(Settings::default());
         let codes = BackupCodes::new(store.clone(), Arc::clone(&policy), hashing.clone())
             .with_audit(audit.clone())
@@ -240,17 +240,17 @@ impl World {
 
     /// What is there was hashed with another key than this one.
     fn set_key(&mut self, id: &str, byte: u8) {
-        self.set_hasher(hasher_of(id, byte));
+        self.set_params(params_of(id, byte));
     }
 
-    fn set_hasher(&mut self, hasher: Hasher) {
-        self.hashing = Hashing::inline(hasher);
+    fn set_params(&mut self, params: HashParams) {
+        self.hashing = Hashing::inline(params);
         self.codes = self.under(Arc::clone(&self.policy));
     }
 
     /// From here on new codes are costlier than the default conditions accept.
     fn hash_costly_once(&mut self) {
-        self.set_hasher(hasher().with_high_entropy_cost(Cost::new(65_536, 1).unwrap()));
+        self.set_params(params().with_high_entropy_cost(Cost::new(65_536, 1).unwrap()));
         let one = SetSize::new(1).unwrap();
         self.set_config(config().with_set_size(one));
     }
@@ -266,7 +266,7 @@ impl World {
             }
         }
         let size = PoolSize::new(1, 1).unwrap();
-        self.hashing = Hashing::pool_with(hasher(), size).unwrap();
+        self.hashing = Hashing::pool_with(params(), size).unwrap();
         self.codes = self.under(Arc::clone(&self.policy));
         let (reached, has_reached) = mpsc::channel();
         let (release, held_up) = mpsc::channel();
@@ -399,7 +399,7 @@ impl World {
             Ok(value) => ok(value),
             Err(Error::Denied(denial)) => format!("denied {}", Reason::from(denial).as_str()),
             Err(Error::Busy) => "busy".to_owned(),
-            Err(Error::Erased(_)) => "erased".to_owned(),
+            Err(Error::Erased) => "erased".to_owned(),
             Err(Error::OverrideLifetime { .. }) => "lifetime".to_owned(),
             Err(other) => panic!("{other:?}"),
         }
@@ -525,7 +525,7 @@ const REFUSED: &[Row] = &[
     ("cost over the ceiling", |w| {
         w.hash_costly_once();
         let sheet = w.issue();
-        w.set_hasher(hasher());
+        w.set_params(params());
         code(&sheet, 1)
     }, "refused cost_above_ceiling | 1 | offered {} failure cost_above_ceiling of set"),
     ("cost under the floor", |w| {

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use backup_codes::error::ValueError;
 use backup_codes::hash::Acceptance;
-use backup_codes::report::{PeriodsError, UsageQuery};
+use backup_codes::report::UsageQuery;
 use backup_codes::{Periods, Timestamp, Usage};
 use jiff::ToSpan as _;
 use jiff::civil::Date;
@@ -180,7 +181,7 @@ fn windows_at_1970_are_cut_off_there() {
 fn windows_at_the_end_of_9999_are_an_error_that_says_so() {
     for name in ["Pacific/Honolulu", "UTC", "Pacific/Auckland"] {
         let periods = Periods::in_zone(Timestamp::MAX, &zone(name), 30);
-        assert_eq!(periods, Err(PeriodsError::Zone), "{name}");
+        assert_eq!(periods, Err(ValueError::TimeZone), "{name}");
         assert!(Periods::in_zone(utc("9999-11-15T00:00:00Z"), &zone(name), 30).is_ok());
     }
 }
@@ -188,7 +189,7 @@ fn windows_at_the_end_of_9999_are_an_error_that_says_so() {
 #[test]
 fn a_zone_off_the_quarter_hour_is_an_error_that_says_so() {
     let monrovia = Periods::in_zone(utc("1971-06-01T00:00:00Z"), &zone("Africa/Monrovia"), 2);
-    assert_eq!(monrovia, Err(PeriodsError::NotAQuarter));
+    assert_eq!(monrovia, Err(ValueError::PeriodBoundary));
     assert!(Periods::in_zone(utc("1973-06-01T00:00:00Z"), &zone("Africa/Monrovia"), 2).is_ok());
 }
 
@@ -206,7 +207,7 @@ fn periods_may_be_empty() {
 #[test]
 fn periods_never_go_backwards() {
     let (noon, later) = noon_and_the_next();
-    let backwards = Err(PeriodsError::Order);
+    let backwards = Err(ValueError::PeriodOrder);
     assert_eq!(Periods::new(later..noon, noon..later, &[]), backwards);
     assert_eq!(Periods::new(noon..later, later..noon, &[]), backwards);
     assert_eq!(

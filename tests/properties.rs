@@ -16,7 +16,7 @@ use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::{self, NewSet, Operation, Progress, Purge, PurgeClock, Step, Transition};
 use backup_codes::rules::{Attempt, OperationId, generate, generate_override, hash, usage, verify};
 use backup_codes::{
-    Activation, Burn, Check, Config, Context, Effect, Format, Formats, Hasher, Keyring,
+    Activation, Burn, Check, Config, Context, Effect, Format, Formats, HashParams, Keyring,
     MemoryRepository, Pepper, Periods, Redeem, RevokeReason, SetId, SetSize, Status, Timestamp,
     Usage, UserId,
 };
@@ -306,7 +306,7 @@ fn any_start() -> impl Strategy<Value = Record> {
 struct Holder {
     user: UserId,
     config: Config,
-    hasher: Hasher,
+    params: HashParams,
     record: Record,
     sets: Vec<(SetId, Vec<Code>)>,
     overrides: Vec<(SetId, Code)>,
@@ -336,7 +336,7 @@ impl Holder {
                 .with_disable_after(13)
                 .and_then(|config| config.with_set_lifetime(Duration::from_secs(86_400)))
                 .unwrap(),
-            hasher: cheap(keyring),
+            params: cheap(keyring),
             record,
             sets: Vec::new(),
             overrides: Vec::new(),
@@ -348,7 +348,7 @@ impl Holder {
     fn hash(&self, set: SetId, code: &Code) -> StoredHash {
         let salt = HashSalt::random(&mut SysRng).unwrap();
         hash(
-            &self.hasher,
+            &self.params,
             &mut Matrix::new(),
             &self.user,
             set,
@@ -406,7 +406,7 @@ impl Holder {
             Progress::Compare(target) => target,
         };
         let mut matrix = Matrix::new();
-        let verified = verify(&self.hasher, &mut matrix, &self.user, attempt, &target).unwrap();
+        let verified = verify(&self.params, &mut matrix, &self.user, attempt, &target).unwrap();
         match rule(Some(&verified)) {
             Progress::Done(transition) => transition,
             Progress::Compare(_) => panic!("one comparison is enough"),
@@ -416,7 +416,7 @@ impl Holder {
     fn ask(&mut self, ask: &Ask, now: Timestamp, operation: OperationId) -> Came {
         let context = Context::new(now, alice());
         let (user, config, record) = (self.user.clone(), self.config.clone(), self.record.clone());
-        let acceptance = Acceptance::new(&config, &self.hasher);
+        let acceptance = Acceptance::new(&config, &self.params);
         let operation = Operation {
             user: &user,
             context: &context,
@@ -435,19 +435,15 @@ impl Holder {
                 rules::issue(&record, self.new_set(), &operation).ok(),
                 |_| "activated",
             ),
-            Ask::Activate => match rules::activate(&record, self.newest(), None, &operation) {
-                Progress::Done(transition) => came(Some(transition), activation),
-                Progress::Compare(_) => panic!("nothing to compare"),
-            },
+            Ask::Activate => came(
+                Some(rules::activate(&record, self.newest(), &operation)),
+                activation,
+            ),
             Ask::ActivateConfirmed(typed) => {
                 let attempt = self.attempt(typed, operation.id);
                 let transition = self.settle(&attempt, |verified| {
-                    rules::activate(
-                        &record,
-                        self.newest(),
-                        Some((&attempt, verified)),
-                        &operation,
-                    )
+                    let set = self.newest();
+                    rules::activate_confirmed(&record, set, &attempt, verified, &operation)
                 });
                 came(Some(transition), activation)
             }
@@ -548,7 +544,7 @@ impl Holder {
                 user: &self.user,
                 context: &Context::system(now),
                 config: &self.config,
-                acceptance: &Acceptance::new(&self.config, &self.hasher),
+                acceptance: &Acceptance::new(&self.config, &self.params),
                 low_threshold: 3,
                 id: id(),
                 revision: Revision::from_bytes([0; 16]),

@@ -19,7 +19,7 @@ use backup_codes::repository::{
 use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
 use backup_codes::rules::{NewSet, Operation, Progress, Purge, PurgeClock};
 use backup_codes::{
-    BackupCodes, Context, Effect, Error, Format, Hasher, Hashing, JsonLines, Keyring,
+    BackupCodes, Context, Effect, Error, Format, HashParams, Hashing, JsonLines, Keyring,
     MemoryRepository, Pepper, Redeem, RevokeReason, SetId, SetSize, Settings, SharedSettings,
     Timestamp, UserId, Wording, rules,
 };
@@ -177,7 +177,7 @@ fn keyring() -> Keyring {
     Keyring::new(KeyId::new("k").unwrap(), Pepper::new(PEPPER).unwrap())
 }
 
-fn hasher() -> Hasher {
+fn params() -> HashParams {
     cheap(keyring())
 }
 
@@ -189,7 +189,7 @@ fn life(kept: &Kept) -> Vec<String> {
         Keeping(MemoryRepository::new(), kept.clone()),
         MemoryAudit::new(),
     );
-    let hashing = Hashing::inline(hasher());
+    let hashing = Hashing::inline(params());
     let operations = BackupCodes::new(store.clone(), Settings::default(), hashing.clone())
         .with_audit(audit.clone())
         .with_config(config())
@@ -275,9 +275,9 @@ fn values(kept: &Kept) -> Vec<String> {
     let (user, set) = (UserId::new("alice").unwrap(), SetId::from_bytes([1; 16]));
     let size = SetSize::new(2).unwrap();
     let codes = generate(Format::HIGH_ENTROPY, size, &mut rng).unwrap();
-    let (hasher, mut matrix) = (hasher(), Matrix::new());
+    let (params, mut matrix) = (params(), Matrix::new());
     let salt = HashSalt::random(&mut rng).unwrap();
-    let stored = hash(&hasher, &mut matrix, &user, set, &codes[0], salt).unwrap();
+    let stored = hash(&params, &mut matrix, &user, set, &codes[0], salt).unwrap();
     let typed = codes[0].expose();
     let id = OperationId::from_bytes([2; 16]);
     let attempt = Attempt::parse(&typed, config().formats(), id).unwrap();
@@ -285,12 +285,12 @@ fn values(kept: &Kept) -> Vec<String> {
     kept.debug(&salt);
     kept.debug(&stored);
     kept.debug(&attempt);
-    kept.debug(&hasher);
+    kept.debug(&params);
     kept.debug(&matrix);
     kept.debug(&keyring());
     kept.debug(&Pepper::new(PEPPER).unwrap());
     let (context, config) = (Context::system(Timestamp::MIN), config());
-    let acceptance = Acceptance::new(&config, &hasher);
+    let acceptance = Acceptance::new(&config, &params);
     kept.debug(&acceptance);
     let operation = Operation {
         user: &user,
@@ -314,7 +314,7 @@ fn values(kept: &Kept) -> Vec<String> {
     let Progress::Compare(target) = judged else {
         panic!("nothing was compared yet")
     };
-    let verified = verify(&hasher, &mut matrix, &user, &attempt, &target).unwrap();
+    let verified = verify(&params, &mut matrix, &user, &attempt, &target).unwrap();
     kept.debug(&verified);
     kept.debug(&rules::consume(
         &record,

@@ -70,7 +70,7 @@ fn what_is_dropped_is_gone_from_memory() {
     SysRng.try_fill_bytes(&mut pepper).unwrap();
     let pepper_needle = disguised(&pepper[8..40]);
     let keyring = Keyring::new(KeyId::new("k").unwrap(), Pepper::new(pepper).unwrap());
-    let hasher = cheap(keyring);
+    let params = cheap(keyring);
     let codes = generate(Format::HIGH_ENTROPY, SetSize::new(2).unwrap(), &mut SysRng).unwrap();
     // The groups as they are shown, and the symbols without hyphens.
     let (shown, symbols) = {
@@ -94,19 +94,19 @@ fn what_is_dropped_is_gone_from_memory() {
         Matrix::new(),
     );
     let salt = HashSalt::random(&mut SysRng).unwrap();
-    let stored = hash(&hasher, &mut matrix, &user, set, &codes[0], salt).unwrap();
+    let stored = hash(&params, &mut matrix, &user, set, &codes[0], salt).unwrap();
     {
         let typed = codes[0].expose();
         let formats = Formats::new(Format::HIGH_ENTROPY);
         let attempt = Attempt::parse(&typed, &formats, OperationId::from_bytes([2; 16])).unwrap();
         let target = Target::Hash(set, stored);
-        let _ = verify(&hasher, &mut matrix, &user, &attempt, &target).unwrap();
+        let _ = verify(&params, &mut matrix, &user, &attempt, &target).unwrap();
     }
     drop(codes);
     drop(matrix);
     assert_eq!(found(&shown), 0, "a shown code is left in memory");
     assert_eq!(found(&symbols), 0, "a code's symbols are left in memory");
-    drop(hasher);
+    drop(params);
     assert_eq!(found(&pepper_needle), 0, "a pepper is left in memory");
 }
 

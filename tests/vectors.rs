@@ -14,7 +14,7 @@ use backup_codes::report::Summary;
 use backup_codes::repository::Record;
 use backup_codes::rules::{Attempt, OperationId};
 use backup_codes::{
-    BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring, MemoryRepository,
+    BackupCodes, Config, Context, Format, Formats, HashParams, Hashing, Keyring, MemoryRepository,
     Pepper, Redeem, Settings, Subject, UserId,
 };
 use pollster::block_on;
@@ -66,11 +66,11 @@ fn redeem(vectors: &Value, code: &Value, user: &UserId) -> Redeem {
             Pepper::new(bytes(&key["pepper"])).unwrap(),
         ),
     };
-    let hasher = Hasher::new(keyring).unwrap();
+    let params = HashParams::new(keyring).unwrap();
     let config = Config::default().with_formats(Formats::new(format));
     let store = MemoryRepository::new();
     records::insert(&store, user, &record_of(code), &Summary::default());
-    let codes = BackupCodes::new(store, Settings::default(), Hashing::inline(hasher));
+    let codes = BackupCodes::new(store, Settings::default(), Hashing::inline(params));
     let subject = Subject::new(user.clone(), ["staff"]);
     let cx = Context::new(at(START + 1), &subject);
     let shown = code["shown"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! Events: one step of a code's life each, for the audit.
+//! Audit events: each records one step in the life of a code.
 
 use std::net::IpAddr;
 
@@ -16,9 +16,9 @@ use crate::timestamp::Timestamp;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A set was made and shown; not yet in force.
+    /// A set was prepared and shown; it is not active yet.
     Prepare,
-    /// A set came into force, and any older one went out of it.
+    /// A set became active, and replaced any older one.
     Activate,
     /// A prepared set was dropped.
     Discard,
@@ -42,7 +42,7 @@ pub enum EventKind {
     Lock,
     /// Too many wrong codes: the set is disabled until a new one is issued or it is unlocked.
     Disable,
-    /// A user came down to the low threshold.
+    /// A user's codes left reached the low threshold.
     Low,
     /// A user spent the last code.
     Exhausted,
@@ -55,7 +55,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// Every kind, for lists to choose from; more may be added.
+    /// Every kind, for a list to choose from; more may be added.
     pub const ALL: &[Self] = &[
         Self::Prepare,
         Self::Activate,
@@ -77,7 +77,7 @@ impl EventKind {
         Self::SaveSettings,
     ];
 
-    /// The kind's name as it is stored: lower case, words joined by `_`.
+    /// Returns the kind's name as it is stored: lower case, words joined by `_`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -103,17 +103,17 @@ impl EventKind {
     }
 }
 
-/// Whether it went through.
+/// The outcome of the operation that an event records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventOutcome {
-    /// It did.
+    /// The operation succeeded.
     Success,
-    /// It did not; the reason says why.
+    /// The operation failed; the event's reason says why.
     Failure,
 }
 
-/// Why codes of a user were voided.
+/// The reason for voiding a user's codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -124,11 +124,11 @@ pub enum RevokeReason {
     FactorRemoved,
     /// The codes or the account may be known to an attacker.
     Compromised,
-    /// An administrator decided so.
+    /// An administrator decided to.
     Administrative,
 }
 
-/// Why something went the way it did. For logs and administrators only.
+/// The reason for an event's outcome, for logs and administrators only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -147,10 +147,10 @@ pub enum Reason {
     NoCodes,
     /// The set has expired.
     Expired,
-    /// The set or override was made before the moment from which they count, or, where there is
-    /// such a moment, more than five minutes later than the clock allows.
+    /// The set or override was made before [`with_void_before`](crate::Config::with_void_before),
+    /// or, where that is set, more than five minutes later than the clock allows.
     Void,
-    /// The input has not the shape of a code.
+    /// The input does not have the shape of a code.
     NotACodeShape,
     /// The input's check symbol is wrong.
     NotACodeTypo,
@@ -172,7 +172,7 @@ pub enum Reason {
     Malformed,
     /// The code has the form of an override code, and no unused one is in force.
     NoOverride,
-    /// It was an override code.
+    /// The code was an override code.
     Override,
     /// Too many wrong codes in a row.
     TooManyWrong,
@@ -186,7 +186,7 @@ pub enum Reason {
     OnlyOwn,
     /// Another user has to do this.
     NotOneself,
-    /// The settings could not be read lately.
+    /// The cached settings are too old to trust.
     SettingsUnreadable,
     /// The hash pool had no room.
     Busy,
@@ -198,14 +198,14 @@ pub enum Reason {
     UserRequest,
     /// Revoked: the second factor was removed.
     FactorRemoved,
-    /// Revoked: the codes may be in other hands.
+    /// Revoked: the codes may be known to an attacker.
     Compromised,
-    /// Revoked: an administrator decided so.
+    /// Revoked: an administrator decided to.
     Administrative,
 }
 
 impl Reason {
-    /// The reason's name as it is stored: lower case, words joined by `_`.
+    /// Returns the reason's name as it is stored: lower case, words joined by `_`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -293,13 +293,13 @@ impl From<RevokeReason> for Reason {
     }
 }
 
-/// The actor, as an event keeps it.
+/// The actor, as an event stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventActor {
     /// The application itself.
     System,
-    /// This user.
+    /// A user.
     User(UserId),
 }
 
@@ -312,24 +312,24 @@ impl From<&Actor> for EventActor {
     }
 }
 
-/// One step of a code's life. Plain data; never a code, a part of one, or a hash.
+/// A record of one step in the life of a code. Plain data; never a code, a part of one, or a hash.
 ///
-/// Stores keep it as JSON through serde; the field names are part of the record format.
+/// Repositories keep it as JSON through serde; the field names are part of the record format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Event {
     /// The event's own id; a receiver that has seen it drops the repetition.
     pub id: EventId,
-    /// When, in UTC, to the millisecond.
+    /// The time of the event, in UTC, to the millisecond.
     pub at: Timestamp,
-    /// The kind.
+    /// The kind of event.
     pub kind: EventKind,
-    /// Whether it went through.
+    /// The outcome.
     pub outcome: EventOutcome,
-    /// Why.
+    /// The reason for the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// Whose codes; `None` for settings and reports.
+    /// The user whose codes it is about; `None` for settings and reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<UserId>,
     /// The actor.
@@ -343,10 +343,10 @@ pub struct Event {
     /// The application's correlation id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<String>,
-    /// The set it is about.
+    /// The set that the event is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<SetId>,
-    /// Codes left after it.
+    /// The number of codes left after the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u8>,
 }
@@ -400,7 +400,7 @@ mod tests {
         for kind in EventKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
-        // The list is in the order of the enum: it leaves none out.
+        // The list is in the order of the enum and leaves none out.
         for (number, kind) in EventKind::ALL.iter().enumerate() {
             assert_eq!(*kind as usize, number);
         }

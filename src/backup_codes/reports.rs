@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use crate::audit::event::{EventKind, Reason};
 use crate::backup_codes::BackupCodes;
+use crate::backup_codes::apply::Call;
 use crate::backup_codes::boxed::AnyDirectory;
 use crate::context::Context;
 use crate::error::Error;
 use crate::hash::acceptance::{SKEW, Scheme};
-use crate::id::Subject;
+use crate::id::{OperationId, Subject};
 use crate::policy::Action;
 use crate::report::{Periods, Usage, UsageQuery, UserFilter, UserOrder, UserRow, UsersQuery};
 use crate::repository::{Directory, Expected, Freshness, PutError, PutOutcome};
 use crate::rules::{self, Purge, PurgeClock};
 use crate::timestamp::Timestamp;
 
-/// A scheme that active sets have.
+/// A scheme of active sets, and the number of users who depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SchemeUse {
@@ -37,8 +38,8 @@ pub struct Purged {
     pub trimmed: usize,
     /// Tombstones removed.
     pub removed: usize,
-    /// Records that cannot be read, or that would be too large for a store, and were left as they
-    /// are: repair or remove them.
+    /// Records that cannot be read, or that would become too large, and were left as they are:
+    /// restore or remove them.
     pub unreadable: usize,
     /// Records left as they are because their tombstone lies in the future, or their active set is
     /// void as of the future ([`Config::with_void_before`](crate::Config::with_void_before)), and the
@@ -67,6 +68,13 @@ impl fmt::Debug for Reports {
 
 impl Reports {
     /// Creates the reports over the directory of the repository of `codes`.
+    ///
+    /// ```
+    #[doc = include_str!("example_begin.txt")]
+    /// let reports = Reports::new(&codes, repository);
+    /// assert!(reports.schemes(&admin_cx).await?.is_empty());
+    #[doc = include_str!("example_end.txt")]
+    /// ```
     pub fn new(codes: &BackupCodes, directory: impl Directory + 'static) -> Self {
         Self {
             codes: codes.clone(),
@@ -74,8 +82,20 @@ impl Reports {
         }
     }
 
-    /// One page of users. Threshold, time and conditions of the query are set from the policy, the
+    /// Returns one page of users. Threshold, time and conditions of the query are set from the policy, the
     /// context and the configuration.
+    ///
+    /// ```
+    #[doc = include_str!("example_begin.txt")]
+    /// use backup_codes::{UserFilter, UsersQuery};
+    ///
+    /// let _issued = codes.issue(&alice, &cx).await?;
+    /// let reports = Reports::new(&codes, repository);
+    /// let query = UsersQuery::new(now).with_filter(UserFilter::Holding);
+    /// let rows = reports.users(query, &admin_cx).await?;
+    /// assert_eq!((&rows[0].user, rows[0].remaining), (alice.id(), 10));
+    #[doc = include_str!("example_end.txt")]
+    /// ```
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
@@ -93,7 +113,22 @@ impl Reports {
             .map_err(Error::Unavailable)
     }
 
-    /// The usage figures for these periods.
+    /// Returns the usage figures for these periods.
+    ///
+    /// ```
+    #[doc = include_str!("example_begin.txt")]
+    /// use backup_codes::Periods;
+    /// use std::time::Duration;
+    ///
+    /// let _issued = codes.issue(&alice, &cx).await?;
+    /// // With the feature `jiff`, `Periods::in_zone` finds the midnights of a time zone.
+    /// let midnight = Timestamp::from_unix_millis(1_789_948_800_000)?;
+    /// let today = midnight..midnight.saturating_add(Duration::from_secs(86_400));
+    /// let periods = Periods::new(today.clone(), today, &[])?;
+    /// let usage = Reports::new(&codes, repository).usage(periods, &admin_cx).await?;
+    /// assert_eq!((usage.users_with_codes, usage.users_low), (1, 0));
+    #[doc = include_str!("example_end.txt")]
+    /// ```
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
@@ -108,12 +143,20 @@ impl Reports {
             .map_err(Error::Unavailable)
     }
 
-    /// The schemes of active sets, each with the number of users whose set has it, and with the
+    /// Returns the schemes of active sets, each with the number of users whose set has it, and with the
     /// reason why codes of it are refused here, if they are.
     ///
     /// Ask at start, with [`Context::system`]: it shows a key in use that is missing or has other
     /// bytes before a user meets it. A key that is in no scheme can be retired once the overrides
     /// issued under it have ended, a week later at the most.
+    ///
+    /// ```
+    #[doc = include_str!("example_begin.txt")]
+    /// let _issued = codes.issue(&alice, &cx).await?;
+    /// let schemes = Reports::new(&codes, repository).schemes(&admin_cx).await?;
+    /// assert_eq!((schemes[0].users, schemes[0].refused), (1, None));
+    #[doc = include_str!("example_end.txt")]
+    /// ```
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault.
@@ -128,18 +171,23 @@ impl Reports {
         Ok(schemes.into_iter().map(report).collect())
     }
 
-    /// Goes through all records and forgets what is old: uses beyond their time, prepared sets
-    /// never activated, override codes past their end, tombstones past their grace. It also
-    /// removes what a clock that was ahead has written and what is therefore not in force. Run it
-    /// on a schedule, once a day or less.
-    ///
-    /// A record that changes meanwhile is left for the next time.
+    /// Removes old data from all records: uses beyond their time, prepared sets that were never
+    /// activated, expired override codes, and tombstones past their grace period. It also removes
+    /// sets and override codes that a clock ahead has written, as they are not in force. Run it on a
+    /// schedule, once a day or less. A record that changes meanwhile is left for the next purge.
     ///
     /// A wrong clock alone costs no use and no active set: uses age by the newest use or activation of
     /// all users that does not lie in the future, and [`Purged::ahead`] counts the records that seem
     /// to lie in the future. Once a code was used or a set activated under a clock that is ahead, that
     /// clock passes for right. On a site where neither happens, uses stay until a
     /// [`force_purge`](Self::force_purge).
+    ///
+    /// ```
+    #[doc = include_str!("example_begin.txt")]
+    /// let purged = Reports::new(&codes, repository).purge(&Context::system(now)).await?;
+    /// assert_eq!((purged.trimmed, purged.removed), (0, 0));
+    #[doc = include_str!("example_end.txt")]
+    /// ```
     ///
     /// # Errors
     /// [`Error::ClockAhead`] where the time of the context is later than the newest use and the
@@ -166,7 +214,7 @@ impl Reports {
         self.purge_all(PurgeClock::Unchecked(newest), context).await
     }
 
-    /// The newest moment of this kind that all users have and that does not lie in the future.
+    /// Returns the newest moment of this kind of all users that does not lie in the future.
     async fn newest(
         &self,
         order: UserOrder,
@@ -175,9 +223,9 @@ impl Reports {
     ) -> Result<Option<Timestamp>, Error> {
         let latest = now.saturating_add(SKEW);
         let mut query = UsersQuery::new(now)
-            .filter(UserFilter::Every)
-            .order(order)
-            .limit(1);
+            .with_filter(UserFilter::Every)
+            .with_order(order)
+            .with_limit(1);
         loop {
             let rows = self.directory.users(&query).await;
             let Some(mut row) = rows.map_err(Error::Unavailable)?.pop() else {
@@ -191,12 +239,19 @@ impl Reports {
                 }
                 at => return Ok(*at),
             }
-            query = query.after(row);
+            query = query.with_after(row);
         }
     }
 
     /// Purges as [`purge`](Self::purge) does, by the clock alone: once you know that it is right,
     /// for a site that was not used for a long time, and for sets that lie in the future.
+    ///
+    /// ```
+    #[doc = include_str!("example_begin.txt")]
+    /// let purged = Reports::new(&codes, repository).force_purge(&Context::system(now)).await?;
+    /// assert_eq!(purged.ahead, 0);
+    #[doc = include_str!("example_end.txt")]
+    /// ```
     ///
     /// # Errors
     /// [`Error::Denied`] or a fault; what was purged before it stays purged.
@@ -210,8 +265,8 @@ impl Reports {
     async fn purge_all(&self, clock: PurgeClock, context: &Context) -> Result<Purged, Error> {
         let mut purged = Purged::default();
         let mut query = UsersQuery::new(context.now())
-            .filter(UserFilter::Every)
-            .limit(1000);
+            .with_filter(UserFilter::Every)
+            .with_limit(1000);
         loop {
             let rows = self
                 .directory
@@ -226,7 +281,7 @@ impl Reports {
                 self.purge_one(&subject, clock, context, &mut purged)
                     .await?;
             }
-            query = query.after(last);
+            query = query.with_after(last);
         }
     }
 
@@ -237,9 +292,7 @@ impl Reports {
         context: &Context,
         purged: &mut Purged,
     ) -> Result<(), Error> {
-        let call = self
-            .codes
-            .call(subject, context, Action::Erase, EventKind::Erase)?;
+        let call = Call::new(subject, context, Action::Erase, EventKind::Erase);
         let state = match self.codes.load(subject.id(), Freshness::Latest).await {
             Ok(state) => state,
             // One damaged record must not keep all later ones from being purged.
@@ -252,39 +305,39 @@ impl Reports {
         let Expected::At(current) = state.expected else {
             return Ok(());
         };
-        let revision = self.codes.revision()?;
-        let written =
-            match rules::purge(&state.record, clock, &self.codes.operation(call, revision)) {
-                Purge::Keep => return Ok(()),
-                Purge::Ahead => {
-                    purged.ahead += 1;
-                    return Ok(());
-                }
-                Purge::Trim(step) => {
-                    let put = self.codes.put(
-                        subject.id(),
-                        state.expected,
-                        revision,
-                        &step.record,
-                        &step.events,
-                    );
-                    let written = match put.await {
-                        Err(Error::Record(_)) => {
-                            purged.unreadable += 1;
-                            return Ok(());
-                        }
-                        put => put?,
-                    };
-                    if matches!(written, Ok(PutOutcome::Applied)) {
-                        self.codes.forward(&step.events).await;
+        let id = OperationId::random(&mut self.codes.rng.clone())?;
+        let operation = self.codes.operation(call, id)?;
+        let written = match rules::purge(&state.record, clock, &operation) {
+            Purge::Keep => return Ok(()),
+            Purge::Ahead => {
+                purged.ahead += 1;
+                return Ok(());
+            }
+            Purge::Trim(step) => {
+                let put = self.codes.put(
+                    subject.id(),
+                    state.expected,
+                    operation.revision,
+                    &step.record,
+                    &step.events,
+                );
+                let written = match put.await {
+                    Err(Error::Record(_)) => {
+                        purged.unreadable += 1;
+                        return Ok(());
                     }
-                    (written, &mut purged.trimmed)
+                    put => put?,
+                };
+                if matches!(written, Ok(PutOutcome::Applied)) {
+                    self.codes.forward(&step.events).await;
                 }
-                Purge::Remove => (
-                    self.codes.repository.remove(subject.id(), current).await,
-                    &mut purged.removed,
-                ),
-            };
+                (written, &mut purged.trimmed)
+            }
+            Purge::Remove => (
+                self.codes.repository.remove(subject.id(), current).await,
+                &mut purged.removed,
+            ),
+        };
         match written {
             (Ok(PutOutcome::Applied), count) => *count += 1,
             (Ok(PutOutcome::Conflict), _) => {}

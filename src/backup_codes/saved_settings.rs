@@ -1,4 +1,4 @@
-//! The settings of the site as they are saved: what needs a store of them.
+//! The saved settings of the site, over a [`SettingsStore`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use crate::backup_codes::BackupCodes;
 use crate::backup_codes::boxed::AnySettingsStore;
 use crate::context::Context;
 use crate::error::Error;
+use crate::id::Revision;
 use crate::policy::Action;
 use crate::policy::settings::Settings;
 use crate::policy::shared_settings::{SettingsDraft, SharedSettings};
@@ -48,6 +49,20 @@ impl fmt::Debug for SavedSettings {
 impl SavedSettings {
     /// Creates the settings over their store. `shared` is the copy that `codes` was given as its
     /// role policy.
+    ///
+    /// ```
+    #[doc = include_str!("example_begin.txt")]
+    /// use backup_codes::SharedSettings;
+    /// use std::time::Duration;
+    ///
+    /// let shared = SharedSettings::new(Duration::from_secs(60));
+    /// let codes = BackupCodes::new(repository.clone(), shared.clone(), hashing);
+    /// let settings = SavedSettings::new(&codes, repository, &shared);
+    ///
+    /// settings.refresh(now).await?;
+    /// assert!(settings.edit().is_some());
+    #[doc = include_str!("example_end.txt")]
+    /// ```
     pub fn new(
         codes: &BackupCodes,
         store: impl SettingsStore + 'static,
@@ -62,12 +77,43 @@ impl SavedSettings {
 
     /// Returns the settings in force, to be changed and [`save`](Self::save)d. `None` before the
     /// first [`refresh`](Self::refresh).
+    ///
+    /// ```
+    #[doc = include_str!("example_begin.txt")]
+    /// use backup_codes::SharedSettings;
+    /// use std::time::Duration;
+    ///
+    /// let shared = SharedSettings::new(Duration::from_secs(60));
+    /// let codes = BackupCodes::new(repository.clone(), shared.clone(), hashing);
+    /// let settings = SavedSettings::new(&codes, repository, &shared);
+    ///
+    /// assert!(settings.edit().is_none());
+    /// settings.refresh(now).await?;
+    /// let draft = settings.edit().expect("refreshed");
+    /// assert_eq!(draft.settings, Settings::default());
+    #[doc = include_str!("example_end.txt")]
+    /// ```
     #[must_use]
     pub fn edit(&self) -> Option<SettingsDraft> {
         self.shared.edit()
     }
 
     /// Reads the settings into the shared copy. Until they are first saved they are the default.
+    ///
+    /// ```
+    #[doc = include_str!("example_begin.txt")]
+    /// use backup_codes::SharedSettings;
+    /// use std::time::Duration;
+    ///
+    /// let shared = SharedSettings::new(Duration::from_secs(60));
+    /// let codes = BackupCodes::new(repository.clone(), shared.clone(), hashing);
+    /// let settings = SavedSettings::new(&codes, repository, &shared);
+    ///
+    /// assert!(matches!(codes.status(&alice, &cx).await, Err(Error::Denied(_))));
+    /// settings.refresh(now).await?;
+    /// assert!(codes.status(&alice, &cx).await.is_ok());
+    #[doc = include_str!("example_end.txt")]
+    /// ```
     ///
     /// # Errors
     /// [`Error::Unavailable`]; the copy stays as it was, and is not used beyond its bound.
@@ -85,11 +131,30 @@ impl SavedSettings {
         Ok(())
     }
 
-    /// Saves edited settings, unless another administrator has saved since the draft was begun.
+    /// Saves edited settings and applies them, unless another administrator has saved since the draft was begun.
+    ///
+    /// ```
+    #[doc = include_str!("example_begin.txt")]
+    /// use backup_codes::SharedSettings;
+    /// use std::time::Duration;
+    ///
+    /// let shared = SharedSettings::new(Duration::from_secs(60));
+    /// let codes = BackupCodes::new(repository.clone(), shared.clone(), hashing);
+    /// let settings = SavedSettings::new(&codes, repository, &shared);
+    ///
+    /// use backup_codes::{SettingsSaved, Switch};
+    ///
+    /// settings.refresh(now).await?;
+    /// let mut draft = settings.edit().expect("refreshed");
+    /// draft.settings.set_switch(Switch::Off);
+    /// assert_eq!(settings.save(draft, &admin_cx).await?, SettingsSaved::Saved);
+    /// assert!(matches!(codes.prepare(&alice, &cx).await, Err(Error::Denied(_))));
+    #[doc = include_str!("example_end.txt")]
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Denied`] under the settings in force; [`Error::Unavailable`] when the store
-    /// fails: refresh, and see which settings are in force.
+    /// [`Error::Denied`] under the settings in force; [`Error::Unavailable`] when the
+    /// repository fails: refresh, and see which settings are in force.
     pub async fn save(
         &self,
         draft: SettingsDraft,
@@ -98,7 +163,7 @@ impl SavedSettings {
         self.codes
             .ask_about_all(Action::SaveSettings, EventKind::SaveSettings, context)
             .await?;
-        let revision = self.codes.revision()?;
+        let revision = Revision::random(&mut self.codes.rng.clone())?;
         let id = revision.event(0);
         let event = Event::new(
             id,

@@ -1,4 +1,4 @@
-//! Reading what a user typed as a code.
+//! Parsing of what a user typed.
 
 use std::fmt;
 
@@ -15,13 +15,11 @@ use crate::id::OperationId;
 /// [`consume`](crate::rules::consume) decide that. The payload is wiped when dropped and shown nowhere.
 pub struct Attempt {
     id: OperationId,
-    format: Format,
-    slot: u8,
-    symbols: Symbols,
+    code: TypedCode,
 }
 
 impl Attempt {
-    /// Reads one typed or pasted code.
+    /// Parses one typed or pasted code.
     ///
     /// Each character has one meaning, by its Unicode properties (version 17.0):
     ///
@@ -33,21 +31,23 @@ impl Attempt {
     ///   (`Default_Ignorable_Code_Point`) are dropped everywhere.
     /// * Quotes, brackets, sentence punctuation and list marks such as `•`, `*` or `#` are dropped
     ///   before the first and after the last symbol.
-    /// * Anything else makes the input no code. Letters of other scripts are not folded, even where
-    ///   they look like Latin ones; accented Latin letters are not folded either.
+    /// * Anything else means that the input is not a code. Letters of other scripts are not folded,
+    ///   even where they look like Latin ones; accented Latin letters are not folded either.
     ///
-    /// A number of one or two digits before the code is dropped, too, if white space or a mark parts
-    /// it from the code (`4 CODE`, `4. CODE`, `(4) CODE`, `#4: CODE`) and it is the code's own slot.
+    /// A number of one or two digits before the code is dropped, too, if white space or a mark
+    /// separates it from the code (`4 CODE`, `4. CODE`, `(4) CODE`, `#4: CODE`) and it is the
+    /// code's own slot.
     /// `4 CODE` without a mark could also be a code that is one symbol longer. Where a format of that
     /// length is accepted, it is never read as a number and a code. Where that reading would have
-    /// the right check symbol, the input is no code at all ([`NotACode::Shape`]).
+    /// the right check symbol, the input is not a code ([`NotACode::Shape`]).
     ///
-    /// Nothing fuzzier: a wrong, missing or extra symbol is not repaired.
+    /// Nothing is guessed: a wrong, missing or extra symbol is not corrected.
     ///
-    /// `id` is one that no attempt before had: [`OperationId::random`].
+    /// `id` must be new for every attempt: pass [`OperationId::random`].
     ///
     /// # Errors
-    /// [`NotACode`] when the input cannot be a code, which costs no hash and is no guess.
+    /// [`NotACode`] when the input cannot be a code. That costs no hash and does not count as a
+    /// wrong code.
     /// Inputs over [`Attempt::MAX_INPUT_LEN`] bytes are refused before anything is read.
     ///
     /// ```
@@ -62,66 +62,43 @@ impl Attempt {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn parse(typed: &str, formats: &Formats, id: OperationId) -> Result<Self, NotACode> {
-        let typed = match Typed::read(typed) {
-            // No keyboard layout helps with a letter in a code of digits.
-            Err(NotACode::OtherScript) if !formats.have_letters() => return Err(NotACode::Shape),
-            read => read?,
-        };
-        let readings = [typed.whole(), typed.numbered()];
-        let read = |reading: &Option<Reading<'_>>| {
-            let reading = reading.as_ref()?;
-            let format = formats.with_symbols(reading.symbols.len())?;
-            Some(reading.read_as(format, id))
-        };
-        let read = match readings.each_ref().map(read) {
-            [Some(_), Some(Ok(_))] => return Err(NotACode::Shape),
-            [Some(read), _] | [None, Some(read)] => read,
-            [None, None] => Err(Verdict::WrongAlphabet),
-        };
-        let of_another_format = || {
-            readings.iter().flatten().any(|reading| {
-                Format::with_symbols(reading.symbols.len())
-                    .any(|format| reading.read_as(format, id).is_ok())
-            })
-        };
-        read.map_err(|verdict| match verdict {
-            Verdict::WrongCheck => NotACode::Typo,
-            Verdict::WrongAlphabet if of_another_format() => NotACode::OtherFormat,
-            Verdict::WrongAlphabet | Verdict::WrongSlot | Verdict::Right(_) => NotACode::Shape,
-        })
+        Ok(Self::new(TypedCode::parse(typed, formats)?, id))
     }
 
-    /// The greatest number of bytes in an input that is read: 512.
+    pub(crate) fn new(code: TypedCode, id: OperationId) -> Self {
+        Self { id, code }
+    }
+
+    /// The maximum length of an input in bytes: 512.
     ///
     /// The longest code has 39 symbols and its number two, each of at most four bytes, which leaves
-    /// room for two separators of four bytes after every symbol.
+    /// space for two separators of four bytes after every symbol.
     pub const MAX_INPUT_LEN: usize = 512;
 
-    /// The attempt's own id.
+    /// Returns the attempt's own id.
     #[must_use]
     pub fn id(&self) -> OperationId {
         self.id
     }
 
-    /// The slot the input names; public.
+    /// Returns the slot that the input names; public.
     #[must_use]
     pub fn slot(&self) -> u8 {
-        self.slot
+        self.code.slot
     }
 
-    /// The format the input has.
+    /// Returns the format of the input.
     #[must_use]
     pub fn format(&self) -> Format {
-        self.format
-    }
-
-    pub(crate) fn with_id(self, id: OperationId) -> Self {
-        Self { id, ..self }
+        self.code.format
     }
 
     pub(crate) fn payload(&self) -> &[u8] {
-        let from = self.format.slot_len();
-        &self.symbols[from..from + self.format.payload_len()]
+        let TypedCode {
+            format, symbols, ..
+        } = &self.code;
+        let from = format.slot_len();
+        &symbols[from..from + format.payload_len()]
     }
 }
 
@@ -129,7 +106,7 @@ impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attempt")
             .field("id", &self.id)
-            .field("slot", &self.slot)
+            .field("slot", &self.code.slot)
             .finish_non_exhaustive()
     }
 }
@@ -140,19 +117,20 @@ impl fmt::Debug for Attempt {
 /// codes a user has, so the hint may be shown in public. `Display` gives it in English.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum NotACode {
-    /// Empty, too short, too long, with characters that no code has, or with the number of another
-    /// code before it.
+    /// The input is empty, too short or too long, or it has characters that no code has, or the
+    /// number of another code before it.
     #[error("this does not look like a backup code: type one code as it is printed")]
     Shape,
-    /// Right length and alphabet, wrong check symbol.
+    /// The length and the alphabet are right, the check symbol is wrong.
     #[error("there is probably a typing error in this code: compare it with your sheet")]
     Typo,
-    /// Letters of a script other than Latin, where the codes have Latin letters.
+    /// The input has letters of a script other than Latin, and the codes have Latin letters.
     #[error("this has letters of another alphabet: switch the keyboard to Latin letters")]
     OtherScript,
-    /// The right check symbol for a format that is not accepted: probably a code of an older sheet.
+    /// The check symbol is right for a format that is not accepted: probably a code of an older
+    /// sheet.
     ///
-    /// One in 32 inputs of a wrong length passes by chance, and one in ten of digits alone.
+    /// By chance, one in 32 inputs of a wrong length ends up here, and one in ten of digits alone.
     #[error(
         "this looks like a code of an older kind, which is no longer accepted: compare it with your \
          newest sheet"
@@ -160,18 +138,58 @@ pub enum NotACode {
     OtherFormat,
 }
 
-/// The symbols of an input, and what stands between them. All but the symbols' values is public.
+/// An input that was read as a code: its check symbol is right.
+pub(crate) struct TypedCode {
+    format: Format,
+    slot: u8,
+    symbols: Symbols,
+}
+
+impl TypedCode {
+    /// Parses an input, in constant time for all inputs of its length and format.
+    pub(crate) fn parse(typed: &str, formats: &Formats) -> Result<Self, NotACode> {
+        let typed = match Typed::read(typed) {
+            // No keyboard layout helps with a letter in a code of digits.
+            Err(NotACode::OtherScript) if !formats.have_letters() => return Err(NotACode::Shape),
+            read => read?,
+        };
+        let readings = [typed.whole(), typed.numbered()];
+        let read = |reading: &Option<Reading<'_>>| {
+            let reading = reading.as_ref()?;
+            let format = formats.with_symbols(reading.symbols.len())?;
+            Some(reading.read_as(format))
+        };
+        let read = match readings.each_ref().map(read) {
+            [Some(_), Some(Ok(_))] => return Err(NotACode::Shape),
+            [Some(read), _] | [None, Some(read)] => read,
+            [None, None] => Err(Verdict::WrongAlphabet),
+        };
+        let of_another_format = || {
+            readings.iter().flatten().any(|reading| {
+                Format::with_symbols(reading.symbols.len())
+                    .any(|format| reading.read_as(format).is_ok())
+            })
+        };
+        read.map_err(|verdict| match verdict {
+            Verdict::WrongCheck => NotACode::Typo,
+            Verdict::WrongAlphabet if of_another_format() => NotACode::OtherFormat,
+            Verdict::WrongAlphabet | Verdict::WrongSlot | Verdict::Right(_) => NotACode::Shape,
+        })
+    }
+}
+
+/// The symbols of an input and the gaps between them. Only the symbols' values are secret.
 struct Typed {
     symbols: Zeroizing<[u8; MAX_TYPED]>,
     len: usize,
-    /// What stands after the first symbol, after the second, and after all others but the last.
+    /// The gaps after the first symbol, after the second, and after all others but the last.
     gaps: [Gap; 3],
 }
 
-/// The most symbols of an input: those of a code, and of a number before it.
+/// The maximum number of symbols in an input: those of a code, and of a number before it.
 const MAX_TYPED: usize = MAX_SYMBOLS + 2;
 
-/// What stands between two symbols.
+/// The characters between two symbols, by kind.
 #[derive(Clone, Copy, Default)]
 struct Gap {
     space: bool,
@@ -186,12 +204,12 @@ impl Gap {
         self.mark |= other.mark;
     }
 
-    /// Whether it parts a number from its code.
+    /// Returns whether this gap separates a number from its code.
     fn parts(self) -> bool {
         self.space || self.mark
     }
 
-    /// Whether it parts nothing at all, so that two digits are one number.
+    /// Returns whether this gap separates nothing, so that two digits are one number.
     fn joins(self) -> bool {
         !(self.space || self.dash || self.mark)
     }
@@ -229,7 +247,7 @@ impl Typed {
         }
     }
 
-    /// Adds a symbol and what stands before it, and says whether there was room.
+    /// Adds a symbol and the gap before it; returns whether there was room.
     fn push(&mut self, before: Gap, symbol: u8) -> bool {
         let Some(place) = self.symbols.get_mut(self.len) else {
             return false;
@@ -242,13 +260,13 @@ impl Typed {
         true
     }
 
-    /// The input as one code without a number.
+    /// Returns the input as one code without a number.
     fn whole(&self) -> Option<Reading<'_>> {
         let one = self.gaps.iter().all(|gap| !gap.mark);
         one.then(|| self.after(0))
     }
 
-    /// The input as a number and a code. What stands between the symbols leaves at most one way.
+    /// Returns the input as a number and a code. The gaps leave at most one way to read it so.
     fn numbered(&self) -> Option<Reading<'_>> {
         let [first, second, later] = self.gaps;
         if first.parts() && !second.mark && !later.mark {
@@ -274,11 +292,10 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     /// Reads the code in a format of its length.
-    fn read_as(&self, format: Format, id: OperationId) -> Result<Attempt, Verdict> {
+    fn read_as(&self, format: Format) -> Result<TypedCode, Verdict> {
         let mut symbols = Symbols::blank();
         match format.read(self.number, self.symbols, &mut symbols) {
-            Verdict::Right(slot) => Ok(Attempt {
-                id,
+            Verdict::Right(slot) => Ok(TypedCode {
                 format,
                 slot,
                 symbols,

@@ -1,4 +1,4 @@
-//! The rule that says what each typed character becomes.
+//! Folding of typed characters into symbols.
 //!
 //! Whether a character is a letter or digit is public, as are the other characters; which letter
 //! or digit it is, is not. So that decision and the fold are arithmetic over all alternatives,
@@ -7,26 +7,27 @@
 use crate::code::format::{classify, declassify};
 use crate::unicode::{DASHES, INVISIBLE, LETTERS, MARKS, SPACES, ZEROS};
 
-/// What one typed character becomes.
+/// A typed character, classified and folded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Folded {
     /// A Latin letter or a decimal digit, as an ASCII letter or digit. Secret.
     Symbol(u8),
-    /// Dropped everywhere; it can part a number from its code.
+    /// White space: dropped everywhere; it can separate a number from its code.
     Space,
-    /// Dropped everywhere.
+    /// A dash: dropped everywhere.
     Dash,
-    /// Dropped everywhere, even between the two digits of a number.
+    /// An invisible character: dropped everywhere, even between the two digits of a number.
     Invisible,
-    /// Dropped before and after a code; it can part a number from its code.
+    /// A quote, bracket or list mark: dropped before and after a code; it can separate a number
+    /// from its code.
     Mark,
     /// A letter of another script, which no code has.
     Letter,
-    /// What no code has.
+    /// A character that no code has.
     Other,
 }
 
-/// Applies the rule to one character.
+/// Folds one character.
 pub(crate) fn fold(typed: char) -> Folded {
     // The number of bytes that a character takes in UTF-8 is public: decoding looks at it.
     let ascii = typed.is_ascii();
@@ -59,16 +60,17 @@ pub(crate) fn fold(typed: char) -> Folded {
     Folded::Other
 }
 
-/// An ASCII character as a symbol, and ones where it is one, else zero.
+/// Returns an ASCII character as a symbol, with a mask that is all ones where it is one, else zero.
 fn ascii_symbol(typed: u32) -> (u8, [u8; 4]) {
     let found = within(typed, 0x30, 10) | within(typed, 0x41, 26) | within(typed, 0x61, 26);
     (typed.to_le_bytes()[0], found.to_le_bytes())
 }
 
-/// A character outside ASCII as a symbol, and ones where it is one, else zero.
+/// Returns a character outside ASCII as a symbol, with a mask that is all ones where it is one,
+/// else zero.
 ///
 /// A digit's value is its distance from the zero of its script. All scripts are looked at, so
-/// neither the value nor the script shows.
+/// timing reveals neither the value nor the script.
 fn wide_symbol(typed: u32) -> (u8, [u8; 4]) {
     // Full-width letters stand as far from ASCII's as their zero does.
     let mut found = within(typed, 0xff21, 26) | within(typed, 0xff41, 26);
@@ -84,8 +86,8 @@ fn wide_symbol(typed: u32) -> (u8, [u8; 4]) {
     )
 }
 
-/// All ones where `typed` is one of `len` characters from `first` on, else zero: the borrow of a
-/// subtraction.
+/// Returns all ones where `typed` is one of `len` characters from `first` on, else zero: the borrow
+/// of a subtraction.
 fn within(typed: u32, first: u32, len: u32) -> u32 {
     let place = typed.wrapping_sub(first);
     let [b0, b1, b2, b3, ..] = u64::from(place).wrapping_sub(u64::from(len)).to_be_bytes();

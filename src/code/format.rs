@@ -8,7 +8,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// How codes are written: an alphabet and a number of payload symbols.
+use crate::error::record::RecordError;
+use crate::error::value::ValueError;
+
+/// The written form of codes: an alphabet and a number of payload symbols.
 ///
 /// A code is its slot number, then the payload, then one check symbol, shown in groups of three
 /// or four. The payload alone is the secret.
@@ -28,7 +31,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// assert_eq!(Format::CROCKFORD.payload_bits(), 70);
 /// assert!(Format::crockford(12).is_err()); // 60 bits
 /// assert!(Format::crockford(13).is_ok()); // 65 bits
-/// # Ok::<(), backup_codes::code::FormatError>(())
+/// # Ok::<(), backup_codes::error::ValueError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Format {
@@ -44,25 +47,7 @@ enum Alphabet {
     Digits,
 }
 
-/// A format, or a list of formats, that cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FormatError {
-    /// The payload would be outside the bounds of its alphabet.
-    #[error(
-        "a crockford payload has 13 to 29 symbols and a digits payload 20 to 36: fewer carry less \
-         than 64 bits, more outgrow the check symbol"
-    )]
-    PayloadLength,
-    /// Two accepted formats have codes of the same length, so an input could be either.
-    #[error("two accepted formats have codes of the same length: give one another payload length")]
-    SameLength,
-    /// A stored format id is not one of this crate's.
-    #[error("unknown code format id: it was written by a newer version or altered")]
-    UnknownId,
-}
-
-/// The most symbols any format has: a two-digit slot, 36 digits and the check digit.
+/// The maximum number of symbols of any format: a two-digit slot, 36 digits and the check digit.
 pub(crate) const MAX_SYMBOLS: usize = 39;
 
 /// The highest slot number: the greatest value of one Crockford symbol.
@@ -100,14 +85,14 @@ impl Format {
         payload_len: 26,
     };
 
-    /// Crockford base32 with 13 to 29 payload symbols of five bits each.
+    /// Creates a Crockford base32 format with 13 to 29 payload symbols of five bits each.
     ///
     /// # Errors
-    /// [`FormatError::PayloadLength`] outside these bounds. The upper one comes from the check
+    /// [`ValueError::PayloadLength`] outside these bounds. The upper bound comes from the check
     /// symbol, whose weights repeat after 31 symbols.
-    pub const fn crockford(payload_len: u8) -> Result<Self, FormatError> {
+    pub const fn crockford(payload_len: u8) -> Result<Self, ValueError> {
         if payload_len < 13 || payload_len > 29 {
-            return Err(FormatError::PayloadLength);
+            return Err(ValueError::PayloadLength);
         }
         Ok(Self {
             alphabet: Alphabet::Crockford,
@@ -115,13 +100,13 @@ impl Format {
         })
     }
 
-    /// Decimal digits with 20 to 36 payload digits of 3.32 bits each.
+    /// Creates a format of decimal digits, with 20 to 36 payload digits of 3.32 bits each.
     ///
     /// # Errors
-    /// [`FormatError::PayloadLength`] outside these bounds.
-    pub const fn digits(payload_len: u8) -> Result<Self, FormatError> {
+    /// [`ValueError::PayloadLength`] outside these bounds.
+    pub const fn digits(payload_len: u8) -> Result<Self, ValueError> {
         if payload_len < 20 || payload_len > 36 {
-            return Err(FormatError::PayloadLength);
+            return Err(ValueError::PayloadLength);
         }
         Ok(Self {
             alphabet: Alphabet::Digits,
@@ -129,17 +114,17 @@ impl Format {
         })
     }
 
-    /// Whole bits of randomness in the payload; slot and check symbol are not counted.
+    /// Returns the whole bits of randomness in the payload; slot and check symbol are not counted.
     #[must_use]
     pub const fn payload_bits(self) -> u32 {
         match self.alphabet {
             Alphabet::Crockford => 5 * self.payload_len as u32,
-            // log2(10) = 3.321928…; rounded down, so never more than there is.
+            // log2(10) = 3.321928…; rounded down, so never more than the true value.
             Alphabet::Digits => self.payload_len as u32 * 3_321_928 / 1_000_000,
         }
     }
 
-    /// Symbols of a whole code, without separators.
+    /// Returns the number of symbols of a whole code, without separators.
     #[must_use]
     pub const fn symbols(self) -> usize {
         self.slot_len() + self.payload_len() + 1
@@ -156,7 +141,7 @@ impl Format {
         self.payload_len as usize
     }
 
-    /// The number of symbols in the alphabet.
+    /// Returns the number of symbols in the alphabet.
     pub(crate) const fn radix(self) -> u8 {
         match self.alphabet {
             Alphabet::Crockford => 32,
@@ -164,7 +149,7 @@ impl Format {
         }
     }
 
-    /// The symbol of a value below the radix, by arithmetic alone.
+    /// Returns the symbol of a value below the radix, by arithmetic alone.
     pub(crate) fn symbol(self, value: u8) -> u8 {
         let letter = |from: u8| ge_mask(value, from);
         // After the ten digits the letters begin seven places on; I, L, O and U are skipped.
@@ -176,7 +161,7 @@ impl Format {
             + (letter(27) & 1)
     }
 
-    /// The value of one typed symbol, and 0xFF where it belongs to the alphabet.
+    /// Returns the value of one typed symbol, and 0xFF where it belongs to the alphabet.
     ///
     /// Case is folded, `O` is zero, `I` and `L` are one.
     fn value(self, typed: u8) -> (u8, u8) {
@@ -202,7 +187,7 @@ impl Format {
         (value, valid)
     }
 
-    /// The check symbol's value after these symbol values.
+    /// Returns the check symbol's value after these symbol values.
     pub(crate) fn check(self, values: &[u8]) -> u8 {
         match self.alphabet {
             Alphabet::Crockford => times_two(values.iter().fold(0, |sum, v| times_two(sum) ^ v)),
@@ -266,14 +251,14 @@ impl Format {
         }
     }
 
-    /// The formats whose codes have this many symbols: at most one for each alphabet.
+    /// Returns the formats whose codes have this many symbols: at most one for each alphabet.
     pub(crate) fn with_symbols(len: usize) -> impl Iterator<Item = Self> {
         let payload = |others| u8::try_from(len.saturating_sub(others)).unwrap_or(0);
         let (crockford, digits) = (Self::crockford(payload(2)), Self::digits(payload(3)));
         crockford.into_iter().chain(digits)
     }
 
-    /// The symbol values of a slot number.
+    /// Returns the symbol values of a slot number.
     pub(crate) fn slot_values(self, slot: u8) -> impl Iterator<Item = u8> {
         let two = [slot / 10, slot % 10];
         let one = [slot];
@@ -283,10 +268,10 @@ impl Format {
         }
     }
 
-    /// Lengths of the groups a code is shown in: fours, then threes.
+    /// Returns the lengths of the groups in which a code is shown: fours, then threes.
     ///
-    /// Groups of three to four are remembered and copied with fewest errors (G11 in
-    /// `docs/standards.md`). Every length from 15 on divides so.
+    /// Groups of three to four are remembered and copied with the fewest errors (G11 in
+    /// `docs/standards.md`). Every length from 15 on can be divided so.
     pub(crate) fn groups(self) -> impl Iterator<Item = usize> {
         let len = self.symbols();
         let groups = len.div_ceil(4);
@@ -301,8 +286,8 @@ impl Default for Format {
     }
 }
 
-/// The format's id, as it is stored and hashed: `crockford-14` or `digits-21`, the number being
-/// that of payload symbols.
+/// Writes the format's id, as it is stored and hashed: `crockford-14` or `digits-21`, with the
+/// number of payload symbols.
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let alphabet = match self.alphabet {
@@ -320,21 +305,22 @@ impl fmt::Debug for Format {
 }
 
 impl FromStr for Format {
-    type Err = FormatError;
+    type Err = RecordError;
 
-    fn from_str(id: &str) -> Result<Self, FormatError> {
-        let (alphabet, len) = id.split_once('-').ok_or(FormatError::UnknownId)?;
-        let payload_len = len.parse().map_err(|_| FormatError::UnknownId)?;
+    fn from_str(id: &str) -> Result<Self, RecordError> {
+        let (alphabet, len) = id.split_once('-').ok_or(RecordError::Format)?;
+        let payload_len = len.parse().map_err(|_| RecordError::Format)?;
         let format = match alphabet {
-            "crockford" => Self::crockford(payload_len)?,
-            "digits" => Self::digits(payload_len)?,
-            _ => return Err(FormatError::UnknownId),
+            "crockford" => Self::crockford(payload_len),
+            "digits" => Self::digits(payload_len),
+            _ => return Err(RecordError::Format),
         };
+        let format = format.map_err(|_| RecordError::Format)?;
         // `+14` and `014` parse as numbers; an id has one spelling.
         if format.to_string() == id {
             Ok(format)
         } else {
-            Err(FormatError::UnknownId)
+            Err(RecordError::Format)
         }
     }
 }
@@ -352,7 +338,8 @@ impl<'de> Deserialize<'de> for Format {
     }
 }
 
-/// The format new codes are issued in, and the older ones that printed codes may still have.
+/// The format in which new codes are issued, and the older formats that printed codes may still
+/// have.
 ///
 /// No two have the same length, so an input belongs to at most one of them.
 ///
@@ -361,41 +348,41 @@ impl<'de> Deserialize<'de> for Format {
 ///
 /// let formats = Formats::new(Format::CROCKFORD).accepting(Format::DIGITS)?;
 /// assert_eq!(formats.issued(), Format::CROCKFORD);
-/// # Ok::<(), backup_codes::code::FormatError>(())
+/// # Ok::<(), backup_codes::error::ValueError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Formats(Vec<Format>);
 
 impl Formats {
-    /// One format, for issuing and for redeeming.
+    /// Creates a list of one format, for issuing and for redeeming.
     #[must_use]
     pub fn new(issued: Format) -> Self {
         Self(vec![issued])
     }
 
-    /// Accepts codes of one more format, as they were printed before a change.
+    /// Adds an older format, whose printed codes are still accepted.
     ///
     /// # Errors
-    /// [`FormatError::SameLength`] when a format in the list has codes of the same length.
-    pub fn accepting(mut self, older: Format) -> Result<Self, FormatError> {
+    /// [`ValueError::SameLength`] when a format in the list has codes of the same length.
+    pub fn accepting(mut self, older: Format) -> Result<Self, ValueError> {
         if self
             .0
             .iter()
             .any(|format| format.symbols() == older.symbols())
         {
-            return Err(FormatError::SameLength);
+            return Err(ValueError::SameLength);
         }
         self.0.push(older);
         Ok(self)
     }
 
-    /// The format new codes are issued in.
+    /// Returns the format in which new codes are issued.
     #[must_use]
     pub fn issued(&self) -> Format {
         self.0[0]
     }
 
-    /// Whether codes of this format are accepted.
+    /// Returns whether codes of this format are accepted.
     pub(crate) fn accept(&self, format: Format) -> bool {
         self.0.contains(&format)
     }
@@ -407,7 +394,7 @@ impl Formats {
             .find(|format| format.symbols() == len)
     }
 
-    /// Whether the codes of an accepted format have letters.
+    /// Returns whether the codes of an accepted format have letters.
     pub(crate) fn have_letters(&self) -> bool {
         let mut formats = self.0.iter();
         formats.any(|format| format.alphabet == Alphabet::Crockford)
@@ -420,18 +407,18 @@ impl Default for Formats {
     }
 }
 
-/// 0xFF where `low <= byte <= high`, else 0.
+/// Returns 0xFF where `low <= byte <= high`, else 0.
 fn range_mask(byte: u8, low: u8, high: u8) -> u8 {
     ge_mask(byte, low) & ge_mask(high, byte)
 }
 
-/// 0xFF where `a >= b`, else 0: the borrow of a 16-bit subtraction, spread over a byte.
+/// Returns 0xFF where `a >= b`, else 0: the borrow of a 16-bit subtraction, spread over a byte.
 fn ge_mask(a: u8, b: u8) -> u8 {
     let borrow = u16::from(a).wrapping_sub(u16::from(b)).to_be_bytes()[0];
     !borrow
 }
 
-/// Multiplication by the primitive element 2 in GF(32) = GF(2)\[x\]/(x⁵ + x² + 1).
+/// Multiplies by the primitive element 2 in GF(32) = GF(2)\[x\]/(x⁵ + x² + 1).
 ///
 /// Reading a code from the right, symbol i has the weight 2^i. The weights of 31 places differ,
 /// and so do those of neighbours and of next neighbours, by a factor other than 1: a single
@@ -440,9 +427,10 @@ fn times_two(a: u8) -> u8 {
     ((a << 1) ^ (0u8.wrapping_sub(a >> 4) & 0b10_0101)) & 31
 }
 
-/// One step of Damm's check digit: H. M. Damm, "Total anti-symmetrische Quasigruppen" (2004).
+/// Computes one step of Damm's check digit: H. M. Damm, "Total anti-symmetrische Quasigruppen"
+/// (2004).
 ///
-/// The whole table is read at every step, as which entry is wanted depends on the secret.
+/// The whole table is read at every step, because the index depends on the secret.
 fn damm(interim: u8, digit: u8) -> u8 {
     const TABLE: [[u8; 10]; 10] = [
         [0, 3, 1, 7, 5, 9, 8, 6, 4, 2],
@@ -467,7 +455,7 @@ fn damm(interim: u8, digit: u8) -> u8 {
 
 /// Marks bytes as secret for the memory checker: each typed character, and computed tags.
 ///
-/// In a build with `--cfg memcheck` it tells the checker of `tests/memcheck` so; else it is
+/// In a build with `--cfg memcheck` it informs the checker of `tests/memcheck`; otherwise it does
 /// nothing.
 pub(crate) fn classify(bytes: &mut [u8]) {
     #[cfg(memcheck)]
@@ -514,9 +502,9 @@ mod tests {
 
     #[test]
     fn twelve_symbols_are_refused_and_thirteen_accepted() {
-        assert_eq!(Format::crockford(12), Err(FormatError::PayloadLength));
+        assert_eq!(Format::crockford(12), Err(ValueError::PayloadLength));
         assert_eq!(Format::crockford(13).unwrap().payload_bits(), 65);
-        assert_eq!(Format::digits(19), Err(FormatError::PayloadLength));
+        assert_eq!(Format::digits(19), Err(ValueError::PayloadLength));
         assert_eq!(Format::digits(20).unwrap().payload_bits(), 66);
         assert!(Format::HIGH_ENTROPY.payload_bits() >= 128);
     }
@@ -626,7 +614,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             formats.clone().accepting(Format::crockford(22).unwrap()),
-            Err(FormatError::SameLength)
+            Err(ValueError::SameLength)
         );
         assert_eq!(formats.with_symbols(24), Some(Format::DIGITS));
         assert_eq!(formats.with_symbols(25), None);

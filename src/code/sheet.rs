@@ -1,4 +1,4 @@
-//! The sheet: the codes of one issue in plaintext, to be shown once.
+//! The sheet: the codes of one set in plaintext, to be shown once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::timestamp::Timestamp;
 
 /// The codes of one set, to be shown to their user once. Wiped when dropped.
 ///
-/// Neither `Clone` nor `Serialize`: what is not shown from here is not shown at all. Plaintext
-/// leaves by one door, [`Sheet::expose`].
+/// Only [`Sheet::expose`] reveals the plaintext. A sheet is neither `Clone` nor `Serialize`: once it
+/// is dropped, its codes cannot be shown.
 ///
 /// ```compile_fail,E0277
 /// fn copied<T: Clone>() {}
@@ -23,7 +23,7 @@ use crate::timestamp::Timestamp;
 /// fn stored<T: serde::Serialize>() {}
 /// stored::<backup_codes::Sheet>();
 /// ```
-#[must_use = "these codes are shown now or never"]
+#[must_use = "show these codes now: they cannot be shown later"]
 #[doc(alias = "recovery code")]
 pub struct Sheet {
     pub(crate) set: SetId,
@@ -33,8 +33,9 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// The sheet of codes that an application has drawn with [`generate`](crate::rules::generate()) and
-    /// keeps under this set, to export them as [`BackupCodes`](crate::BackupCodes) does.
+    /// Creates a sheet of codes that an application has drawn with
+    /// [`generate`](crate::rules::generate()) and stored under this set's id, to export them as
+    /// [`BackupCodes`](crate::BackupCodes) does.
     pub fn new(
         set: SetId,
         prepared_at: Timestamp,
@@ -49,48 +50,48 @@ impl Sheet {
         }
     }
 
-    /// The set's id, for `activate` and `discard`.
+    /// Returns the set's id, for `activate` and `discard`.
     #[must_use]
     pub fn id(&self) -> SetId {
         self.set
     }
 
-    /// A short name to tell sheets apart; the same stands in [`Status`](crate::Status).
+    /// Returns a short name to tell sheets apart, as in [`Status`](crate::Status).
     #[must_use]
     pub fn label(&self) -> String {
         self.set.label()
     }
 
-    /// When the codes were made.
+    /// Returns the time at which the codes were made.
     #[must_use]
     pub fn prepared_at(&self) -> Timestamp {
         self.prepared_at
     }
 
-    /// From when on they are refused, if ever.
+    /// Returns the time from which the codes are refused, if they expire.
     #[must_use]
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.expires_at
     }
 
-    /// Codes on the sheet.
+    /// Returns the number of codes on the sheet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.codes.len()
     }
 
-    /// Whether there is no code on it. A set of `BackupCodes` has at least one.
+    /// Returns whether the sheet has no codes. A set of `BackupCodes` has at least one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.codes.is_empty()
     }
 
-    /// The door to the plaintext.
+    /// Reveals the plaintext.
     ///
     /// # Security
     /// Show it over a session at the user's highest assurance (NIST SP 800-63B-4, 3.1.2.1), on a
-    /// page with `Cache-Control: no-store`, and keep no copy: not in a session, a log, a mail, or
-    /// a URL.
+    /// page with `Cache-Control: no-store`, and keep no copy: not in a session, a log, a mail, or a
+    /// URL.
     #[must_use]
     pub fn expose(&self) -> ExposedSheet<'_> {
         ExposedSheet(self)
@@ -107,8 +108,8 @@ impl fmt::Debug for Sheet {
 }
 
 /// The words around the codes in an exported sheet; translate them at will. The characters of
-/// [`is_forging`](crate::audit::is_forging) in them become spaces, so a hostile account name adds no line
-/// and reorders none.
+/// [`is_forging`](crate::audit::is_forging) in them become spaces, so a hostile account name cannot
+/// add or reorder lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wording {
     /// The first line.
@@ -120,9 +121,9 @@ pub struct Wording {
 }
 
 impl Wording {
-    /// English, for an account on a site, with the sheet's label and its date. Times are in UTC,
-    /// and say so; where the page around the sheet shows another zone, put its times into
-    /// [`facts`](Self::facts).
+    /// Creates the English words for an account on a site, with the sheet's label and its date.
+    /// Times are in UTC, and marked as such; where the page around the sheet shows another zone,
+    /// put that zone's times into [`facts`](Self::facts).
     #[must_use]
     pub fn english(sheet: &Sheet, site: &str, account: &str) -> Self {
         let mut facts = vec![
@@ -147,20 +148,21 @@ impl Wording {
     }
 }
 
-/// A sheet whose codes can be read.
+/// A sheet in plaintext, to be shown.
 pub struct ExposedSheet<'a>(&'a Sheet);
 
-impl ExposedSheet<'_> {
-    /// Each code with its number, in order, as it is shown.
-    pub fn codes(&self) -> impl Iterator<Item = (u8, Zeroizing<String>)> + '_ {
-        self.0.codes.iter().map(|code| (code.slot(), code.expose()))
+impl<'a> ExposedSheet<'a> {
+    /// Returns each code with its number, in order, as it is shown.
+    pub fn codes(&self) -> impl Iterator<Item = (u8, Zeroizing<String>)> + use<'a> {
+        let Self(sheet) = self;
+        sheet.codes.iter().map(|code| (code.slot(), code.expose()))
     }
 
-    /// The sheet as plain text, one numbered code a line. Every such line, pasted whole, is
+    /// Returns the sheet as plain text, one numbered code a line. Every such line, pasted whole, is
     /// accepted as that code.
     #[must_use]
     pub fn text(&self, wording: &Wording) -> Zeroizing<String> {
-        // Codes may be of several formats: room for each of them, its number and its hyphens.
+        // Codes may be of several formats: reserve for each code, its number and its hyphens.
         let codes: usize = self
             .0
             .codes
@@ -202,37 +204,6 @@ impl ExposedSheet<'_> {
 impl fmt::Debug for ExposedSheet<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ExposedSheet([REDACTED])")
-    }
-}
-
-/// An override code, to be handed to its user once.
-#[must_use = "this code is shown now or never"]
-#[derive(Debug)]
-pub struct Override {
-    pub(crate) code: Arc<[Code]>,
-    pub(crate) expires_at: Timestamp,
-    pub(crate) notice: crate::outcome::Notice,
-}
-
-impl Override {
-    /// The code as it is shown: the door to the plaintext, with the same duties as
-    /// [`Sheet::expose`].
-    #[must_use]
-    pub fn expose(&self) -> Zeroizing<String> {
-        self.code
-            .first()
-            .map_or_else(|| Zeroizing::new(String::new()), Code::expose)
-    }
-
-    /// From when on it is refused.
-    #[must_use]
-    pub fn expires_at(&self) -> Timestamp {
-        self.expires_at
-    }
-
-    /// The message owed to the user it is for.
-    pub fn notice(&self) -> &crate::outcome::Notice {
-        &self.notice
     }
 }
 

@@ -1,11 +1,12 @@
-//! Cases in which readers look on while a writer writes: what one write changes shows at once.
+//! Cases in which readers read while a writer writes: what one write changes shows at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::Harness;
+use super::fixtures::{event, moment, revision, save, saved, user};
 use super::watch::{Case, Store, together};
-use super::{Harness, event, moment, revision, user};
 use crate::audit::event::Event;
 use crate::code::format::Format;
 use crate::hash::Cost;
@@ -17,13 +18,13 @@ use crate::report::{Periods, SetSummary, Summary, UsageQuery, UserRow, usage};
 use crate::repository::record::{Use, quarter_of};
 use crate::repository::{CodeRepository, Directory, Expected, Put, PutOutcome, SettingsStore};
 
-/// The number of writes between two rests, in which the events are acknowledged: so the lists of
-/// events stay short, and the readers quick.
+/// The number of writes after which the writer pauses and the events are acknowledged, so that the
+/// lists of events stay short and the readers quick.
 const ROUND: usize = 16;
 
-/// What one read shows. Writes are numbered from 1.
+/// The result of one read. Writes are numbered from 1.
 enum Shown {
-    /// The state after this write; `None` where nothing tells which.
+    /// The state after this write; `None` where the result does not tell which.
     State(Option<usize>),
     /// The events of these writes.
     Events(BTreeSet<usize>),
@@ -32,7 +33,7 @@ enum Shown {
 /// A read with its name.
 type Read<'a, R> = (&'a str, &'a (dyn Fn(&R) -> Shown + Sync));
 
-/// Notes the end of a thread, in a panic too.
+/// Records the end of a thread, in a panic too.
 struct Ending<'a>(&'a AtomicBool);
 
 impl Drop for Ending<'_> {
@@ -41,7 +42,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Lets one thread write, and two threads read at the same time, one over each handle.
+/// Runs one thread that writes, and two threads that read at the same time, one over each handle.
 ///
 /// As soon as any read has shown a write, or the write was confirmed, every read that begins later
 /// has to show it: its state or a later one, and its events. So neither part of a write can be seen
@@ -76,7 +77,7 @@ fn observe<H: Harness>(
                 return;
             }
             let _ending = Ending(&failed);
-            // The last look begins when all is written.
+            // The last read begins when everything is written.
             for last in iter::repeat_with(|| ended.load(Ordering::SeqCst)) {
                 for (name, read) in reads {
                     let least = usize::try_from(shown.load(Ordering::SeqCst)).unwrap();
@@ -113,7 +114,7 @@ fn observe<H: Harness>(
     }
 }
 
-/// Writes to come, each with a revision and an event of its own.
+/// The writes of a case, each with a revision and an event of its own.
 struct Writes {
     revisions: Vec<Revision>,
     events: Vec<Event>,
@@ -140,7 +141,7 @@ impl Writes {
         }
     }
 
-    /// The events that a handle lists.
+    /// Returns the events that a handle lists.
     fn listed<H: Harness>(&self, case: &Case<H>, handle: &H::Repository) -> Shown {
         let listed = case.undelivered(handle);
         let number = |event: &Event| {
@@ -226,15 +227,14 @@ where
         let (before, revision) = (writes.at(number - 1), writes.revisions[number]);
         let events = &writes.events[number..=number];
         for _ in 0..100 {
-            if super::save(case, handle, before, revision, &settings, events) == PutOutcome::Applied
-            {
+            if save(case, handle, before, revision, &settings, events) == PutOutcome::Applied {
                 return;
             }
         }
         panic!("settings: every save in the state expected is a conflict");
     };
     let load = |handle: &H::Repository| {
-        Shown::State(super::saved(case, handle).map(|(settings, revision)| {
+        Shown::State(saved(case, handle).map(|(settings, revision)| {
             let PermittedRoles::Chosen(roles) = settings.permitted() else {
                 panic!("settings: other ones than were saved");
             };
@@ -255,7 +255,7 @@ where
     });
 }
 
-/// The summary of the state after a write: each field, and each figure, depends on it.
+/// Returns the summary of the state after a write: each field, and each figure, depends on it.
 fn numbered(number: usize) -> Summary {
     let minutes = i64::try_from(number).unwrap();
     Summary {
@@ -304,7 +304,9 @@ where
     };
     let now = moment(100_000);
     let row = |handle: &H::Repository, order: UserOrder| {
-        let query = UsersQuery::new(now).filter(UserFilter::Every).order(order);
+        let query = UsersQuery::new(now)
+            .with_filter(UserFilter::Every)
+            .with_order(order);
         let rows = match case.call("users", Directory::users(handle, &query)) {
             Ok(rows) => rows,
             Err(error) => panic!("a page failed: {error:?}"),

@@ -15,15 +15,15 @@ use getrandom::SysRng;
 use super::Harness;
 use crate::id::EventId;
 
-/// The number of parts of the limit after which the calls that are underway are looked at.
+/// The number of checks of the calls in flight within one limit.
 const PARTS: u32 = 10;
 
-/// The calls of a case that have not ended, each with the number of times it was looked at.
+/// The calls of a case that have not ended, each with the number of checks it has seen.
 #[derive(Debug, Default)]
 struct Underway {
     calls: Mutex<BTreeMap<u32, (&'static str, u32)>>,
     next: AtomicU32,
-    /// Whether a call was overdue. The other threads of the case end with their next call.
+    /// True once a call was overdue. The other threads of the case end with their next call.
     given_up: AtomicBool,
 }
 
@@ -45,8 +45,7 @@ impl Underway {
         Call(self, number)
     }
 
-    /// Looks at the calls, and returns the name of the first one that has lasted for the whole
-    /// limit.
+    /// Checks the calls, and returns the name of the first one that has lasted for the whole limit.
     fn overdue(&self) -> Option<&'static str> {
         let mut calls = self.calls();
         let mut overdue = None;
@@ -67,7 +66,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// One run of a case: gives it its stores, and notes each call that it makes.
+/// One run of a case: opens its repositories, and records each call that it makes.
 pub struct Case<H: Harness> {
     harness: Arc<H>,
     name: &'static str,
@@ -82,7 +81,7 @@ impl<H: Harness> fmt::Debug for Case<H> {
     }
 }
 
-/// A store of one case with its handles. Closed when it is dropped.
+/// A repository of one case with its handles. Closed when it is dropped.
 pub(super) struct Store<'c, H: Harness> {
     case: &'c Case<H>,
     name: String,
@@ -92,7 +91,7 @@ pub(super) struct Store<'c, H: Harness> {
 }
 
 impl<H: Harness> Case<H> {
-    /// An empty store.
+    /// Opens an empty repository.
     pub(super) fn fresh(&self) -> Store<'_, H> {
         let name = store_name(self.name);
         let _underway = self.underway.begin("fresh");
@@ -105,7 +104,7 @@ impl<H: Harness> Case<H> {
         }
     }
 
-    /// Runs a call of the store to its end.
+    /// Runs a call of the repository to its end.
     pub(super) fn call<T>(&self, name: &'static str, future: impl Future<Output = T>) -> T {
         let _underway = self.underway.begin(name);
         self.harness.block_on(future)
@@ -113,7 +112,7 @@ impl<H: Harness> Case<H> {
 }
 
 impl<H: Harness> Store<'_, H> {
-    /// The second handle; opened when it is first asked for.
+    /// Returns the second handle, which is opened at the first call.
     pub(super) fn second(&self) -> &H::Repository {
         self.second.get_or_init(|| {
             let _underway = self.case.underway.begin("second_handle");
@@ -149,9 +148,9 @@ impl<H: Harness> Drop for Store<'_, H> {
     }
 }
 
-/// A name for a store that no other store of this process has, and none of another process that
-/// uses the same database: the beginning of the case's name, a number, and random digits. It begins
-/// with a word of its own, as some prefixes (`pg_`, `sqlite_`) are reserved.
+/// Returns a repository name that is unique in this process and among processes that use the same
+/// database: the beginning of the case's name, a number, and random digits. It begins with a word
+/// of its own, because some prefixes (`pg_`, `sqlite_`) are reserved.
 fn store_name(case: &str) -> String {
     static STORES: AtomicU32 = AtomicU32::new(0);
     let number = STORES.fetch_add(1, Ordering::Relaxed);
@@ -168,7 +167,7 @@ fn store_name(case: &str) -> String {
 /// Runs one case on a thread of its own, and waits for it as long as its calls end in time.
 ///
 /// Panics where the case does, and where a call lasts longer than [`Harness::limit`]. The thread of
-/// a call that never ends is left behind with its store.
+/// a call that never ends is left behind with its repository.
 pub fn run_case<H: Harness>(harness: H, name: &'static str, case: fn(&Case<H>)) {
     run_shared(&Arc::new(harness), name, case);
 }
@@ -201,7 +200,7 @@ pub(super) fn run_shared<H: Harness>(harness: &Arc<H>, name: &'static str, case:
     }
 }
 
-/// Runs the same on several threads that begin together, and passes on a panic of one of them.
+/// Runs a function on several threads that begin together, and propagates a panic of one of them.
 pub(super) fn together(threads: usize, run: impl Fn(usize) + Sync) {
     let begin = std::sync::Barrier::new(threads);
     thread::scope(|scope| {

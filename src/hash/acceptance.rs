@@ -1,5 +1,5 @@
-//! The conditions under which a stored set is in force: an accepted format, a known key, a cost within
-//! bounds, and a moment of preparation that counts.
+//! The conditions under which a stored set is in force: an accepted format, a known key, a cost
+//! within bounds, and a time of preparation that is not void.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,18 +8,20 @@ use std::time::Duration;
 use crate::audit::event::Reason;
 use crate::code::format::{Format, Formats};
 use crate::config::Config;
+use crate::error::record::RecordError;
+use crate::hash::cost::Cost;
 use crate::hash::keyring::StoredKey;
-use crate::hash::{Cost, CostBounds, Hasher, KnownKeys};
+use crate::hash::params::{CostBounds, HashParams, KnownKeys};
 use crate::timestamp::Timestamp;
 
-/// How far the clocks of two machines may differ before a stored moment counts as one of a wrong
-/// clock.
+/// The tolerated difference between the clocks of two machines; a stored time further in the future
+/// counts as written by a wrong clock.
 pub(crate) const SKEW: Duration = Duration::from_secs(5 * 60);
 
-/// How the codes of a set are written and hashed: format, cost and key.
+/// The format, cost and key that the hashes of a set share.
 ///
-/// All codes of a set share one scheme. It holds no secret, and a repository may index it: its
-/// text is the format's id, the cost, and the key where there is one.
+/// All codes of a set share one scheme. It holds no secret, and a repository may index it: its text
+/// is the format's id, the cost, and the key where there is one.
 ///
 /// ```
 /// use backup_codes::Format;
@@ -37,11 +39,6 @@ pub struct Scheme {
     key: Option<StoredKey>,
 }
 
-/// A text is not a scheme.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not the scheme of a set: it was written by a newer version or altered")]
-pub struct SchemeError;
-
 impl Scheme {
     /// Creates a scheme from its parts.
     #[must_use]
@@ -49,19 +46,19 @@ impl Scheme {
         Self { format, cost, key }
     }
 
-    /// The format of the codes.
+    /// Returns the format of the codes.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// The cost of one evaluation.
+    /// Returns the cost of one evaluation.
     #[must_use]
     pub fn cost(&self) -> Cost {
         self.cost
     }
 
-    /// The key of the hashes; `None` without a pepper.
+    /// Returns the key of the hashes; `None` without a pepper.
     #[must_use]
     pub fn key(&self) -> Option<&StoredKey> {
         self.key.as_ref()
@@ -80,9 +77,9 @@ impl fmt::Display for Scheme {
 }
 
 impl FromStr for Scheme {
-    type Err = SchemeError;
+    type Err = RecordError;
 
-    fn from_str(text: &str) -> Result<Self, SchemeError> {
+    fn from_str(text: &str) -> Result<Self, RecordError> {
         let mut parts = text.split(',');
         let mut part = |name: &str| parts.next().and_then(|part| part.strip_prefix(name));
         let format = part("").and_then(|id| id.parse().ok());
@@ -90,16 +87,19 @@ impl FromStr for Scheme {
         let (memory, passes) = (number(part("m=")), number(part("t=")));
         let key = part("key=").map(str::parse).transpose();
         let scheme = Self {
-            format: format.ok_or(SchemeError)?,
-            cost: Cost::new(memory.ok_or(SchemeError)?, passes.ok_or(SchemeError)?)
-                .map_err(|_| SchemeError)?,
-            key: key.map_err(|_| SchemeError)?,
+            format: format.ok_or(RecordError::Scheme)?,
+            cost: Cost::new(
+                memory.ok_or(RecordError::Scheme)?,
+                passes.ok_or(RecordError::Scheme)?,
+            )
+            .map_err(|_| RecordError::Scheme)?,
+            key: key.map_err(|_| RecordError::Scheme)?,
         };
-        // `m=019456` and a part too many read the same; a scheme has one spelling.
+        // `m=019456` and an extra part would parse the same; a scheme has one spelling.
         if scheme.to_string() == text {
             Ok(scheme)
         } else {
-            Err(SchemeError)
+            Err(RecordError::Scheme)
         }
     }
 }
@@ -107,16 +107,16 @@ impl FromStr for Scheme {
 /// The conditions under which a stored set is in force: accepted formats, known keys, bounds of
 /// cost, and the moment before which sets are void.
 ///
-/// It comes from the configuration and the keyring, holds no secret, and travels with every query
+/// It is made from the configuration and the keyring, holds no secret, and is part of every query
 /// over users, so that lists and figures count the codes that would be accepted.
 ///
 /// ```
-/// use backup_codes::{Config, Format, Hasher, Keyring};
+/// use backup_codes::{Config, Format, HashParams, Keyring};
 /// use backup_codes::audit::Reason;
 /// use backup_codes::hash::{Acceptance, Cost, Scheme};
 ///
-/// let hasher = Hasher::new(Keyring::without_pepper())?;
-/// let acceptance = Acceptance::new(&Config::default(), &hasher);
+/// let params = HashParams::new(Keyring::without_pepper())?;
+/// let acceptance = Acceptance::new(&Config::default(), &params);
 /// let digits = Scheme::new(Format::DIGITS, Cost::MIB_19, None);
 /// assert_eq!(acceptance.check(&digits), Err(Reason::FormatNotAccepted));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -130,13 +130,13 @@ pub struct Acceptance {
 }
 
 impl Acceptance {
-    /// The conditions of a configuration and a hasher.
+    /// Creates the conditions of a configuration and the parameters of hashing.
     #[must_use]
-    pub fn new(config: &Config, hasher: &Hasher) -> Self {
+    pub fn new(config: &Config, params: &HashParams) -> Self {
         Self {
             formats: config.formats.clone(),
-            keys: hasher.known_keys().clone(),
-            bounds: hasher.bounds(),
+            keys: params.known_keys().clone(),
+            bounds: params.bounds(),
             void_before: config.void_before,
         }
     }
@@ -148,7 +148,7 @@ impl Acceptance {
         self
     }
 
-    /// The moment before which sets are void.
+    /// Returns the moment before which sets are void.
     #[must_use]
     pub fn void_before(&self) -> Option<Timestamp> {
         self.void_before
@@ -156,7 +156,7 @@ impl Acceptance {
 
     /// Checks whether codes of a scheme can be accepted at all.
     ///
-    /// A repository with indexes asks this for each scheme it holds, of which there are few.
+    /// A repository with indexes calls this for each scheme it holds, of which there are few.
     ///
     /// # Errors
     /// [`Reason::FormatNotAccepted`], [`Reason::UnknownKey`], [`Reason::KeyMismatch`],
@@ -170,12 +170,12 @@ impl Acceptance {
         Ok(())
     }
 
-    /// The first and the last moment of preparation, both included, whose sets are not void at
-    /// `now`.
+    /// Returns the first and the last time of preparation, both included, whose sets are not void
+    /// at `now`.
     ///
-    /// Without `void_before` that is all of time. With it, a moment more than five minutes ahead
-    /// of `now` is void too: a machine whose clock was wrong wrote it, and it says nothing about
-    /// whether the set is older than the restored backup.
+    /// Without `void_before` that is all of time. With it, a time more than five minutes ahead of
+    /// `now` is void too: a machine whose clock was wrong wrote it, and it does not tell whether
+    /// the set is older than the restored backup.
     #[must_use]
     pub fn prepared_within(&self, now: Timestamp) -> (Timestamp, Timestamp) {
         match self.void_before {
@@ -184,14 +184,14 @@ impl Acceptance {
         }
     }
 
-    /// Whether a set or override of this moment is void at `now`.
+    /// Returns whether a set or override of this time is void at `now`.
     pub(crate) fn is_void(&self, moment: Timestamp, now: Timestamp) -> bool {
         let (first, last) = self.prepared_within(now);
         moment < first || moment > last
     }
 
-    /// Whether a set of this moment is void because it lies in the future, and `now` can be
-    /// trusted to say so: a clock from before `void_before` is wrong itself.
+    /// Returns whether a set of this time is void because it lies in the future. A `now` before
+    /// `void_before` proves nothing: that clock is wrong itself.
     pub(crate) fn is_void_as_future(&self, moment: Timestamp, now: Timestamp) -> bool {
         let latest = now.saturating_add(SKEW);
         self.void_before.is_some_and(|void| latest >= void) && moment > latest
@@ -199,7 +199,7 @@ impl Acceptance {
 }
 
 impl Default for Acceptance {
-    /// The conditions of the default configuration and of a keyring without a pepper.
+    /// Returns the conditions of the default configuration and of a keyring without a pepper.
     fn default() -> Self {
         Self {
             formats: Formats::default(),
@@ -235,14 +235,14 @@ mod tests {
             "crockford-14,m=19456,t=17",
             "hex-14,m=19456,t=2",
         ] {
-            assert_eq!(text.parse::<Scheme>(), Err(SchemeError), "{text}");
+            assert_eq!(text.parse::<Scheme>(), Err(RecordError::Scheme), "{text}");
         }
     }
 
     #[test]
     fn the_default_is_that_of_the_default_configuration_without_a_pepper() {
-        let hasher = Hasher::new(crate::Keyring::without_pepper()).unwrap();
-        let acceptance = Acceptance::new(&Config::default(), &hasher);
+        let params = HashParams::new(crate::Keyring::without_pepper()).unwrap();
+        let acceptance = Acceptance::new(&Config::default(), &params);
         assert_eq!(acceptance, Acceptance::default());
     }
 
@@ -257,7 +257,7 @@ mod tests {
             (100, 200, false, false),
             (205, 200, false, false),
             (206, 200, true, true),
-            // This clock is wrong: it refuses, but nothing is removed by it.
+            // This clock is wrong: sets are refused, but none is removed because of it.
             (206, 94, true, false),
             (206, 95, true, true),
         ] {

@@ -1,7 +1,6 @@
-//! Where hashes are computed: in a pool of threads, or on the caller's.
+//! The computation of hashes: in a pool of threads, or on the caller's thread.
 
 use std::fmt;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,57 +8,43 @@ use std::thread;
 
 use crate::code::Code;
 use crate::code::attempt::Attempt;
+use crate::error::Error;
+use crate::error::machine::HashError;
+use crate::error::value::ValueError;
 use crate::hash::keyring::Keyring;
-use crate::hash::pool::Pool;
-pub(crate) use crate::hash::pool::{HashingError, Known};
-use crate::hash::{
-    HashError, HashSalt, Hasher, Matrix, StoredHash, Target, Verified, hash, verify,
-};
+pub(crate) use crate::hash::pool::Owner;
+use crate::hash::pool::{JobError, Pool};
+use crate::hash::{HashParams, HashSalt, Matrix, StoredHash, Target, Verified, hash, verify};
 use crate::id::{SetId, UserId};
 
 /// The size of a hash pool.
 ///
 /// Memory is at most `workers` times that of the costliest evaluation a worker has met, which
-/// [`Hasher::max_memory_kib`] bounds: rows stored at a higher cost raise it. Whoever finds the
-/// queue full is told so at once ([`Error::Busy`](crate::Error::Busy)). One job of a user is in
-/// flight at a time; a set is one job, whose hashes several workers may compute side by side.
+/// [`HashParams::max_memory_kib`] bounds: rows stored at a higher cost raise it. A call that finds
+/// the queue full gets [`Error::Busy`](crate::Error::Busy) at once. Each user has one job in flight
+/// at a time; a set is one job, whose hashes several workers may compute in parallel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolSize {
     workers: usize,
     queue: usize,
 }
 
-/// A hash pool that cannot be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PoolError {
-    /// The size is out of its bounds.
-    #[error("a pool has 1 to 256 workers and a queue of 1 to 65536")]
-    Size,
-    /// There was no memory for the check value of a key.
-    #[error("no memory for an argon2 evaluation of 19 MiB: check the memory of this machine")]
-    Memory(#[from] HashError),
-    /// The operating system gave no thread.
-    #[error("a worker thread could not be started: use fewer workers")]
-    Thread(#[source] io::Error),
-}
-
 impl PoolSize {
-    /// The number of workers, and the number of jobs that may wait for them.
+    /// Creates a size from the number of workers and the number of jobs that may wait for them.
     ///
     /// # Errors
-    /// [`PoolError::Size`] outside 1 to 256 workers and 1 to 65 536 waiting jobs.
-    pub fn new(workers: usize, queue: usize) -> Result<Self, PoolError> {
+    /// [`ValueError::PoolSize`] outside 1 to 256 workers and 1 to 65 536 waiting jobs.
+    pub fn new(workers: usize, queue: usize) -> Result<Self, ValueError> {
         if !(1..=256).contains(&workers) || !(1..=65_536).contains(&queue) {
-            return Err(PoolError::Size);
+            return Err(ValueError::PoolSize);
         }
         Ok(Self { workers, queue })
     }
 }
 
 impl Default for PoolSize {
-    /// A worker for each core, and 64 waiting jobs for each worker: at 19 MiB and two passes
-    /// that is about two seconds for the last in the queue.
+    /// Returns a size of one worker for each core, and 64 waiting jobs for each worker: at 19 MiB
+    /// and two passes the last job in the queue waits about two seconds.
     fn default() -> Self {
         let workers = thread::available_parallelism()
             .map_or(1, usize::from)
@@ -71,12 +56,13 @@ impl Default for PoolSize {
     }
 }
 
-/// Where hashes are computed. Cheap to clone; clones share the pool.
+/// The computation of hashes, in a pool or on the calling thread. Cheap to clone; clones share the
+/// pool.
 #[derive(Clone)]
 pub struct Hashing(Arc<Inner>);
 
 struct Inner {
-    hasher: Arc<Hasher>,
+    params: Arc<HashParams>,
     evaluations: Arc<AtomicU64>,
     place: Place,
 }
@@ -87,49 +73,50 @@ enum Place {
 }
 
 impl Hashing {
-    /// A pool of the default size, hashing at the default cost. Its threads end when the last
-    /// clone is dropped.
+    /// Creates a pool of the default size that hashes at the default cost. Its threads end when the
+    /// last clone is dropped.
     ///
     /// # Errors
-    /// [`PoolError::Thread`] when the operating system gives no thread, [`PoolError::Memory`] when
+    /// [`HashError::Thread`] when the operating system gives no thread, [`HashError::Memory`] when
     /// there is no memory for an evaluation.
-    pub fn pool(keyring: Keyring) -> Result<Self, PoolError> {
-        Self::pool_with(Hasher::new(keyring)?, PoolSize::default())
+    pub fn pool(keyring: Keyring) -> Result<Self, HashError> {
+        Self::pool_with(HashParams::new(keyring)?, PoolSize::default())
     }
 
-    /// A pool of this size with this hasher.
+    /// Creates a pool of this size with these parameters.
     ///
     /// # Errors
-    /// [`PoolError::Thread`] when the operating system gives no thread.
-    pub fn pool_with(hasher: Hasher, size: PoolSize) -> Result<Self, PoolError> {
-        let pool = Pool::start(size.workers, size.queue).map_err(PoolError::Thread)?;
-        Ok(Self::at(hasher, Place::Pool(pool)))
+    /// [`HashError::Thread`] when the operating system gives no thread.
+    pub fn pool_with(params: HashParams, size: PoolSize) -> Result<Self, HashError> {
+        let pool = Pool::start(size.workers, size.queue).map_err(HashError::Thread)?;
+        Ok(Self::at(params, Place::Pool(pool)))
     }
 
-    /// Hashes on the calling thread, one at a time, while the operation's future is polled.
+    /// Creates hashing on the calling thread: one hash at a time, while the operation's future is
+    /// polled.
     ///
-    /// For blocking applications and tests. On an executor it would hold up everything else for
-    /// the time of an evaluation.
+    /// Use it in blocking applications and tests. On an async executor it would block the thread
+    /// for the time of an evaluation.
     #[must_use]
-    pub fn inline(hasher: Hasher) -> Self {
-        Self::at(hasher, Place::Inline(Mutex::default()))
+    pub fn inline(params: HashParams) -> Self {
+        Self::at(params, Place::Inline(Mutex::default()))
     }
 
-    fn at(hasher: Hasher, place: Place) -> Self {
+    fn at(params: HashParams, place: Place) -> Self {
         Self(Arc::new(Inner {
-            hasher: Arc::new(hasher),
+            params: Arc::new(params),
             evaluations: Arc::default(),
             place,
         }))
     }
 
-    /// How codes are hashed here.
+    /// Returns the parameters of hashing.
     #[must_use]
-    pub fn hasher(&self) -> &Hasher {
-        &self.0.hasher
+    pub fn params(&self) -> &HashParams {
+        &self.0.params
     }
 
-    /// Argon2id evaluations begun so far, by all clones.
+    /// Returns the number of Argon2id evaluations begun so far, by all clones.
     #[must_use]
     pub fn evaluations(&self) -> u64 {
         self.0.evaluations.load(Ordering::Relaxed)
@@ -137,73 +124,79 @@ impl Hashing {
 
     pub(crate) async fn verify(
         &self,
-        user: &UserId,
+        owner: &Owner,
         attempt: &Arc<Attempt>,
         target: &Target,
-        known: Known,
-    ) -> Result<Verified, HashingError> {
+    ) -> Result<Verified, Error> {
         let (attempt, target) = (Arc::clone(attempt), target.clone());
         let mut verified = self
-            .compute(user, known, 1, move |hasher, user, _, matrix| {
-                verify(hasher, matrix, user, &attempt, &target).ok()
+            .compute(owner, 1, move |params, user, _, matrix| {
+                verify(params, matrix, user, &attempt, &target).ok()
             })
             .await?;
-        verified.pop().ok_or(HashingError::Failed)
+        verified.pop().ok_or(Error::Hashing)
     }
 
-    /// The hashes of a set, in the order of its codes: all or none.
+    /// Computes the hashes of a set, in the order of its codes: all or none.
     pub(crate) async fn hash_set(
         &self,
-        user: &UserId,
+        owner: &Owner,
         set: SetId,
         codes: &Arc<[Code]>,
         salts: Vec<HashSalt>,
-        known: Known,
-    ) -> Result<Vec<StoredHash>, HashingError> {
+    ) -> Result<Vec<StoredHash>, Error> {
         let (codes, parts) = (Arc::clone(codes), codes.len());
-        self.compute(user, known, parts, move |hasher, user, part, matrix| {
+        let hashes = self.compute(owner, parts, move |params, user, part, matrix| {
             let (code, salt) = (codes.get(part)?, salts.get(part)?);
-            hash(hasher, matrix, user, set, code, *salt).ok()
-        })
-        .await
+            hash(params, matrix, user, set, code, *salt).ok()
+        });
+        Ok(hashes.await?)
     }
 
     async fn compute<T: Send + 'static>(
         &self,
-        user: &UserId,
-        known: Known,
+        owner: &Owner,
         parts: usize,
-        compute: impl Fn(&Hasher, &UserId, usize, &mut Matrix) -> Option<T> + Send + Sync + 'static,
-    ) -> Result<Vec<T>, HashingError> {
+        compute: impl Fn(&HashParams, &UserId, usize, &mut Matrix) -> Option<T> + Send + Sync + 'static,
+    ) -> Result<Vec<T>, JobError> {
         let Inner {
-            hasher,
+            params,
             evaluations,
             place,
         } = &*self.0;
         let pending = match place {
             Place::Inline(matrix) => {
                 let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
-                // As in the pool a panic is an answer, and the matrix is wiped after it too.
+                // As in the pool, a panic is an answer, and the matrix is wiped after it too.
                 let computed = catch_unwind(AssertUnwindSafe(|| {
                     let computed = (0..parts).map(|part| {
                         evaluations.fetch_add(1, Ordering::Relaxed);
-                        compute(hasher, user, part, &mut matrix)
+                        compute(params, &owner.user, part, &mut matrix)
                     });
                     computed.collect::<Option<Vec<T>>>()
                 }));
                 matrix.wipe();
-                return computed.ok().flatten().ok_or(HashingError::Failed);
+                return computed.ok().flatten().ok_or(JobError::Failed);
             }
             Place::Pool(pool) => {
-                let (hasher, evaluations) = (Arc::clone(hasher), Arc::clone(evaluations));
-                let owner = user.clone();
-                pool.submit(user, known, parts, move |part, matrix| {
+                let (params, evaluations) = (Arc::clone(params), Arc::clone(evaluations));
+                let user = owner.user.clone();
+                pool.submit(owner, parts, move |part, matrix| {
                     evaluations.fetch_add(1, Ordering::Relaxed);
-                    compute(&hasher, &owner, part, matrix)
+                    compute(&params, &user, part, matrix)
                 })?
             }
         };
         pending.await
+    }
+}
+
+impl From<JobError> for Error {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Busy => Self::Busy,
+            JobError::Failed => Self::Hashing,
+        }
     }
 }
 
@@ -215,7 +208,7 @@ impl fmt::Debug for Hashing {
         };
         f.debug_struct("Hashing")
             .field("place", &place)
-            .field("hasher", &self.0.hasher)
+            .field("params", &self.0.params)
             .finish_non_exhaustive()
     }
 }
@@ -229,16 +222,23 @@ mod tests {
     use crate::id::OperationId;
     use pollster::block_on;
 
-    /// A pool of two workers and the calling thread, both at the least cost.
+    fn user() -> Owner {
+        Owner {
+            user: UserId::new("a").unwrap(),
+            has_record: true,
+        }
+    }
+
+    /// Returns a pool of two workers and the calling thread, both at the minimum cost.
     fn places() -> [Hashing; 2] {
-        let hasher = || {
-            let hasher = Hasher::new(Keyring::without_pepper()).unwrap();
-            hasher.with_high_entropy_cost(Cost::LEAST)
+        let params = || {
+            let params = HashParams::new(Keyring::without_pepper()).unwrap();
+            params.with_high_entropy_cost(Cost::LEAST)
         };
         let size = PoolSize::new(2, 8).unwrap();
         [
-            Hashing::pool_with(hasher(), size).unwrap(),
-            Hashing::inline(hasher()),
+            Hashing::pool_with(params(), size).unwrap(),
+            Hashing::inline(params()),
         ]
     }
 
@@ -253,15 +253,13 @@ mod tests {
             .iter()
             .map(|_| HashSalt::random(&mut rng).unwrap())
             .collect();
-        let (user, set) = (UserId::new("a").unwrap(), SetId::from_bytes([7; 16]));
+        let (user, set) = (user(), SetId::from_bytes([7; 16]));
         let id = OperationId::from_bytes([9; 16]);
         let typed = codes[1].expose();
         let attempt = Arc::new(Attempt::parse(&typed, &Formats::new(format), id).unwrap());
 
         let [first, second] = places().map(|hashing| {
-            let hashes =
-                block_on(hashing.hash_set(&user, set, &codes, salts.clone(), Known::NoRecord))
-                    .unwrap();
+            let hashes = block_on(hashing.hash_set(&user, set, &codes, salts.clone())).unwrap();
             assert_eq!(hashing.evaluations(), 3);
             let targets = [
                 Target::Hash(set, hashes[1].clone()),
@@ -269,8 +267,7 @@ mod tests {
                 Target::Nothing,
             ];
             let equalities = targets.map(|target| {
-                let verified =
-                    block_on(hashing.verify(&user, &attempt, &target, Known::Record)).unwrap();
+                let verified = block_on(hashing.verify(&user, &attempt, &target)).unwrap();
                 assert_eq!((verified.attempt, &verified.target), (id, &target));
                 verified.equality
             });
@@ -284,17 +281,19 @@ mod tests {
 
     #[test]
     fn a_panic_and_a_missing_result_fail_their_own_job_only() {
-        let user = UserId::new("a").unwrap();
+        let user = user();
         for hashing in places() {
             let compute = |bad: fn() -> Option<usize>| {
-                block_on(
-                    hashing.compute(&user, Known::Record, 2, move |_, _, part, _| {
+                block_on(hashing.compute(
+                    &user,
+                    2,
+                    move |_, _, part, _| {
                         if part == 1 { bad() } else { Some(part) }
-                    }),
-                )
+                    },
+                ))
             };
-            assert_eq!(compute(|| panic!("planted")), Err(HashingError::Failed));
-            assert_eq!(compute(|| None), Err(HashingError::Failed));
+            assert_eq!(compute(|| panic!("planted")), Err(JobError::Failed));
+            assert_eq!(compute(|| None), Err(JobError::Failed));
             assert_eq!(compute(|| Some(1)), Ok(vec![0, 1]));
         }
     }
@@ -305,21 +304,16 @@ mod tests {
             value
         }
         let [hashing, _] = places();
-        let user = UserId::new("a").unwrap();
+        let user = user();
         let (set, codes): (_, Arc<[Code]>) = (SetId::from_bytes([7; 16]), Arc::new([]));
-        let none = sendable(hashing.hash_set(&user, set, &codes, Vec::new(), Known::Record));
-        assert_eq!(block_on(none), Ok(Vec::new()));
+        let none = sendable(hashing.hash_set(&user, set, &codes, Vec::new()));
+        assert_eq!(block_on(none).unwrap(), Vec::new());
         let format = Format::crockford(23).unwrap();
         let code = generate(format, SetSize::new(1).unwrap(), &mut getrandom::SysRng).unwrap();
         let id = OperationId::from_bytes([9; 16]);
         let attempt = Attempt::parse(&code[0].expose(), &Formats::new(format), id).unwrap();
         let attempt = Arc::new(attempt);
-        drop(sendable(hashing.verify(
-            &user,
-            &attempt,
-            &Target::Nothing,
-            Known::Record,
-        )));
+        drop(sendable(hashing.verify(&user, &attempt, &Target::Nothing)));
     }
 
     #[test]

@@ -8,44 +8,29 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use crate::error::record::RecordError;
+use crate::error::value::ValueError;
+
 /// The public name of a pepper, stored beside each hash: 1 to 32 letters, digits, `-`, `_` or `.`
 /// in ASCII.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(Arc<str>);
 
-/// A pepper, a key id or a keyring that cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyringError {
-    /// A key id has other characters, or not 1 to 32 of them.
-    #[error("a key id has 1 to 32 ascii letters, digits, '-', '_' or '.'")]
-    KeyId,
-    /// A pepper is shorter than 32 or longer than 1024 bytes.
-    #[error("a pepper has 32 to 1024 bytes, this one has {0}: draw 32 random bytes")]
-    PepperLength(usize),
-    /// A stored key is not an id and a check value.
-    #[error("a stored key is an id, ':' and eight lower-case hexadecimal digits")]
-    StoredKey,
-    /// The same key id was added twice.
-    #[error("this key id is in the keyring already: a new pepper needs a new id")]
-    Repeated,
-}
-
 impl KeyId {
-    /// Takes a key's name.
+    /// Creates a key's name.
     ///
     /// # Errors
-    /// [`KeyringError::KeyId`] when it is empty, longer than 32 bytes or has other characters.
-    pub fn new(name: impl Into<String>) -> Result<Self, KeyringError> {
+    /// [`ValueError::KeyId`] when it is empty, longer than 32 bytes or has other characters.
+    pub fn new(name: impl Into<String>) -> Result<Self, ValueError> {
         let name: String = name.into();
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if name.is_empty() || name.len() > 32 || !name.bytes().all(allowed) {
-            return Err(KeyringError::KeyId);
+            return Err(ValueError::KeyId);
         }
         Ok(Self(name.into()))
     }
 
-    /// The key's name.
+    /// Returns the key's name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -59,9 +44,9 @@ impl fmt::Display for KeyId {
 }
 
 impl FromStr for KeyId {
-    type Err = KeyringError;
+    type Err = ValueError;
 
-    fn from_str(name: &str) -> Result<Self, KeyringError> {
+    fn from_str(name: &str) -> Result<Self, ValueError> {
         Self::new(name)
     }
 }
@@ -81,9 +66,9 @@ impl<'de> Deserialize<'de> for KeyId {
 /// The key of a stored hash: its id and its check value.
 ///
 /// The check value is four bytes derived from the pepper by Argon2id at the default cost
-/// ([`framing`](crate::framing) has the bytes). It tells a pepper from another one under the same
-/// id before a code is compared, so that a wrong pepper counts against no user. It is slow to
-/// compute because a database shows it: a fast hash would let an attacker test a passphrase.
+/// ([`framing`](crate::framing) specifies the bytes). It tells a pepper from another one under the
+/// same id before a code is compared, so that a wrong pepper counts against no user. It is slow to
+/// compute because the database stores it: a fast hash would let an attacker test a passphrase.
 ///
 /// As text it is the id, a colon and eight lower-case hexadecimal digits.
 ///
@@ -94,7 +79,7 @@ impl<'de> Deserialize<'de> for KeyId {
 /// assert_eq!(key.id().as_str(), "2026");
 /// assert_eq!(key.to_string(), "2026:9f86d081");
 /// assert!("2026".parse::<StoredKey>().is_err());
-/// # Ok::<(), backup_codes::hash::KeyringError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoredKey {
@@ -103,14 +88,14 @@ pub struct StoredKey {
 }
 
 impl StoredKey {
-    /// Bytes of a check value.
+    /// The length of a check value in bytes.
     pub(crate) const CHECK_LEN: usize = 4;
 
     pub(crate) fn new(id: KeyId, check: [u8; Self::CHECK_LEN]) -> Self {
         Self { id, check }
     }
 
-    /// The key's id.
+    /// Returns the key's id.
     #[must_use]
     pub fn id(&self) -> &KeyId {
         &self.id
@@ -124,41 +109,43 @@ impl fmt::Display for StoredKey {
 }
 
 impl FromStr for StoredKey {
-    type Err = KeyringError;
+    type Err = RecordError;
 
-    fn from_str(text: &str) -> Result<Self, KeyringError> {
-        let (id, check) = text.split_once(':').ok_or(KeyringError::StoredKey)?;
+    fn from_str(text: &str) -> Result<Self, RecordError> {
+        let (id, check) = text.split_once(':').ok_or(RecordError::Key)?;
         let digits = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
         if check.len() != 2 * Self::CHECK_LEN || !check.bytes().all(digits) {
-            return Err(KeyringError::StoredKey);
+            return Err(RecordError::Key);
         }
-        let check = u32::from_str_radix(check, 16).map_err(|_| KeyringError::StoredKey)?;
-        Ok(Self::new(KeyId::new(id)?, check.to_be_bytes()))
+        let check = u32::from_str_radix(check, 16).map_err(|_| RecordError::Key)?;
+        Ok(Self::new(
+            KeyId::new(id).map_err(|_| RecordError::Key)?,
+            check.to_be_bytes(),
+        ))
     }
 }
 
 /// A secret key of 32 to 1024 bytes that goes into every hash. Wiped when dropped.
 ///
 /// # Security
-/// Keep it where the database's backups are not: a secret manager, an environment variable, a
-/// file outside the data folder. An attacker who has only the hashes cannot start guessing
-/// (NIST SP 800-63B-4, 3.1.1.2; OWASP Password Storage Cheat Sheet, "Peppering").
+/// Keep it away from the database's backups: in a secret manager, an environment variable, or a
+/// file outside the data directory. An attacker who has only the hashes cannot start guessing (NIST
+/// SP 800-63B-4, 3.1.1.2; OWASP Password Storage Cheat Sheet, "Peppering").
 pub struct Pepper(Zeroizing<Vec<u8>>);
 
 impl Pepper {
-    /// Takes the bytes of a key.
+    /// Creates a pepper from the bytes of a key.
     ///
     /// # Security
-    /// A `Vec` is taken as it is and wiped. Of a slice or an array a copy is made, and wiping the
-    /// original is left to the caller; an array is also copied on the stack on its way here, so
-    /// prefer a `Vec`.
+    /// A `Vec` is moved in and wiped. A slice or an array is copied, and the caller has to wipe the
+    /// original; an array is also copied on the stack on its way here, so prefer a `Vec`.
     ///
     /// # Errors
-    /// [`KeyringError::PepperLength`] when there are fewer than 32 bytes or more than 1024.
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, KeyringError> {
+    /// [`ValueError::Pepper`] when there are fewer than 32 bytes or more than 1024.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, ValueError> {
         let bytes = Zeroizing::new(bytes.into());
         if bytes.len() < 32 || bytes.len() > 1024 {
-            return Err(KeyringError::PepperLength(bytes.len()));
+            return Err(ValueError::Pepper(bytes.len()));
         }
         Ok(Self(bytes))
     }
@@ -170,13 +157,13 @@ impl fmt::Debug for Pepper {
     }
 }
 
-/// The peppers in use: one that new hashes get, and older ones that stored hashes still have.
+/// The peppers in use: the current one for new hashes, and older ones of stored hashes.
 ///
-/// Rotation adds a new current key and keeps the old one as long as sheets printed under it are
-/// to work. A stored hash is checked only with the key it was made with, recognised by id and check
-/// value ([`StoredKey`]). One whose key is missing, or has other bytes here, is refused and counts
-/// against no user; so is a hash without a key while the keyring has keys, unless
-/// [`accepting_unpeppered`](Keyring::accepting_unpeppered) says otherwise.
+/// To rotate, add a new current key and keep the old one as long as sheets printed under it have to
+/// work. A stored hash is checked only with the key it was made with, recognised by id and check
+/// value ([`StoredKey`]). A hash whose key is missing, or has other bytes here, is refused and
+/// counts against no user; so is a hash without a key while the keyring has keys, unless
+/// [`accepting_unpeppered`](Keyring::accepting_unpeppered) was called.
 ///
 /// ```
 /// use backup_codes::{Keyring, Pepper};
@@ -186,7 +173,7 @@ impl fmt::Debug for Pepper {
 /// // A year later:
 /// let keyring = Keyring::new(KeyId::new("2027")?, Pepper::new([8; 32])?)
 ///     .with_older(KeyId::new("2026")?, Pepper::new([7; 32])?)?;
-/// # Ok::<(), backup_codes::hash::KeyringError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Keyring {
@@ -196,7 +183,7 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// A keyring whose current key is this one.
+    /// Creates a keyring with this current key.
     #[must_use]
     pub fn new(id: KeyId, pepper: Pepper) -> Self {
         Self {
@@ -206,10 +193,10 @@ impl Keyring {
         }
     }
 
-    /// No pepper: hashes are bound to salt and user only.
+    /// Creates a keyring without a pepper: hashes are bound to salt and user only.
     ///
-    /// A stolen database can then be attacked offline; 70 random bits at 19 MiB a guess still
-    /// stand, but a pepper costs nothing.
+    /// An attacker with a stolen database can then guess offline. The 70 random bits of a code at
+    /// 19 MiB a guess still protect it, but a pepper costs nothing.
     #[must_use]
     pub fn without_pepper() -> Self {
         Self {
@@ -219,22 +206,22 @@ impl Keyring {
         }
     }
 
-    /// Keeps an older key, so that codes printed under it still work.
+    /// Adds an older key, so that codes printed under it still work.
     ///
     /// # Errors
-    /// [`KeyringError::Repeated`] when the id is in the keyring already.
-    pub fn with_older(mut self, id: KeyId, pepper: Pepper) -> Result<Self, KeyringError> {
+    /// [`ValueError::RepeatedKey`] when the id is in the keyring already.
+    pub fn with_older(mut self, id: KeyId, pepper: Pepper) -> Result<Self, ValueError> {
         if self.keys.contains_key(&id) {
-            return Err(KeyringError::Repeated);
+            return Err(ValueError::RepeatedKey);
         }
         self.keys.insert(id, pepper);
         Ok(self)
     }
 
-    /// Also accepts hashes without a key id, as they were stored before there was a pepper.
+    /// Accepts hashes without a key too, as they were stored before there was a pepper.
     ///
     /// # Security
-    /// An attacker who can write to the database could plant such a hash. Take this out once the
+    /// An attacker who can write to the database could plant such a hash. Remove this call once the
     /// old sheets have been replaced.
     #[must_use]
     pub fn accepting_unpeppered(mut self) -> Self {
@@ -246,19 +233,19 @@ impl Keyring {
         self.current.as_ref()
     }
 
-    /// Whether hashes without a key are accepted.
+    /// Returns whether hashes without a key are accepted.
     pub(crate) fn accepts_unpeppered(&self) -> bool {
         self.accept_unpeppered
     }
 
-    /// The bytes of each key.
+    /// Returns the id and the bytes of each key.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = (&KeyId, &[u8])> {
         self.keys
             .iter()
             .map(|(id, pepper)| (id, pepper.0.as_slice()))
     }
 
-    /// The bytes of a key.
+    /// Returns the bytes of a key.
     pub(crate) fn secret(&self, id: &KeyId) -> Option<&[u8]> {
         self.keys.get(id).map(|pepper| pepper.0.as_slice())
     }
@@ -271,16 +258,13 @@ mod tests {
     #[test]
     fn bounds_of_ids_and_peppers() {
         for name in ["", "a b", "ä", &"x".repeat(33)] {
-            assert_eq!(KeyId::new(name), Err(KeyringError::KeyId));
+            assert_eq!(KeyId::new(name), Err(ValueError::KeyId));
         }
-        assert_eq!(
-            Pepper::new([0; 31]).unwrap_err(),
-            KeyringError::PepperLength(31)
-        );
+        assert_eq!(Pepper::new([0; 31]).unwrap_err(), ValueError::Pepper(31));
         assert!(Pepper::new([0; 32]).is_ok());
         assert_eq!(
             Pepper::new([0; 1025]).unwrap_err(),
-            KeyringError::PepperLength(1025)
+            ValueError::Pepper(1025)
         );
     }
 
@@ -289,7 +273,7 @@ mod tests {
         let id = |name: &str| KeyId::new(name).unwrap();
         let keyring = Keyring::new(id("a"), Pepper::new([1; 32]).unwrap());
         let repeated = keyring.with_older(id("a"), Pepper::new([2; 32]).unwrap());
-        assert_eq!(repeated.err(), Some(KeyringError::Repeated));
+        assert_eq!(repeated.err(), Some(ValueError::RepeatedKey));
     }
 
     #[test]

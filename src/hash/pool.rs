@@ -13,24 +13,24 @@ use std::thread;
 use crate::hash::Matrix;
 use crate::id::UserId;
 
-/// The number of jobs of one user that may wait: no user fills the queue alone.
+/// The maximum number of waiting jobs of one user: no user fills the queue alone.
 const WAITING_PER_USER: usize = 16;
 
-/// Why there is no answer.
+/// The reason why a job has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HashingError {
+pub(crate) enum JobError {
     /// The queue is full.
     Busy,
     /// The computation panicked or found no memory.
     Failed,
 }
 
-/// Whether a user has a record. Those without share a part of the queue, so that made-up users
+/// The user of a job. Users without a record share a part of the queue, so that made-up users
 /// cannot fill it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
-    Record,
-    NoRecord,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) user: UserId,
+    pub(crate) has_record: bool,
 }
 
 /// Workers and a queue; dropping it ends the workers, each once its part is done.
@@ -45,7 +45,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Job>,
-    /// The job in flight of each user that has one, and its parts still running.
+    /// The job in flight of each user that has one, and the number of its parts still running.
     running: HashMap<UserId, (u64, usize)>,
     next_id: u64,
     closing: bool,
@@ -54,8 +54,7 @@ struct State {
 /// A job with parts that no worker has begun.
 struct Job {
     id: u64,
-    user: UserId,
-    known: Known,
+    owner: Owner,
     parts: usize,
     begun: usize,
     work: Arc<dyn Work>,
@@ -63,7 +62,7 @@ struct Job {
 
 /// The parts of one job and the place where their results go.
 trait Work: Send + Sync {
-    /// Computes one part. The last one is the answer, so the caller frees the user first.
+    /// Computes one part. The last part completes the job, so the caller frees the user first.
     fn compute(&self, part: usize, matrix: &mut Matrix);
     fn is_abandoned(&self) -> bool;
     /// Hands over the result of one part.
@@ -73,7 +72,7 @@ trait Work: Send + Sync {
 struct Task<T, F> {
     compute: F,
     answer: Arc<Answer<T>>,
-    /// Results computed, not yet handed over.
+    /// The results computed, but not yet handed over.
     computed: Mutex<Vec<Option<T>>>,
 }
 
@@ -93,7 +92,7 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A waker is the executor's code: a panic in it must not end a worker.
+/// Wakes a waiting caller. The waker is the executor's code: a panic in it must not end a worker.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
@@ -106,7 +105,7 @@ where
     F: Fn(usize, &mut Matrix) -> Option<T> + Send + Sync,
 {
     fn compute(&self, part: usize, matrix: &mut Matrix) {
-        // A panic is an answer too: the worker and its other jobs live on.
+        // A panic is an answer too: the worker and its other jobs continue.
         let result = catch_unwind(AssertUnwindSafe(|| (self.compute)(part, matrix)));
         lock(&self.computed)[part] = result.unwrap_or(None);
     }
@@ -133,9 +132,9 @@ where
 }
 
 impl<T, F> Drop for Task<T, F> {
-    /// Fails a job that is left over when the pool ends, so that its caller does not wait for ever.
+    /// Fails a job that is left when the pool ends, so that its caller does not wait for ever.
     fn drop(&mut self) {
-        // An abandoned job goes while the queue is locked, and has nobody to wake.
+        // An abandoned job is removed while the queue is locked, and has no caller to wake.
         if self.answer.abandoned.load(Ordering::Acquire) {
             return;
         }
@@ -157,7 +156,7 @@ impl<T, F> Drop for Task<T, F> {
 pub(crate) struct Pending<T>(Arc<Answer<T>>);
 
 impl<T> Future for Pending<T> {
-    type Output = Result<Vec<T>, HashingError>;
+    type Output = Result<Vec<T>, JobError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = lock(&self.0.state);
@@ -166,14 +165,14 @@ impl<T> Future for Pending<T> {
             return Poll::Pending;
         }
         if state.failed {
-            return Poll::Ready(Err(HashingError::Failed));
+            return Poll::Ready(Err(JobError::Failed));
         }
         let parts = std::mem::take(&mut state.parts);
         Poll::Ready(
             parts
                 .into_iter()
                 .collect::<Option<Vec<T>>>()
-                .ok_or(HashingError::Failed),
+                .ok_or(JobError::Failed),
         )
     }
 }
@@ -208,20 +207,19 @@ impl Pool {
     /// A part that returns `None` fails the job.
     pub(crate) fn submit<T, F>(
         &self,
-        user: &UserId,
-        known: Known,
+        owner: &Owner,
         parts: usize,
         compute: F,
-    ) -> Result<Pending<T>, HashingError>
+    ) -> Result<Pending<T>, JobError>
     where
         T: Send + 'static,
         F: Fn(usize, &mut Matrix) -> Option<T> + Send + Sync + 'static,
     {
         let mut state = lock(&self.0.state);
-        if !self.0.has_room(&state, user, known) {
+        if !self.0.has_room(&state, owner) {
             state.queue.retain(|job| !job.work.is_abandoned());
-            if !self.0.has_room(&state, user, known) {
-                return Err(HashingError::Busy);
+            if !self.0.has_room(&state, owner) {
+                return Err(JobError::Busy);
             }
         }
         let empty = || (0..parts).map(|_| None).collect();
@@ -234,7 +232,7 @@ impl Pool {
             }),
             abandoned: AtomicBool::new(false),
         });
-        // It has its answer, and no part that a worker could take.
+        // The job has its answer, and no part that a worker could take.
         if parts == 0 {
             return Ok(Pending(answer));
         }
@@ -247,8 +245,7 @@ impl Pool {
         state.next_id += 1;
         state.queue.push_back(Job {
             id,
-            user: user.clone(),
-            known,
+            owner: owner.clone(),
             parts,
             begun: 0,
             work: Arc::new(work),
@@ -267,17 +264,17 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    fn has_room(&self, state: &State, user: &UserId, known: Known) -> bool {
+    fn has_room(&self, state: &State, owner: &Owner) -> bool {
         let waiting =
             |wanted: &dyn Fn(&Job) -> bool| state.queue.iter().filter(|job| wanted(job)).count();
-        let of_user = waiting(&|job| job.user == *user);
-        let unknown = waiting(&|job| job.known == Known::NoRecord);
+        let of_user = waiting(&|job| job.owner.user == owner.user);
+        let unknown = waiting(&|job| !job.owner.has_record);
         state.queue.len() < self.capacity
             && of_user < WAITING_PER_USER
-            && (known == Known::Record || unknown < (self.capacity / 4).max(1))
+            && (owner.has_record || unknown < (self.capacity / 4).max(1))
     }
 
-    /// A worker's life.
+    /// Runs the worker loop.
     fn work(&self) {
         let mut matrix = Matrix::new();
         loop {
@@ -285,15 +282,16 @@ impl Shared {
                 return;
             };
             work.compute(part, &mut matrix);
-            // The user is free before the answer is out: whoever waits for it may come at once.
+            // The user is free before the answer is out, so that a caller who waits for the answer
+            // can return at once.
             self.end_part(&user);
             work.answer(part);
-            // Nobody waits for the wipe.
+            // No caller waits for the wipe.
             matrix.wipe();
         }
     }
 
-    /// The next part of the first job whose user has no other job in flight.
+    /// Returns the next part of the first job whose user has no other job in flight.
     fn next_part(&self) -> Option<(UserId, usize, Arc<dyn Work>)> {
         let mut state = lock(&self.state);
         loop {
@@ -304,18 +302,21 @@ impl Shared {
             let State { queue, running, .. } = &mut *state;
             let ready = queue.iter().position(|job| {
                 running
-                    .get(&job.user)
+                    .get(&job.owner.user)
                     .is_none_or(|(running, _)| *running == job.id)
             });
             if let Some(mut job) = ready.and_then(|index| queue.remove(index)) {
                 let part = job.begun;
                 job.begun += 1;
-                running.entry(job.user.clone()).or_insert((job.id, 0)).1 += 1;
-                let next = (job.user.clone(), part, Arc::clone(&job.work));
-                // The rest of a set goes behind those who wait: nobody stands behind ten hashes.
+                running
+                    .entry(job.owner.user.clone())
+                    .or_insert((job.id, 0))
+                    .1 += 1;
+                let next = (job.owner.user.clone(), part, Arc::clone(&job.work));
+                // The rest of a set goes behind the waiting jobs: no caller waits for ten hashes of another.
                 if job.begun < job.parts {
                     queue.push_back(job);
-                    // One more worker can go at it, and will call the next. Calling all of them
+                    // One more worker can take a part, and will wake the next. Waking all of them
                     // when the job comes is not enough: it may have to wait for its user.
                     self.work.notify_one();
                 }
@@ -334,7 +335,7 @@ impl Shared {
             *parts -= 1;
             if *parts == 0 {
                 state.running.remove(user);
-                // A job of this user may have waited for this.
+                // A job of this user may have been waiting for this.
                 self.work.notify_one();
             }
         }
@@ -344,26 +345,14 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pollster::block_on;
     use std::sync::{Barrier, mpsc};
 
-    fn user(name: &str) -> UserId {
-        UserId::new(name).unwrap()
-    }
-
-    fn block<T>(pending: Pending<T>) -> Result<Vec<T>, HashingError> {
-        struct Unpark(thread::Thread);
-        impl std::task::Wake for Unpark {
-            fn wake(self: Arc<Self>) {
-                self.0.unpark();
-            }
-        }
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut pending = std::pin::pin!(pending);
-        loop {
-            match pending.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(answer) => return answer,
-                Poll::Pending => thread::park(),
-            }
+    /// Returns a user with a record.
+    fn user(name: &str) -> Owner {
+        Owner {
+            user: UserId::new(name).unwrap(),
+            has_record: true,
         }
     }
 
@@ -373,7 +362,7 @@ mod tests {
         let (begun, has_begun) = mpsc::channel();
         let wait = Mutex::new(wait);
         let pending = pool
-            .submit(&user(name), Known::Record, 1, move |_, _| {
+            .submit(&user(name), 1, move |_, _| {
                 let _ = begun.send(());
                 let _ = lock(&wait).recv();
                 Some(())
@@ -387,36 +376,35 @@ mod tests {
     fn a_full_queue_is_busy_at_once_and_a_dropped_future_frees_its_place() {
         let pool = Pool::start(1, 2).unwrap();
         let (release, first) = occupy(&pool, "a");
-        let second = pool
-            .submit(&user("b"), Known::Record, 1, |_, _| Some(2))
-            .unwrap();
-        let third = pool
-            .submit(&user("c"), Known::Record, 1, |_, _| Some(3))
-            .unwrap();
-        let submit = || pool.submit(&user("d"), Known::Record, 1, |_, _| Some(4));
-        assert_eq!(submit().err(), Some(HashingError::Busy));
+        let second = pool.submit(&user("b"), 1, |_, _| Some(2)).unwrap();
+        let third = pool.submit(&user("c"), 1, |_, _| Some(3)).unwrap();
+        let submit = || pool.submit(&user("d"), 1, |_, _| Some(4));
+        assert_eq!(submit().err(), Some(JobError::Busy));
         drop(second);
         let fourth = submit().unwrap();
         drop(release);
-        assert_eq!(block(first), Ok(vec![()]));
-        assert_eq!(block(third), Ok(vec![3]));
-        assert_eq!(block(fourth), Ok(vec![4]));
+        assert_eq!(block_on(first), Ok(vec![()]));
+        assert_eq!(block_on(third), Ok(vec![3]));
+        assert_eq!(block_on(fourth), Ok(vec![4]));
     }
 
     #[test]
     fn users_without_a_record_share_a_quarter_of_the_queue() {
         let pool = Pool::start(1, 8).unwrap();
         let (release, first) = occupy(&pool, "a");
-        let submit = |name: &str, known| pool.submit(&user(name), known, 1, |_, _| Some(()));
-        let waiting = [
-            submit("x", Known::NoRecord).unwrap(),
-            submit("y", Known::NoRecord).unwrap(),
-        ];
-        assert_eq!(submit("z", Known::NoRecord).err(), Some(HashingError::Busy));
-        let known = submit("b", Known::Record).unwrap();
+        let submit = |name: &str, has_record| {
+            let owner = Owner {
+                has_record,
+                ..user(name)
+            };
+            pool.submit(&owner, 1, |_, _| Some(()))
+        };
+        let waiting = [submit("x", false).unwrap(), submit("y", false).unwrap()];
+        assert_eq!(submit("z", false).err(), Some(JobError::Busy));
+        let known = submit("b", true).unwrap();
         drop(release);
         for pending in waiting.into_iter().chain([first, known]) {
-            assert_eq!(block(pending), Ok(vec![()]));
+            assert_eq!(block_on(pending), Ok(vec![()]));
         }
     }
 
@@ -424,9 +412,9 @@ mod tests {
     fn one_user_has_at_most_sixteen_jobs_waiting() {
         let pool = Pool::start(1, 100).unwrap();
         let (_release, _first) = occupy(&pool, "a");
-        let submit = |name: &str| pool.submit(&user(name), Known::Record, 1, |_, _| Some(()));
+        let submit = |name: &str| pool.submit(&user(name), 1, |_, _| Some(()));
         let _waiting: Vec<_> = (0..16).map(|_| submit("a").unwrap()).collect();
-        assert_eq!(submit("a").err(), Some(HashingError::Busy));
+        assert_eq!(submit("a").err(), Some(JobError::Busy));
         assert!(submit("b").is_ok());
     }
 
@@ -434,18 +422,14 @@ mod tests {
     fn a_user_has_one_job_in_flight_while_others_go_on() {
         let pool = Pool::start(2, 8).unwrap();
         let (release, first) = occupy(&pool, "a");
-        let second = pool
-            .submit(&user("a"), Known::Record, 1, |_, _| Some(2))
-            .unwrap();
+        let second = pool.submit(&user("a"), 1, |_, _| Some(2)).unwrap();
         // The second worker passes over the waiting job of `a` and takes this one.
-        let other = pool
-            .submit(&user("b"), Known::Record, 1, |_, _| Some(3))
-            .unwrap();
-        assert_eq!(block(other), Ok(vec![3]));
+        let other = pool.submit(&user("b"), 1, |_, _| Some(3)).unwrap();
+        assert_eq!(block_on(other), Ok(vec![3]));
         assert_eq!(lock(&pool.0.state).queue.len(), 1);
         drop(release);
-        assert_eq!(block(first), Ok(vec![()]));
-        assert_eq!(block(second), Ok(vec![2]));
+        assert_eq!(block_on(first), Ok(vec![()]));
+        assert_eq!(block_on(second), Ok(vec![2]));
     }
 
     #[test]
@@ -453,28 +437,26 @@ mod tests {
         let pool = Pool::start(2, 8).unwrap();
         let both = Barrier::new(2);
         let set = pool
-            .submit(&user("a"), Known::Record, 4, move |part, _| {
+            .submit(&user("a"), 4, move |part, _| {
                 both.wait();
                 Some(part)
             })
             .unwrap();
-        assert_eq!(block(set), Ok(vec![0, 1, 2, 3]));
+        assert_eq!(block_on(set), Ok(vec![0, 1, 2, 3]));
     }
 
     #[test]
     fn a_panicking_part_fails_its_own_job_only() {
         let pool = Pool::start(1, 8).unwrap();
         let set = pool
-            .submit(&user("a"), Known::Record, 3, |part, _| {
+            .submit(&user("a"), 3, |part, _| {
                 assert_ne!(part, 1, "planted");
                 Some(part)
             })
             .unwrap();
-        assert_eq!(block(set), Err(HashingError::Failed));
-        let next = pool
-            .submit(&user("a"), Known::Record, 1, |_, _| Some(7))
-            .unwrap();
-        assert_eq!(block(next), Ok(vec![7]));
+        assert_eq!(block_on(set), Err(JobError::Failed));
+        let next = pool.submit(&user("a"), 1, |_, _| Some(7)).unwrap();
+        assert_eq!(block_on(next), Ok(vec![7]));
     }
 
     #[test]
@@ -483,18 +465,16 @@ mod tests {
         let (release, first) = occupy(&pool, "a");
         let (computed, counted) = mpsc::channel();
         let set = pool
-            .submit(&user("b"), Known::Record, 10, move |part, _| {
+            .submit(&user("b"), 10, move |part, _| {
                 let _ = computed.send(part);
                 Some(part)
             })
             .unwrap();
         drop(set);
         drop(release);
-        assert_eq!(block(first), Ok(vec![()]));
-        let last = pool
-            .submit(&user("c"), Known::Record, 1, |_, _| Some(()))
-            .unwrap();
-        assert_eq!(block(last), Ok(vec![()]));
+        assert_eq!(block_on(first), Ok(vec![()]));
+        let last = pool.submit(&user("c"), 1, |_, _| Some(())).unwrap();
+        assert_eq!(block_on(last), Ok(vec![()]));
         assert_eq!(counted.iter().count(), 0);
     }
 
@@ -502,12 +482,10 @@ mod tests {
     fn workers_end_when_the_pool_is_dropped() {
         let pool = Pool::start(3, 8).unwrap();
         let shared = Arc::downgrade(&pool.0);
-        let job = pool
-            .submit(&user("a"), Known::Record, 1, |_, _| Some(()))
-            .unwrap();
-        assert_eq!(block(job), Ok(vec![()]));
+        let job = pool.submit(&user("a"), 1, |_, _| Some(())).unwrap();
+        assert_eq!(block_on(job), Ok(vec![()]));
         drop(pool);
-        // Each worker lets go of the pool as it ends.
+        // Each worker drops the pool as it ends.
         while shared.strong_count() > 0 {
             thread::yield_now();
         }
@@ -520,15 +498,15 @@ mod tests {
         let (computed, order) = mpsc::channel();
         let submit = |name: &'static str, parts| {
             let computed = computed.clone();
-            pool.submit(&user(name), Known::Record, parts, move |part, _| {
+            pool.submit(&user(name), parts, move |part, _| {
                 computed.send((name, part)).ok()
             })
             .unwrap()
         };
         let (set, redeem) = (submit("b", 3), submit("c", 1));
         drop(release);
-        assert_eq!(block(first), Ok(vec![()]));
-        assert!(block(redeem).is_ok() && block(set).is_ok());
+        assert_eq!(block_on(first), Ok(vec![()]));
+        assert!(block_on(redeem).is_ok() && block_on(set).is_ok());
         let order: Vec<_> = order.try_iter().collect();
         assert_eq!(order, [("b", 0), ("c", 0), ("b", 1), ("b", 2)]);
     }
@@ -539,7 +517,7 @@ mod tests {
         let (release, first) = occupy(&pool, "a");
         let all = Barrier::new(4);
         let set = pool
-            .submit(&user("a"), Known::Record, 4, move |part, _| {
+            .submit(&user("a"), 4, move |part, _| {
                 all.wait();
                 Some(part)
             })
@@ -548,31 +526,27 @@ mod tests {
         let three = Arc::new(Barrier::new(3));
         let others = ["b", "c", "d"].map(|name| {
             let three = Arc::clone(&three);
-            pool.submit(&user(name), Known::Record, 1, move |_, _| {
+            pool.submit(&user(name), 1, move |_, _| {
                 three.wait();
                 Some(())
             })
             .unwrap()
         });
         for other in others {
-            assert_eq!(block(other), Ok(vec![()]));
+            assert_eq!(block_on(other), Ok(vec![()]));
         }
         drop(release);
-        assert_eq!(block(first), Ok(vec![()]));
-        assert_eq!(block(set), Ok(vec![0, 1, 2, 3]));
+        assert_eq!(block_on(first), Ok(vec![()]));
+        assert_eq!(block_on(set), Ok(vec![0, 1, 2, 3]));
     }
 
     #[test]
     fn a_job_of_no_parts_is_answered_and_harms_no_worker() {
         let pool = Pool::start(1, 8).unwrap();
-        let none = pool
-            .submit(&user("a"), Known::Record, 0, |part, _| Some(part))
-            .unwrap();
-        let next = pool
-            .submit(&user("a"), Known::Record, 1, |_, _| Some(7))
-            .unwrap();
-        assert_eq!(block(next), Ok(vec![7]));
-        assert_eq!(block(none), Ok(vec![]));
+        let none = pool.submit(&user("a"), 0, |part, _| Some(part)).unwrap();
+        let next = pool.submit(&user("a"), 1, |_, _| Some(7)).unwrap();
+        assert_eq!(block_on(next), Ok(vec![7]));
+        assert_eq!(block_on(none), Ok(vec![]));
     }
 
     #[test]
@@ -592,33 +566,29 @@ mod tests {
                 .is_pending()
         );
         drop(release);
-        let next = pool
-            .submit(&user("a"), Known::Record, 1, |_, _| Some(7))
-            .unwrap();
-        assert_eq!(block(next), Ok(vec![7]));
+        let next = pool.submit(&user("a"), 1, |_, _| Some(7)).unwrap();
+        assert_eq!(block_on(next), Ok(vec![7]));
     }
 
     #[test]
     fn a_job_that_waits_when_the_pool_is_dropped_fails() {
         let pool = Pool::start(1, 8).unwrap();
         let (release, first) = occupy(&pool, "a");
-        let waiting = pool
-            .submit(&user("b"), Known::Record, 1, |_, _| Some(()))
-            .unwrap();
+        let waiting = pool.submit(&user("b"), 1, |_, _| Some(())).unwrap();
         drop(pool);
         drop(release);
-        assert_eq!(block(first), Ok(vec![()]));
-        assert_eq!(block(waiting), Err(HashingError::Failed));
+        assert_eq!(block_on(first), Ok(vec![()]));
+        assert_eq!(block_on(waiting), Err(JobError::Failed));
     }
 
     #[test]
     fn the_matrix_is_wiped_after_each_answer_and_after_a_panic() {
         use crate::hash::{Cost, HashSalt, hash};
         use crate::rules::generate;
-        use crate::{Format, Hasher, Keyring, SetId, SetSize};
+        use crate::{Format, HashParams, Keyring, SetId, SetSize};
 
         let pool = Pool::start(1, 8).unwrap();
-        let hasher = Hasher::new(Keyring::without_pepper())
+        let params = HashParams::new(Keyring::without_pepper())
             .unwrap()
             .with_high_entropy_cost(Cost::LEAST);
         let mut rng = getrandom::SysRng;
@@ -630,17 +600,17 @@ mod tests {
         );
         let owner = user("a");
         let was_zero = pool
-            .submit(&user("a"), Known::Record, 3, move |part, matrix| {
+            .submit(&user("a"), 3, move |part, matrix| {
                 let was_zero = matrix.is_zero();
-                hash(&hasher, matrix, &owner, set, &codes[0], salt).ok()?;
+                hash(&params, matrix, &owner.user, set, &codes[0], salt).ok()?;
                 assert!(part != 1 || matrix.is_zero(), "planted");
                 Some(was_zero)
             })
             .unwrap();
-        assert_eq!(block(was_zero), Err(HashingError::Failed));
-        let after = pool.submit(&user("a"), Known::Record, 1, |_, matrix| {
+        assert_eq!(block_on(was_zero), Err(JobError::Failed));
+        let after = pool.submit(&user("a"), 1, |_, matrix| {
             Some(matrix.memory_kib() > 0 && matrix.is_zero())
         });
-        assert_eq!(block(after.unwrap()), Ok(vec![true]));
+        assert_eq!(block_on(after.unwrap()), Ok(vec![true]));
     }
 }

@@ -1,10 +1,11 @@
-//! The ready role policy: what an administrator can set for a whole site.
+//! The built-in role policy: the settings that an administrator changes for a whole site.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::code::SetSize;
+use crate::error::value::ValueError;
 use crate::id::Role;
 use crate::policy::{Action, Actor, Decision, Denial, Request, RolePolicy};
 
@@ -35,7 +36,7 @@ pub struct Settings {
     on_role_loss: OnRoleLoss,
 }
 
-/// The same fields, not yet checked.
+/// The fields of [`Settings`] as they are read, not yet checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SettingsText {
@@ -47,9 +48,9 @@ struct SettingsText {
 }
 
 impl TryFrom<SettingsText> for Settings {
-    type Error = SettingsError;
+    type Error = ValueError;
 
-    fn try_from(text: SettingsText) -> Result<Self, SettingsError> {
+    fn try_from(text: SettingsText) -> Result<Self, ValueError> {
         let mut settings = Self {
             switch: text.switch,
             permitted: text.permitted,
@@ -72,13 +73,13 @@ pub enum Switch {
     Off,
 }
 
-/// Which roles may have codes.
+/// The roles that may have codes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PermittedRoles {
     /// Every role, those added later included.
     All,
-    /// These and no others; may be none.
+    /// These roles and no others; the set may be empty.
     Chosen(BTreeSet<Role>),
 }
 
@@ -86,47 +87,67 @@ pub enum PermittedRoles {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnRoleLoss {
-    /// The codes in hand still work; new ones cannot be made.
+    /// The user's existing codes still work; new ones cannot be made.
     KeepRedeeming,
     /// The codes stop working until the role comes back.
     StopRedeeming,
 }
 
-/// Settings that would shut everybody out, or make no sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SettingsError {
-    /// No role would be left that can change the settings again.
-    #[error("at least one role has to administer backup codes, or nobody could change this again")]
-    NoAdministrators,
-    /// The low threshold is more than the codes of the largest set.
-    #[error("the low threshold is at most 31, the codes of the largest set")]
-    Threshold,
-}
-
 impl Settings {
-    /// The master switch.
+    /// Returns the master switch.
     #[must_use]
     pub fn switch(&self) -> Switch {
         self.switch
     }
 
-    /// Which roles may have codes.
+    /// Returns the roles that may have codes.
     #[must_use]
     pub fn permitted(&self) -> &PermittedRoles {
         &self.permitted
     }
 
-    /// Roles that administer other users' codes, the settings and the reports.
+    /// Returns the roles that administer other users' codes, the settings and the reports.
     #[must_use]
     pub fn administrators(&self) -> &BTreeSet<Role> {
         &self.administrators
     }
 
-    /// The treatment of a user who loses every permitted role.
+    /// Returns the treatment of a user who loses every permitted role.
     #[must_use]
     pub fn on_role_loss(&self) -> OnRoleLoss {
         self.on_role_loss
+    }
+
+    /// Returns the roles that the settings name and the application does not have: probably
+    /// misspelt, or removed since.
+    ///
+    /// Ask at start, with all roles of the application, and tell an operator what comes back. By
+    /// default the role `administrator` administers: on a site whose role is called `admin`, no user
+    /// could issue an override code, unlock a user or change the settings.
+    ///
+    /// ```
+    /// use backup_codes::Settings;
+    ///
+    /// let mut settings = Settings::default();
+    /// assert_eq!(settings.unknown_roles(["admin", "staff"])[0].as_str(), "administrator");
+    /// settings.set_administrators(["admin"])?;
+    /// assert_eq!(settings.unknown_roles(["admin", "staff"]), []);
+    /// # Ok::<(), backup_codes::error::ValueError>(())
+    /// ```
+    #[must_use]
+    pub fn unknown_roles<R: Into<Role>>(&self, roles: impl IntoIterator<Item = R>) -> Vec<Role> {
+        let known: BTreeSet<Role> = roles.into_iter().map(Into::into).collect();
+        let permitted = match &self.permitted {
+            PermittedRoles::All => None,
+            PermittedRoles::Chosen(roles) => Some(roles),
+        };
+        let named: BTreeSet<&Role> = permitted
+            .into_iter()
+            .flatten()
+            .chain(&self.administrators)
+            .collect();
+        let unknown = named.into_iter().filter(|role| !known.contains(*role));
+        unknown.cloned().collect()
     }
 
     /// Turns codes on or off for the whole site.
@@ -152,32 +173,32 @@ impl Settings {
     /// Makes exactly these roles administrators of backup codes.
     ///
     /// # Errors
-    /// [`SettingsError::NoAdministrators`] for an empty list.
+    /// [`ValueError::NoAdministrators`] for an empty list.
     pub fn set_administrators<R: Into<Role>>(
         &mut self,
         roles: impl IntoIterator<Item = R>,
-    ) -> Result<(), SettingsError> {
+    ) -> Result<(), ValueError> {
         let roles: BTreeSet<Role> = roles.into_iter().map(Into::into).collect();
         if roles.is_empty() {
-            return Err(SettingsError::NoAdministrators);
+            return Err(ValueError::NoAdministrators);
         }
         self.administrators = roles;
         Ok(())
     }
 
-    /// A user with this many codes left, or fewer, is low on codes: 0 to 31.
+    /// Sets the number of codes left at or below which a user is low on codes: 0 to 31.
     ///
     /// # Errors
-    /// [`SettingsError::Threshold`] above 31.
-    pub fn set_low_threshold(&mut self, codes: u8) -> Result<(), SettingsError> {
+    /// [`ValueError::LowThreshold`] above 31.
+    pub fn set_low_threshold(&mut self, codes: u8) -> Result<(), ValueError> {
         if codes > SetSize::MAX {
-            return Err(SettingsError::Threshold);
+            return Err(ValueError::LowThreshold);
         }
         self.low_threshold = codes;
         Ok(())
     }
 
-    /// The treatment of a user who loses every permitted role.
+    /// Sets the treatment of a user who loses every permitted role.
     pub fn set_on_role_loss(&mut self, on_role_loss: OnRoleLoss) {
         self.on_role_loss = on_role_loss;
     }
@@ -189,7 +210,7 @@ impl Settings {
         }
     }
 
-    /// The master switch and the subject's roles.
+    /// Checks the master switch and the subject's roles.
     fn may_hold(&self, request: &Request<'_>) -> Result<(), Denial> {
         if self.switch == Switch::Off {
             return Err(Denial::SwitchedOff);
@@ -240,7 +261,7 @@ impl Settings {
         match request.action {
             Action::Prepare | Action::Activate => own().and_then(|()| self.may_hold(request)),
             Action::Redeem | Action::Check => own().and_then(|()| self.may_redeem(request)),
-            // Voiding and looking stay possible while codes are switched off.
+            // Voiding codes and reading the status stay possible while codes are switched off.
             Action::Burn => own(),
             Action::Revoke | Action::RevokeOverride | Action::Erase | Action::ReadStatus => {
                 own_or_administered()

@@ -1,4 +1,4 @@
-//! A copy of the saved settings that every node works from.
+//! A copy of the saved settings on every node.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,14 +10,14 @@ use crate::policy::settings::Settings;
 use crate::policy::{Decision, Denial, Request, RolePolicy};
 use crate::timestamp::Timestamp;
 
-/// The site's settings as this node last read them; cheap to clone, every clone the same copy.
+/// The site's settings as this node last read them. Clones are cheap and share one copy.
 ///
-/// The policy itself does no I/O. [`SavedSettings::refresh`] reads the store; call it on
-/// start and on a schedule well within the bound. A copy older than the bound, or none at all,
-/// denies everything: a node that cannot read the settings does not go by old ones. A copy that was
-/// read by a clock ahead by more than the bound, and more than five minutes, is not used until the
-/// next refresh; one that was less ahead is used for up to that much longer. A refresh
-/// that began before this node's own save may put the older copy back until the next one.
+/// The policy itself does no I/O. [`SavedSettings::refresh`] reads the repository; call it at start
+/// and on a schedule, well within `max_age`. A copy older than `max_age`, or a missing one, denies
+/// everything: a node that cannot read the settings does not trust old ones. A copy that was read
+/// by a clock ahead by more than `max_age`, and more than five minutes, is not used until the next
+/// refresh; one that was less ahead is used for up to that much longer. A refresh that began before
+/// this node's own save may put the older copy back until the next refresh.
 ///
 /// [`SavedSettings::refresh`]: crate::SavedSettings::refresh
 #[derive(Debug, Clone)]
@@ -32,14 +32,14 @@ struct Copied {
     revision: Option<Revision>,
     read_at: Timestamp,
     /// Set once `read_at` was seen to lie in the future: the clock was ahead when the copy was
-    /// read, so its age says nothing, not even when the clock reaches that moment.
+    /// read, so the copy's age is unknown, even when the clock reaches that moment.
     read_in_the_future: AtomicBool,
 }
 
 impl Copied {
     fn is_young(&self, now: Timestamp, max_age: Duration) -> bool {
-        // Requests take the time one after another and may be decided long afterwards: one that is
-        // late says nothing about the clock, and must not cost the others the copy.
+        // A request takes its time early and may be decided much later. A request with an old time
+        // does not show that the clock was ahead, and must not invalidate the copy for the others.
         if self.read_at > now.saturating_add(max_age.max(SKEW)) {
             self.read_in_the_future.store(true, Ordering::Relaxed);
         }
@@ -49,23 +49,24 @@ impl Copied {
     }
 }
 
-/// Settings being edited: in force when saved, and only if no other administrator saved meanwhile.
+/// Edited settings, in force once saved; saving fails if another administrator saved meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsDraft {
-    /// The settings as they are to be.
+    /// The new settings.
     pub settings: Settings,
     pub(crate) based_on: Option<Revision>,
 }
 
 impl SettingsDraft {
-    /// Settings edited elsewhere, for example in a form that has travelled to a browser and back
-    /// together with [`based_on`](Self::based_on).
+    /// Creates a draft of settings edited elsewhere, for example in a form that was sent to a
+    /// browser and back together with [`based_on`](Self::based_on).
     #[must_use]
     pub fn new(settings: Settings, based_on: Option<Revision>) -> Self {
         Self { settings, based_on }
     }
 
-    /// The saved state that was edited; `None` where nothing was saved yet.
+    /// Returns the revision of the saved settings that were edited; `None` where none were saved
+    /// yet.
     #[must_use]
     pub fn based_on(&self) -> Option<Revision> {
         self.based_on
@@ -73,7 +74,7 @@ impl SettingsDraft {
 }
 
 impl SharedSettings {
-    /// A copy that is not yet read, and never used when older than `max_age`.
+    /// Creates a copy that is not read yet, and is never used when older than `max_age`.
     #[must_use]
     pub fn new(max_age: Duration) -> Self {
         Self {
@@ -82,9 +83,8 @@ impl SharedSettings {
         }
     }
 
-    /// The settings in force, to be changed and saved with
-    /// [`SavedSettings::save`](crate::SavedSettings::save). `None` before the first
-    /// refresh.
+    /// Returns the settings in force as a draft, to be changed and saved with
+    /// [`SavedSettings::save`](crate::SavedSettings::save). `None` before the first refresh.
     #[must_use]
     pub fn edit(&self) -> Option<SettingsDraft> {
         self.read().map(|copy| SettingsDraft {
@@ -93,7 +93,7 @@ impl SharedSettings {
         })
     }
 
-    /// The settings in force, as last read.
+    /// Returns the settings in force, as last read.
     #[must_use]
     pub fn current(&self) -> Option<Settings> {
         self.read().map(|copy| copy.settings.clone())

@@ -7,17 +7,17 @@ use crate::id::UserId;
 use crate::report::{Summary, UserRow};
 use crate::timestamp::Timestamp;
 
-/// Which users a page is of.
+/// The filter of a page of users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UserFilter {
     /// Users with at least one code that would be accepted.
     #[default]
     Holding,
-    /// Users with an activated set, whatever is left of it.
+    /// Users with an active set, with or without codes left.
     WithSet,
-    /// Of these, users at the low threshold or below it.
+    /// Users with an active set and no more codes left than the low threshold.
     Low,
-    /// Of these, users with none left.
+    /// Users with an active set and no code left.
     Exhausted,
     /// Every record, tombstones and users without a set included; for purging.
     Every,
@@ -31,37 +31,38 @@ pub enum UserOrder {
     User,
     /// Fewest codes left first.
     FewestLeft,
-    /// Latest set first, by when it came into force; users without one last.
+    /// Latest set first, by activation; users without a set last.
     NewestSet,
-    /// Latest use first; users without one last.
+    /// Latest use first; users without a use last.
     LatestUse,
 }
 
-/// A page of users.
+/// A query for a page of users.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UsersQuery {
-    /// Which users.
+    /// The filter.
     pub filter: UserFilter,
-    /// In which order.
+    /// The order.
     pub order: UserOrder,
-    /// Only users among these; `None` for all users, an empty set for none.
+    /// The users to choose from; `None` for all users, an empty set for none.
     pub among: Option<BTreeSet<UserId>>,
-    /// The last row of the page before; `None` for the first page.
+    /// The last row of the previous page; `None` for the first page.
     pub after: Option<UserRow>,
-    /// Rows at most: 1 to 1000.
+    /// The maximum number of rows: 1 to 1000.
     pub limit: u16,
-    /// A user with this many codes left, or fewer, is low.
+    /// The number of codes left at or below which a user is low.
     pub low_threshold: u8,
-    /// The time at which sets are in force or not.
+    /// The time of the query, which decides whether a set is in force.
     pub now: Timestamp,
     /// The conditions under which a set is in force.
     pub acceptance: Acceptance,
 }
 
 impl UsersQuery {
-    /// The first hundred users who hold codes at `now`, by key, under the default conditions.
-    /// [`Reports::users`](crate::Reports::users) replaces these by its own.
+    /// Creates a query for the first hundred users who hold codes at `now`, by key, under the
+    /// default conditions. [`Reports::users`](crate::Reports::users) replaces the conditions by its
+    /// own.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self {
@@ -78,24 +79,24 @@ impl UsersQuery {
 
     /// Sets the filter.
     #[must_use]
-    pub fn filter(mut self, filter: UserFilter) -> Self {
+    pub fn with_filter(mut self, filter: UserFilter) -> Self {
         self.filter = filter;
         self
     }
 
     /// Sets the order.
     #[must_use]
-    pub fn order(mut self, order: UserOrder) -> Self {
+    pub fn with_order(mut self, order: UserOrder) -> Self {
         self.order = order;
         self
     }
 
-    /// Only users among these, such as those an application has found by name in a table of its
-    /// own. No users if there are no ids; ids without a record have no row. Give the same ids for
-    /// every page.
+    /// Limits the page to these users. The crate knows ids, not names: to search by name, look the
+    /// ids up in the application's own tables and pass them here. With no ids the page is empty;
+    /// ids without a record have no row. Pass the same ids for every page.
     ///
-    /// Any number of them: none is left out without an error. A store looks up each one for each
-    /// page, so the time grows with their number, which is the caller's to bound.
+    /// The number of ids is not limited. A repository looks up each id for each page, so the time
+    /// grows with their number, which the caller has to limit.
     ///
     /// ```
     /// # use backup_codes::{Timestamp, UserFilter, UserId, UsersQuery};
@@ -103,7 +104,7 @@ impl UsersQuery {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let now = Timestamp::from_unix_millis(1_790_000_000_000)?;
     /// let found = [UserId::new("7")?, UserId::new("42")?];
-    /// let query = UsersQuery::new(now).filter(UserFilter::Every).among(found);
+    /// let query = UsersQuery::new(now).with_filter(UserFilter::Every).with_among(found);
     ///
     /// let (seven, eight, none) = (UserId::new("7")?, UserId::new("8")?, Summary::default());
     /// let rows = query.page([(&seven, &none), (&eight, &none)]);
@@ -113,26 +114,27 @@ impl UsersQuery {
     /// # }
     /// ```
     #[must_use]
-    pub fn among(mut self, users: impl IntoIterator<Item = UserId>) -> Self {
+    pub fn with_among(mut self, users: impl IntoIterator<Item = UserId>) -> Self {
         self.among = Some(users.into_iter().collect());
         self
     }
 
-    /// The page after this row.
+    /// Sets the row after which the page begins.
     #[must_use]
-    pub fn after(mut self, row: UserRow) -> Self {
+    pub fn with_after(mut self, row: UserRow) -> Self {
         self.after = Some(row);
         self
     }
 
-    /// Sets the maximum of rows, clamped to 1..=1000.
+    /// Sets the maximum number of rows, clamped to 1..=1000.
     #[must_use]
-    pub fn limit(mut self, rows: u16) -> Self {
+    pub fn with_limit(mut self, rows: u16) -> Self {
         self.limit = rows.clamp(1, 1000);
         self
     }
 
-    /// The plain rule of a page, for stores without indexes: scans all, sorts, cuts.
+    /// Returns the page, computed by scanning, sorting and cutting: for repositories without
+    /// indexes.
     pub fn page<'a>(
         &self,
         users: impl IntoIterator<Item = (&'a UserId, &'a Summary)>,
@@ -165,7 +167,7 @@ impl UsersQuery {
         rows
     }
 
-    /// What rows are sorted by: the order's number, then the key's bytes.
+    /// Returns the sort key of a row: the order's number, then the bytes of the user's key.
     fn key<'a>(&self, row: &'a UserRow) -> (i64, &'a UserId) {
         let latest = |at: Option<Timestamp>| at.map_or(i64::MAX, |at| -at.unix_millis());
         let number = match self.order {

@@ -1,4 +1,5 @@
-//! A store in memory: for tests, examples, and applications that forget on restart.
+//! A repository in memory: for tests, examples, and applications that may lose all codes on
+//! restart.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -17,8 +18,8 @@ use crate::repository::{
 
 /// Records, events and settings in this process's memory. Clones share them.
 ///
-/// It passes the conformance suite, but nothing outlives the process: spent codes of a sheet
-/// printed before a restart are gone, and so are the unspent ones.
+/// It passes the conformance suite, but nothing outlives the process: after a restart no printed
+/// code works, spent or unspent.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryRepository(Arc<Mutex<Tables>>);
 
@@ -46,7 +47,7 @@ impl fmt::Debug for Row {
 }
 
 impl MemoryRepository {
-    /// An empty store.
+    /// Creates an empty repository.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -1,4 +1,4 @@
-//! The record: what is stored for one user, and its JSON.
+//! The record of one user, and its JSON.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::audit::event::Reason;
 use crate::code::format::MAX_SLOT;
+use crate::error::record::RecordError;
 use crate::hash::StoredHash;
 use crate::hash::acceptance::Scheme;
 use crate::id::{OperationId, SetId};
@@ -15,15 +16,15 @@ use crate::timestamp::Timestamp;
 /// The format version this crate writes.
 const VERSION: u32 = 1;
 
-/// Ids of the latest operations whose writes were applied. More than could be in flight between
-/// an operation's write and its look at the result.
+/// The number of ids kept of operations whose writes were applied. It exceeds the number that could
+/// be in flight between an operation's write and its look at the result.
 const OPERATIONS_KEPT: usize = 16;
 
-/// The quarter hours of 62 days. No more are kept, which bounds the size of a record: 105 KiB of
-/// uses at the most, within [`Record::MAX_JSON_LEN`].
+/// The maximum number of quarter hours with uses: those of 62 days. It bounds the size of a record:
+/// at most 105 KiB of uses, within [`Record::MAX_JSON_LEN`].
 const USES_MOST: usize = 62 * 96 + 1;
 
-/// Everything stored for one user. Opaque to stores: they keep its JSON.
+/// The record of one user: everything that is stored. Opaque to repositories, which keep its JSON.
 ///
 /// The JSON is versioned; [`framing`](crate::framing) lists its fields. It holds hashes:
 /// treat it like a table of password hashes.
@@ -48,10 +49,10 @@ pub(crate) struct CodeSet {
     pub(crate) prepared_at: Timestamp,
     pub(crate) activated_at: Option<Timestamp>,
     pub(crate) expires_at: Option<Timestamp>,
-    /// When an unused code of the set was last found right: by a redeem, a check or the
-    /// confirmation of a new sheet.
+    /// The time at which an unused code of the set was last found right: by a redeem, a check or
+    /// the confirmation of a new sheet.
     pub(crate) proved_at: Option<Timestamp>,
-    /// In the order they were stored in, damaged ones included.
+    /// The slots in the order in which they were stored, damaged ones included.
     pub(crate) slots: Vec<StoredSlot>,
 }
 
@@ -70,7 +71,7 @@ pub(crate) struct Slot {
 }
 
 /// The stored JSON of a slot or an override that cannot be read, or whose checksum is wrong. It is
-/// written again as it is, so that no write loses it.
+/// written back unchanged, so that no write loses it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct DamagedText(String);
 
@@ -95,7 +96,7 @@ pub(crate) struct OverrideCode {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Throttle {
-    /// Consecutive wrong codes.
+    /// The number of wrong codes in a row.
     pub(crate) wrong_in_a_row: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) locked_until: Option<Timestamp>,
@@ -103,10 +104,10 @@ pub(crate) struct Throttle {
     pub(crate) disabled_at: Option<Timestamp>,
 }
 
-/// Codes used in one quarter of an hour.
+/// The number of codes used in one quarter of an hour.
 ///
-/// Every time zone in use today is a whole number of quarter hours from UTC, so days and months
-/// of any of them are made of whole quarters: no more has to be kept about when a user was here.
+/// Every time zone in use today is a whole number of quarter hours from UTC, so its days and months
+/// consist of whole quarter hours. Nothing more precise about a user's logins has to be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Use {
     pub(crate) quarter: u32,
@@ -122,7 +123,7 @@ pub(crate) fn quarter_of(at: Timestamp) -> u32 {
 }
 
 impl Use {
-    /// Codes used in the quarter hour of this moment, as a repository stored them.
+    /// Creates a count of codes used in the quarter hour of this moment, as a repository stored it.
     #[must_use]
     pub fn new(at: Timestamp, count: u16) -> Self {
         Self {
@@ -131,54 +132,22 @@ impl Use {
         }
     }
 
-    /// The start of the quarter hour.
+    /// Returns the start of the quarter hour.
     #[must_use]
     pub fn at(self) -> Timestamp {
         Timestamp::from_unix_millis(i64::from(self.quarter) * QUARTER_MILLIS)
             .unwrap_or(Timestamp::MAX)
     }
 
-    /// Codes used in it.
+    /// Returns the number of codes used in the quarter hour.
     #[must_use]
     pub fn count(self) -> u16 {
         self.count
     }
 }
 
-/// A stored record cannot be read. Its user can neither redeem nor be issued codes until it is
-/// repaired or removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecordError {
-    /// The text is larger than any record this crate writes.
-    #[error("a record has at most {max} bytes, this one has {len}: it was not written by this crate",
-        max = Record::MAX_JSON_LEN)]
-    TooLarge {
-        /// Its length in bytes.
-        len: usize,
-    },
-    /// A newer version of this crate wrote it.
-    #[error(
-        "the record has format version {found}, this crate reads up to {VERSION}: update the crate \
-         on every node before a newer one writes"
-    )]
-    Newer {
-        /// The version found.
-        found: u32,
-    },
-    /// The text is damaged. The position is where reading stopped; the text is not repeated, as
-    /// it may hold a hash.
-    #[error("the record is damaged at line {line}, column {column}: restore or remove it")]
-    Malformed {
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-    },
-}
-
 impl Slot {
-    /// The reason why this code is spent; `None` where it is not.
+    /// Returns the reason why this code is spent; `None` where it is not.
     pub(crate) fn spent(&self) -> Option<Reason> {
         match (self.used_at, self.burned_at) {
             (Some(_), _) => Some(Reason::Used),
@@ -189,7 +158,7 @@ impl Slot {
 }
 
 impl CodeSet {
-    /// Slots that can be read.
+    /// Returns the slots that can be read.
     pub(crate) fn intact(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().filter_map(|slot| match slot {
             StoredSlot::Intact(slot) => Some(slot),
@@ -197,12 +166,12 @@ impl CodeSet {
         })
     }
 
-    /// The slot of this number, if it can be read.
+    /// Returns the slot of this number, if it can be read.
     pub(crate) fn slot(&self, number: u8) -> Option<&Slot> {
         self.intact().find(|slot| slot.number == number)
     }
 
-    /// The slot of this number, to be changed.
+    /// Returns the slot of this number, to be changed.
     pub(crate) fn slot_mut(&mut self, number: u8) -> Option<&mut Slot> {
         self.slots.iter_mut().find_map(|slot| match slot {
             StoredSlot::Intact(slot) if slot.number == number => Some(slot),
@@ -210,24 +179,25 @@ impl CodeSet {
         })
     }
 
-    /// The number of codes, damaged ones included.
+    /// Returns the number of codes, damaged ones included.
     pub(crate) fn total(&self) -> u8 {
         u8::try_from(self.slots.len()).unwrap_or(u8::MAX)
     }
 
-    /// The number of damaged slots.
+    /// Returns the number of damaged slots.
     pub(crate) fn damaged(&self) -> usize {
         self.slots.len() - self.intact().count()
     }
 
-    /// Whether damage can be why there is no slot of this number: a damaged slot does not say which
-    /// it was, and one with a later number beside it has been lost.
+    /// Returns whether damage can be the reason why there is no slot of this number: a damaged slot
+    /// does not tell its number, and a slot of a later number shows that an earlier one has been
+    /// lost.
     pub(crate) fn may_have_lost(&self, number: u8) -> bool {
         let is_later = |slot: &Slot| number > 0 && slot.number > number;
         self.damaged() > 0 || self.intact().any(is_later)
     }
 
-    /// The number of codes neither used nor burned nor damaged.
+    /// Returns the number of codes neither used nor burned nor damaged.
     pub(crate) fn unused(&self) -> u8 {
         let unused = |slot: &&Slot| slot.used_at.is_none() && slot.burned_at.is_none();
         u8::try_from(self.intact().filter(unused).count()).unwrap_or(u8::MAX)
@@ -235,16 +205,16 @@ impl CodeSet {
 }
 
 impl Record {
-    /// Records are never larger than this many bytes of JSON; larger text is not read.
+    /// The maximum length of a record's JSON in bytes; larger text is not read.
     pub const MAX_JSON_LEN: usize = 128 * 1024;
 
-    /// A record for a user who never had codes.
+    /// Creates a record for a user who never had codes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The record as JSON, for storage.
+    /// Returns the record as JSON, for storage.
     #[must_use]
     pub fn to_json(&self) -> String {
         // Writing plain data into a string cannot fail: no map keys, no foreign serializer.
@@ -253,15 +223,19 @@ impl Record {
 
     /// Reads a stored record.
     ///
-    /// A slot or an override that is damaged, which a checksum of its own shows, is kept as it is
-    /// and never matches; the other slots are not affected. Bytes that are not UTF-8 can be
-    /// replaced by U+FFFD before.
+    /// Each slot and each override has a checksum of its own. A damaged one is kept unchanged and
+    /// never matches; the other slots are not affected. Replace bytes that are not UTF-8 by U+FFFD
+    /// before you call this.
     ///
     /// # Errors
-    /// [`RecordError`] when the text is too large, of a newer version, or not a record.
+    /// [`RecordError::TooLarge`], [`RecordError::Newer`] when a newer version wrote the text, or
+    /// [`RecordError::Malformed`] when it is not a record.
     pub fn from_json(json: &str) -> Result<Self, RecordError> {
         if json.len() > Self::MAX_JSON_LEN {
-            return Err(RecordError::TooLarge { len: json.len() });
+            return Err(RecordError::TooLarge {
+                len: json.len(),
+                max: Self::MAX_JSON_LEN,
+            });
         }
         let mended;
         let parsed = match serde_json::from_str::<RecordText<'_>>(json) {
@@ -276,7 +250,7 @@ impl Record {
                 Self::try_from(text).map_err(|()| RecordError::Malformed { line: 1, column: 1 })
             }
             Ok(text) => Err(version_error(text.version)),
-            // What a newer version wrote need not fit this one's fields.
+            // A newer version's text need not fit this version's fields.
             Err(error) => match serde_json::from_str::<VersionOnly>(json) {
                 Ok(VersionOnly { version }) if version > VERSION => Err(version_error(version)),
                 _ => Err(RecordError::Malformed {
@@ -287,13 +261,13 @@ impl Record {
         }
     }
 
-    /// Whether the user was erased, and when.
+    /// Returns the time at which the user was erased, if so.
     #[must_use]
     pub fn erased_at(&self) -> Option<Timestamp> {
         self.erased_at
     }
 
-    /// Whether the write of this operation was applied.
+    /// Returns whether the write of this operation was applied.
     #[must_use]
     pub fn has_applied(&self, operation: OperationId) -> bool {
         self.operations.contains(&operation)
@@ -307,8 +281,8 @@ impl Record {
         self.operations.push(operation);
     }
 
-    /// Counts one use. Forgets the oldest beyond the bound on their number, and none for its age:
-    /// the clock of one operation may be wrong.
+    /// Counts one use. Forgets the oldest uses beyond the maximum number, and none for its age: the
+    /// clock of one operation may be wrong.
     pub(crate) fn add_use(&mut self, at: Timestamp) {
         let quarter = quarter_of(at);
         let place = self.uses.partition_point(|used| used.quarter < quarter);
@@ -331,7 +305,10 @@ impl Record {
 
 fn version_error(found: u32) -> RecordError {
     if found > VERSION {
-        RecordError::Newer { found }
+        RecordError::Newer {
+            found,
+            supported: VERSION,
+        }
     } else {
         RecordError::Malformed { line: 1, column: 1 }
     }
@@ -358,7 +335,7 @@ struct RecordText<'a> {
         skip_serializing_if = "Option::is_none"
     )]
     override_code: Option<Raw<'a>>,
-    /// Required, because damage that swallows it must not read as no wrong codes.
+    /// Required: damage that removes it must not read as no wrong codes.
     throttle: Throttle,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     uses: Vec<(u32, u16)>,
@@ -388,7 +365,7 @@ struct SetText<'a> {
     slots: Vec<Raw<'a>>,
 }
 
-/// A piece of JSON that is read, or kept, on its own.
+/// A piece of JSON that is read, or kept, separately.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 struct Raw<'a>(#[serde(borrow)] std::borrow::Cow<'a, RawValue>);
@@ -432,7 +409,7 @@ struct OverrideText {
 /// lower-case hexadecimal digits.
 ///
 /// It shows damage, not tampering: an attacker who writes to the database can compute it, and can
-/// cause refusals with it, no acceptance.
+/// cause refusals with it, but no acceptance.
 struct Checksum(crc32fast::Hasher);
 
 impl Checksum {
@@ -487,17 +464,18 @@ impl OverrideText {
     }
 }
 
-/// A record that is not JSON, with each slot and override that is to blame replaced by an object
-/// that holds its text: damage in one code then leaves the others readable. `None` where the
-/// damage lies elsewhere.
+/// Rewrites a record that is not JSON: each damaged slot and override is replaced by an object that
+/// holds its text, so that damage in one code leaves the others readable. Returns `None` where the
+/// damage is elsewhere.
 ///
-/// It relies on how this crate writes them: how an element of `slots` begins, that it has no other
-/// brace, that `slots` is the last field of a set, and that `throttle` follows the override.
+/// It relies on how this crate writes records: how an element of `slots` begins, that an element
+/// has no other brace, that `slots` is the last field of a set, and that `throttle` follows the
+/// override.
 fn quote_damaged(json: &str) -> Option<String> {
     let mut mended = String::with_capacity(json.len() + 64);
     let mut rest = json;
-    // The active set and the prepared one. More of them, or of their slots, would be read again and
-    // again.
+    // The active set and the prepared one. More of them, or of their slots, would be read
+    // repeatedly.
     for _ in 0..2 {
         let Some((before, slots)) = rest.split_once(SLOTS) else {
             break;
@@ -514,7 +492,7 @@ fn quote_damaged(json: &str) -> Option<String> {
         rest = &from[code.len()..];
     }
     mended.push_str(rest);
-    // It has to be read again once it is written.
+    // It has to be readable once it is written.
     (mended.len() <= Record::MAX_JSON_LEN).then_some(mended)
 }
 
@@ -523,16 +501,16 @@ const PREPARED: &str = ",\"prepared\":";
 const OVERRIDE: &str = ",\"override\":";
 const THROTTLE: &str = ",\"throttle\":";
 
-/// Appends the slots that this text begins with; gives the text from their closing bracket on.
+/// Appends the slots at the start of this text; returns the text from their closing bracket on.
 fn quote_damaged_slots<'a>(text: &'a str, mended: &mut String) -> Option<&'a str> {
-    // A text that is quoted never reaches into the next field of the record.
+    // A quoted text never reaches into the next field of the record.
     let next = [PREPARED, OVERRIDE, THROTTLE];
     let list_end = next.iter().filter_map(|field| text.find(field)).min()?;
     let close = text[..list_end].rfind(']')?;
     let mut list = &text[..close];
     for _ in 0..MAX_SLOT {
-        // A slot that is whole costs no other, whatever stands where its comma was. One that is
-        // not goes as far as the next, and so does one that seems to hold the next.
+        // A readable slot never costs another one, whatever stands in place of its comma. A damaged
+        // slot ends where the next one begins, and so does a slot that seems to contain the next.
         let (whole, next) = (value_len(list), next_slot(list));
         let end = whole.into_iter().chain(next).min().unwrap_or(list.len());
         let (slot, after) = list.split_at(end);
@@ -549,34 +527,34 @@ fn quote_damaged_slots<'a>(text: &'a str, mended: &mut String) -> Option<&'a str
     None
 }
 
-/// How a slot begins as this crate writes it.
+/// The beginnings of a slot as this crate writes it.
 const SLOT_STARTS: [&str; 2] = ["{\"slot\":", "{\"damaged\":"];
 
-/// Where the next slot after the one at the start of this text begins.
+/// Returns the offset of the next slot after the one at the start of this text.
 fn next_slot(text: &str) -> Option<usize> {
     let rest = after_first(text)?;
     let starts = SLOT_STARTS.iter().filter_map(|start| rest.find(start));
     starts.min().map(|at| at + text.len() - rest.len())
 }
 
-/// The text after its first character.
+/// Returns the text after its first character.
 fn after_first(text: &str) -> Option<&str> {
     let mut chars = text.chars();
     chars.next().map(|_| chars.as_str())
 }
 
-/// The length of the JSON object at the start of this text, if there is one.
+/// Returns the length of the JSON object at the start of this text, if there is one.
 fn value_len(text: &str) -> Option<usize> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     let value = values.next()?.ok()?;
     value.get().starts_with('{').then(|| values.byte_offset())
 }
 
-/// The most bytes of a damaged text that are kept: more than any slot or override has. Without a
-/// bound a text that is damaged again and again would double each time, as its escapes do.
+/// The maximum length of a damaged text that is kept, in bytes: more than any slot or override has.
+/// Without a maximum, a text that is damaged repeatedly would double each time, as its escapes do.
 const MAX_DAMAGED_LEN: usize = 1024;
 
-/// Appends an object as it is, and what is none as one that holds the text.
+/// Appends an object unchanged, and any other text as an object that holds it.
 fn push_value(mended: &mut String, text: &str) {
     if value_len(text) == Some(text.len()) {
         mended.push_str(text);
@@ -759,7 +737,7 @@ fn read_override(json: &str) -> Option<OverrideCode> {
     })
 }
 
-/// A hash of this scheme: one of another cost belongs to no set of it.
+/// Reads a hash of this scheme. A hash of another cost belongs to no set of the scheme.
 fn read_hash(phc: &str, scheme: &Scheme) -> Option<StoredHash> {
     let hash = StoredHash::from_phc(phc, scheme.key().cloned()).ok()?;
     (hash.cost() == scheme.cost()).then_some(hash)

@@ -9,10 +9,10 @@ use crate::outcome::{Burn, Check, Level, Notice, NoticeKind, Receipt, Redeem, Re
 use crate::repository::record::{CodeSet, OverrideCode, Record, Slot, Throttle};
 use crate::rules::{Operation, Progress, Transition, remaining};
 
-/// The part of the record that an attempt's slot leads to.
+/// The part of the record to which an attempt's slot leads.
 enum Candidate<'r> {
-    /// The attempt is refused whatever it is compared with, and cannot count as wrong. One
-    /// evaluation is done all the same, so that timing does not tell.
+    /// The attempt is refused whatever it is compared with, and cannot count as wrong. One hash is
+    /// still computed, so that timing does not tell.
     Uncountable(Option<SetId>, Reason),
     /// A slot of the active set; `None` for a number that the set never had.
     Slot(&'r CodeSet, Option<&'r Slot>),
@@ -34,12 +34,12 @@ impl Candidate<'_> {
     }
 }
 
-/// Decides, before anything is compared, whether an attempt can count as wrong. A refusal where the
-/// set is locked or disabled: nothing is compared then.
+/// Decides, before anything is compared, whether an attempt can count as wrong. Returns a refusal
+/// if the set is locked or disabled: nothing is compared then.
 ///
-/// It depends on the record, the conditions and the time, never on the tag: there is no record in
-/// which a wrong code is not counted and a right one is accepted. Only the confirmation of a prepared
-/// set counts nothing at all: its codes give no access yet.
+/// The decision depends on the record, the conditions and the time, never on the tag: there is no
+/// record for which a wrong code is not counted and a right one is accepted. Only the confirmation
+/// of a prepared set counts nothing at all: its codes give no access yet.
 fn locate<'r>(
     record: &'r Record,
     attempt: &Attempt,
@@ -49,7 +49,7 @@ fn locate<'r>(
     let is_override = attempt.slot() == 0;
     let override_code = record.override_code.as_ref().filter(|_| is_override);
     let overridden = override_code.map(|code| (code, operation.override_standing(code)));
-    // It works while the set is locked or disabled.
+    // An override works while the set is locked or disabled.
     if let Some((code, Ok(()))) = overridden {
         return Ok(Candidate::Override(code));
     }
@@ -119,8 +119,8 @@ fn compare<'r, T>(
     };
     let refused = match (candidate, equality) {
         (Candidate::Uncountable(set, reason), _) => refuse_uncounted(set, reason, kind, operation),
-        // The hasher that compared has other keys or bounds than `operation.acceptance`: an error
-        // of the application, which counts against no user.
+        // The `HashParams` that compared has other keys or bounds than `operation.acceptance`: an
+        // error of the application, which counts against no user.
         (Candidate::Slot(CodeSet { id, .. }, _), Equality::Unknown(why))
         | (Candidate::Override(OverrideCode { id, .. }), Equality::Unknown(why)) => {
             refuse_uncounted(Some(*id), why.into(), kind, operation)
@@ -134,7 +134,7 @@ fn compare<'r, T>(
         (Candidate::Slot(set, Some(slot)), Equality::Equal) => match slot.spent() {
             None => return Progress::Done(accept(Match::Slot(set, slot))),
             Some(reason) => {
-                // Logged, not counted: a double click and a race end here.
+                // Logged, not counted: a double click and a race lead here.
                 let events = vec![operation.failure(kind, reason).of_set(set.id)];
                 operation.step(Refusal::because(reason), record.clone(), events)
             }
@@ -229,16 +229,16 @@ fn count_wrong(
     operation.step(refusal, record, events)
 }
 
-/// Redeems: decides on an attempt and, where it is right, spends the code.
+/// Redeems an attempt: decides on it and, if the code is right, spends the code.
 ///
-/// Ask with `verified: None` first. [`Progress::Compare`] names the hash to compare with;
-/// [`verify`](crate::rules::verify) makes the comparison, and with its result this function
-/// decides. A verification of another attempt, or of a hash that is no longer in the slot, is
-/// ignored: the answer is then `Compare` again.
+/// Call it with `verified: None` first. [`Progress::Compare`] names the hash to compare with;
+/// compare it with [`verify`](crate::rules::verify), and call this function again with the result.
+/// A verification of another attempt, or of a hash that is no longer in the slot, is ignored: the
+/// result is then `Compare` again.
 ///
 /// # Security
-/// Write the [`Step`](crate::rules::Step) before you act upon the outcome, on the condition that
-/// the record is unchanged since it was loaded.
+/// Write the [`Step`](crate::rules::Step) before you act upon the outcome, on condition that the
+/// record is unchanged since it was loaded.
 pub fn consume(
     record: &Record,
     attempt: &Attempt,
@@ -291,7 +291,7 @@ fn redeem_slot(
     operation.step(receipt, record, events)
 }
 
-/// Returns the events of a spent code: the spending, and the level that was crossed by it.
+/// Returns the events of a spent code: the use, and the lower level if it reached one.
 fn spending(kind: EventKind, set: &CodeSet, operation: &Operation<'_>) -> Vec<Event> {
     let remaining = set.unused();
     let before = Level::of(remaining.saturating_add(1), operation.low_threshold);
@@ -323,8 +323,8 @@ fn redeem_override(
         used_at: Some(operation.now()),
         ..code.clone()
     });
-    // The count of wrong codes begins again, but a disabled set stays so: only a new set or an
-    // unlock changes that (NIST SP 800-63B-4, 3.2.2).
+    // The count of wrong codes starts again at zero, but a disabled set stays disabled: only a new
+    // set or an unlock changes that (NIST SP 800-63B-4, 3.2.2).
     record.throttle.locked_until = None;
     if record.throttle.disabled_at.is_none() {
         record.throttle.wrong_in_a_row = 0;
@@ -334,7 +334,7 @@ fn redeem_override(
         slot: 0,
         remaining,
         level: Level::of(remaining, operation.low_threshold),
-        // A user who needed an override has no sheet at hand.
+        // A user who needed an override does not have the sheet.
         reissue: Reissue::Required,
         notice: Notice {
             remaining: Some(remaining),
@@ -360,8 +360,8 @@ fn override_event(
     event.of_set(code.id).leaving(remaining)
 }
 
-/// Tries a code without spending it, on the same budget of wrong codes as [`consume`]. Success
-/// neither counts nor clears.
+/// Checks a code without spending it; a wrong code counts as in [`consume`]. A right code neither
+/// counts nor clears the count.
 pub fn check(
     record: &Record,
     attempt: &Attempt,
@@ -398,10 +398,10 @@ pub fn check(
     )
 }
 
-/// Voids a leaked code by value, on the same budget of wrong codes as [`consume`]. The answer is
-/// the same whether the code was right or not. Where the stored hash cannot be checked, or is not in
-/// force at present, nothing is voided and the answer is a refusal, which depends on the slot alone:
-/// the code may work again once the clock or the configuration is put right.
+/// Voids a leaked code by typing it; a wrong code counts as in [`consume`]. The outcome is the same
+/// whether the code was right or not. Where the stored hash cannot be checked, or is not in force
+/// at present, nothing is voided and the outcome is a refusal, which depends on the slot alone: the
+/// code may work again once the clock or the configuration is corrected.
 pub fn burn(
     record: &Record,
     attempt: &Attempt,
@@ -411,7 +411,7 @@ pub fn burn(
     let kind = EventKind::Burn;
     let override_code = record.override_code.as_ref();
     let has_unused = override_code.is_some_and(|code| code.used_at.is_none());
-    // There is no override, or it is spent, so that nothing of it can work again.
+    // There is no override, or it is spent, so no part of it can work again.
     let is_spent = attempt.slot() == 0 && !has_unused;
     let refuse = |refusal: Refusal| match refusal.reason {
         Reason::Wrong | Reason::Used | Reason::Burned | Reason::NoCodes => {

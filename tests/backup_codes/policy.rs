@@ -1,10 +1,14 @@
 //! Who may do what.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backup_codes::audit::Reason;
-use backup_codes::policy::{Denial, OnRoleLoss};
-use backup_codes::{BackupCodes, Context, Error, Redeem, Settings, Sheet, Switch, UsersQuery};
+use backup_codes::policy::{Decision, Denial, OnRoleLoss, Request, RolePolicy};
+use backup_codes::repository::{CodeRepository, Freshness};
+use backup_codes::{
+    BackupCodes, Context, Error, MemoryRepository, Redeem, Settings, Sheet, Switch, UsersQuery,
+};
 use pollster::block_on;
 
 use crate::fixture::{Fixture, by_admin, fixture, own};
@@ -128,4 +132,49 @@ fn only_the_user_redeems() {
         };
         assert_eq!(refusal.reason(), Reason::OnlyOwn);
     }
+}
+
+/// A policy that allows the first questions and then denies.
+struct AllowsFirst(AtomicUsize);
+
+impl RolePolicy for AllowsFirst {
+    fn decide(&self, _: Request<'_>) -> Decision {
+        let left = &self.0;
+        match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            left.checked_sub(1)
+        }) {
+            Ok(_) => Decision::Allow,
+            Err(_) => Decision::Deny(Denial::SwitchedOff),
+        }
+    }
+
+    fn low_threshold(&self) -> u8 {
+        3
+    }
+}
+
+/// The operations under a policy that denies once it has allowed this number of questions.
+fn allowing_first(questions: usize) -> (MemoryRepository, BackupCodes) {
+    let (store, policy) = (MemoryRepository::new(), AllowsFirst(questions.into()));
+    let codes = BackupCodes::new(store.clone(), policy, cheap_hashing()).with_config(config());
+    (store, codes)
+}
+
+#[test]
+fn a_set_is_not_written_once_codes_were_switched_off_while_it_was_hashed() {
+    let (store, codes) = allowing_first(1);
+    let prepared = block_on(codes.prepare(&alice(), &own(Duration::ZERO)));
+    assert!(matches!(prepared, Err(Error::Denied(Denial::SwitchedOff))));
+    let loaded = block_on(store.load(alice().id(), Freshness::Latest)).unwrap();
+    assert_eq!(loaded, None);
+}
+
+#[test]
+fn an_override_is_not_written_once_codes_were_switched_off_while_it_was_hashed() {
+    let (store, codes) = allowing_first(1);
+    let hour = Duration::from_secs(3600);
+    let issued = block_on(codes.issue_override(&alice(), hour, &by_admin(Duration::ZERO)));
+    assert!(matches!(issued, Err(Error::Denied(Denial::SwitchedOff))));
+    let loaded = block_on(store.load(alice().id(), Freshness::Latest)).unwrap();
+    assert_eq!(loaded, None);
 }

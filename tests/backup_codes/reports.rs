@@ -82,7 +82,7 @@ fn query() -> UsersQuery {
 }
 
 fn every_set() -> UsersQuery {
-    query().filter(UserFilter::WithSet)
+    query().with_filter(UserFilter::WithSet)
 }
 
 fn list(f: &Fixture, query: UsersQuery) -> Vec<UserRow> {
@@ -106,26 +106,33 @@ fn the_list_of_users_has_the_codes_left() {
 #[test]
 fn the_list_of_users_can_be_filtered() {
     let f = four_users();
-    assert_eq!(names(&f, query().filter(UserFilter::WithSet)), "abcd");
-    assert_eq!(names(&f, query().filter(UserFilter::Low)), "cd");
-    assert_eq!(names(&f, query().filter(UserFilter::Exhausted)), "d");
+    assert_eq!(names(&f, query().with_filter(UserFilter::WithSet)), "abcd");
+    assert_eq!(names(&f, query().with_filter(UserFilter::Low)), "cd");
+    assert_eq!(names(&f, query().with_filter(UserFilter::Exhausted)), "d");
 }
 
 #[test]
 fn the_list_of_users_can_be_ordered() {
     let f = four_users();
-    assert_eq!(names(&f, every_set().order(UserOrder::FewestLeft)), "dcba");
-    assert_eq!(names(&f, every_set().order(UserOrder::NewestSet)), "dcba");
+    assert_eq!(
+        names(&f, every_set().with_order(UserOrder::FewestLeft)),
+        "dcba"
+    );
+    assert_eq!(
+        names(&f, every_set().with_order(UserOrder::NewestSet)),
+        "dcba"
+    );
 }
 
 #[test]
 fn the_list_of_users_can_be_limited_to_ids() {
     let f = four_users();
-    let among = |names: &[&str]| every_set().among(names.iter().map(|n| UserId::new(n).unwrap()));
-    let newest = among(&["b", "nobody", "d"]).order(UserOrder::NewestSet);
+    let among =
+        |names: &[&str]| every_set().with_among(names.iter().map(|n| UserId::new(n).unwrap()));
+    let newest = among(&["b", "nobody", "d"]).with_order(UserOrder::NewestSet);
     assert_eq!(names(&f, newest), "db");
     assert_eq!(
-        names(&f, among(&["b", "d"]).filter(UserFilter::Exhausted)),
+        names(&f, among(&["b", "d"]).with_filter(UserFilter::Exhausted)),
         "d"
     );
     assert_eq!(list(&f, among(&[])), []);
@@ -134,10 +141,10 @@ fn the_list_of_users_can_be_limited_to_ids() {
 #[test]
 fn the_list_of_users_has_pages() {
     let f = four_users();
-    let page = list(&f, every_set().limit(3));
+    let page = list(&f, every_set().with_limit(3));
     // The place of the next page travels as text, in a link.
     let link = serde_json::to_string(&page[2]).unwrap();
     let last = serde_json::from_str(&link).unwrap();
     assert_eq!(last, page[2]);
-    assert_eq!(names(&f, every_set().limit(3).after(last)), "d");
+    assert_eq!(names(&f, every_set().with_limit(3).with_after(last)), "d");
 }

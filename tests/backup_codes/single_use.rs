@@ -59,8 +59,8 @@ fn a_used_code_is_not_counted_as_a_wrong_one() {
 fn of_64_parallel_redeems_of_one_code_one_wins() {
     for pooled in [false, true] {
         let hashing = if pooled {
-            let hasher = cheap(Keyring::without_pepper());
-            Hashing::pool_with(hasher, PoolSize::new(4, 64).unwrap()).unwrap()
+            let params = cheap(Keyring::without_pepper());
+            Hashing::pool_with(params, PoolSize::new(4, 64).unwrap()).unwrap()
         } else {
             cheap_hashing()
         };

@@ -147,7 +147,7 @@ impl Site {
     }
 
     pub(crate) fn row(&self, now: i64) -> UserRow {
-        let query = UsersQuery::new(at(now)).filter(UserFilter::Every);
+        let query = UsersQuery::new(at(now)).with_filter(UserFilter::Every);
         let rows = block_on(self.reports().users(query, &by_admin(now))).unwrap();
         rows.into_iter()
             .find(|row| &row.user == alice().id())

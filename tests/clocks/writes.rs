@@ -151,7 +151,7 @@ fn an_erased_user_stays_erased_whatever_clock_wrote_the_tombstone() {
         let _ = block_on(site.codes.erase(&alice(), &by_admin(erased))).unwrap();
         for now in [NOW, erased, 0, YEAR_9999] {
             let issued = block_on(site.codes.issue(&alice(), &own(now)));
-            assert!(matches!(issued, Err(Error::Erased(_))), "{clock:?} {now}");
+            assert!(matches!(issued, Err(Error::Erased)), "{clock:?} {now}");
             assert_eq!(site.redeem(&code(&sheet, 1), now), Some(Reason::NoCodes));
         }
         // A moment of the future becomes that of a forced purge, or the grace might never end.

@@ -871,7 +871,7 @@ fn run(rules: Rules, steps: &[Step], reached: &RefCell<BTreeSet<(String, String)
                 let answer = match world.perform(&deed, &typed, *user, &context) {
                     Ok(answer) => answer,
                     Err(Error::Denied(denial)) => Answer::Denied(denial),
-                    Err(Error::Erased(_)) => Answer::Erased,
+                    Err(Error::Erased) => Answer::Erased,
                     Err(Error::OverrideLifetime { .. }) => Answer::OverrideLifetime,
                     Err(Error::ClockAhead { .. }) => Answer::ClockAhead,
                     Err(error) => panic!("{error}"),

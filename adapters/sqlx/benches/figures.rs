@@ -26,7 +26,7 @@ use backup_codes::report::{UsageQuery, UserRow};
 use backup_codes::repository::Directory;
 use backup_codes::rules::{generate, hash};
 use backup_codes::{
-    BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring, Periods, Redeem,
+    BackupCodes, Config, Context, Format, Formats, HashParams, Hashing, Keyring, Periods, Redeem,
     SetId, SetSize, Settings, Subject, Timestamp, UserFilter, UserId, UserOrder, UsersQuery,
 };
 use backup_codes_sqlx::SqliteRepository;
@@ -147,20 +147,20 @@ impl<'a> Sheets<'a> {
 fn redeem_over_floor(runtime: &Runtime, folder: &Path, pairs: usize, statements: &AtomicU64) {
     let store = runtime.block_on(open(&folder.join("floor.db")));
     let hashing = Hashing::pool_with(
-        Hasher::new(Keyring::without_pepper()).unwrap(),
+        HashParams::new(Keyring::without_pepper()).unwrap(),
         PoolSize::new(2, 64).unwrap(),
     );
     let codes = BackupCodes::new(store, Settings::default(), hashing.unwrap());
     let mut sheets = Sheets::new(&codes, runtime, subject("alice"));
 
-    let hasher = Hasher::new(Keyring::without_pepper()).unwrap();
+    let params = HashParams::new(Keyring::without_pepper()).unwrap();
     let mut matrix = Matrix::new();
     let mut rng = getrandom::SysRng;
     let code = generate(Format::default(), SetSize::new(1).unwrap(), &mut rng).unwrap();
     let (user, set) = (UserId::new("bare").unwrap(), SetId::from_bytes([7; 16]));
     let salt = HashSalt::random(&mut rng).unwrap();
     let mut bare = || {
-        black_box(hash(&hasher, &mut matrix, &user, set, &code[0], salt).unwrap());
+        black_box(hash(&params, &mut matrix, &user, set, &code[0], salt).unwrap());
     };
     let typed = sheets.next();
     let before = statements.load(Ordering::Relaxed);
@@ -181,11 +181,11 @@ fn redeem_over_floor(runtime: &Runtime, folder: &Path, pairs: usize, statements:
 
 /// Codes at the least cost, so that the store is what is measured.
 fn cheap(store: SqliteRepository) -> BackupCodes {
-    let hasher = Hasher::new(Keyring::without_pepper())
+    let params = HashParams::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
-    BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config)
+    BackupCodes::new(store, Settings::default(), Hashing::inline(params)).with_config(config)
 }
 
 /// The same redeem among few and among many users, in turn; each time somebody else.
@@ -267,20 +267,20 @@ fn pages(runtime: &Runtime, store: &SqliteRepository, runs: usize, name: &str) {
             UserOrder::NewestSet,
             UserOrder::LatestUse,
         ] {
-            let mut query = UsersQuery::new(now()).filter(filter).order(order);
+            let mut query = UsersQuery::new(now()).with_filter(filter).with_order(order);
             query.low_threshold = 3;
             // The last hundred rows, found by walking all of them.
-            let mut walk = query.clone().limit(1000);
+            let mut walk = query.clone().with_limit(1000);
             let mut end: Vec<UserRow> = Vec::new();
             loop {
                 let rows = page(runtime, store, &walk);
                 let Some(row) = rows.last() else { break };
-                walk = walk.after(row.clone());
+                walk = walk.with_after(row.clone());
                 end.extend(rows);
                 end.drain(..end.len().saturating_sub(101));
             }
             let last = match end.first() {
-                Some(before) if end.len() == 101 => query.clone().after(before.clone()),
+                Some(before) if end.len() == 101 => query.clone().with_after(before.clone()),
                 _ => query.clone(),
             };
             assert!(!page(runtime, store, &last).is_empty(), "rows at the end");
@@ -306,11 +306,11 @@ fn pages(runtime: &Runtime, store: &SqliteRepository, runs: usize, name: &str) {
     );
     // A hundred users whom an application has found in a table of its own: those with the latest
     // sets, whose keys are far apart.
-    let newest = UsersQuery::new(now()).order(UserOrder::NewestSet);
+    let newest = UsersQuery::new(now()).with_order(UserOrder::NewestSet);
     let found = page(runtime, store, &newest)
         .into_iter()
         .map(|row| row.user);
-    let query = UsersQuery::new(now()).among(found);
+    let query = UsersQuery::new(now()).with_among(found);
     assert_eq!(
         page(runtime, store, &query).len(),
         100,

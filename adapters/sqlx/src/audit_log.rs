@@ -6,25 +6,26 @@ use std::str::FromStr;
 use backup_codes::audit::{Event, EventKind};
 use backup_codes::{Timestamp, UserId};
 
-/// A page of stored events, newest first.
+/// A query for a page of stored events, newest first.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AuditQuery {
-    /// Only events about this user.
+    /// The user of the events; `None` for all users.
     pub user: Option<UserId>,
-    /// Only events of this kind.
+    /// The kind of the events; `None` for all kinds.
     pub kind: Option<EventKind>,
-    /// Only events at this moment or later.
+    /// The moment at or after which the events happened.
     pub from: Timestamp,
-    /// Only events before this moment.
+    /// The moment before which the events happened.
     pub until: Timestamp,
-    /// The end of the page before; `None` for the first page.
+    /// The position at the end of the previous page; `None` for the first page.
     pub after: Option<AuditPosition>,
-    /// Events at most: 1 to 1000.
+    /// The maximum number of events: 1 to 1000.
     pub limit: u16,
 }
 
-/// Where a page of the audit log ends. As text, it fits into a link to the next page.
+/// The position at which a page of the audit log ends. As text, it fits into a link to the next
+/// page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditPosition {
     pub(crate) at: i64,
@@ -33,12 +34,12 @@ pub struct AuditPosition {
 
 /// A text that is not the position of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no position in the audit log: take the one that came with a page")]
+#[error("this is not a position in the audit log: pass the one that came with a page")]
 #[non_exhaustive]
 pub struct AuditPositionError;
 
 impl fmt::Display for AuditPosition {
-    /// Two numbers with a dot between them.
+    /// Writes two numbers with a dot between them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.at, self.seq)
     }
@@ -57,21 +58,21 @@ impl FromStr for AuditPosition {
     }
 }
 
-/// Events, newest first, and where to go on.
+/// A page of events, newest first, and the position of the next page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditPage {
     /// The events.
     pub events: Vec<Event>,
-    /// Stored events of this page that cannot be read: damaged, or written by a newer version of
-    /// this crate. They stay where they are.
+    /// The number of stored events of this page that cannot be read: damaged, or written by a newer
+    /// version of this crate. They stay in the table.
     pub unreadable: usize,
-    /// The position to ask for the next page with; `None` when this page was the last.
+    /// The position of the next page; `None` when this page was the last.
     pub next: Option<AuditPosition>,
 }
 
 impl AuditQuery {
-    /// The newest hundred events.
+    /// Creates a query for the newest hundred events.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -84,44 +85,44 @@ impl AuditQuery {
         }
     }
 
-    /// Only events about this user.
+    /// Limits the page to events about this user.
     #[must_use]
-    pub fn user(mut self, user: UserId) -> Self {
+    pub fn with_user(mut self, user: UserId) -> Self {
         self.user = Some(user);
         self
     }
 
-    /// Only events of this kind.
+    /// Limits the page to events of this kind.
     #[must_use]
-    pub fn kind(mut self, kind: EventKind) -> Self {
+    pub fn with_kind(mut self, kind: EventKind) -> Self {
         self.kind = Some(kind);
         self
     }
 
-    /// Only events at this moment or later.
+    /// Limits the page to events at this moment or later.
     #[must_use]
-    pub fn from(mut self, moment: Timestamp) -> Self {
+    pub fn with_from(mut self, moment: Timestamp) -> Self {
         self.from = moment;
         self
     }
 
-    /// Only events before this moment.
+    /// Limits the page to events before this moment.
     #[must_use]
-    pub fn until(mut self, moment: Timestamp) -> Self {
+    pub fn with_until(mut self, moment: Timestamp) -> Self {
         self.until = moment;
         self
     }
 
-    /// The page after this position.
+    /// Sets the position after which the page begins.
     #[must_use]
-    pub fn after(mut self, position: AuditPosition) -> Self {
+    pub fn with_after(mut self, position: AuditPosition) -> Self {
         self.after = Some(position);
         self
     }
 
-    /// Events at most: 1 to 1000; what is outside is brought inside.
+    /// Sets the maximum number of events, clamped to 1..=1000.
     #[must_use]
-    pub fn limit(mut self, events: u16) -> Self {
+    pub fn with_limit(mut self, events: u16) -> Self {
         self.limit = events.clamp(1, 1000);
         self
     }

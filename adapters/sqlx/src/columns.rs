@@ -1,4 +1,4 @@
-//! What the core hands over, as columns; the same for every database.
+//! The values of the core as columns; the same for every database.
 
 use backup_codes::audit::Event;
 use backup_codes::hash::{Cost, Scheme};
@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::error::Error;
 
-/// Stands for a time that will never come.
+/// The value of a column for a time that will never come.
 pub(crate) const NEVER: i64 = i64::MAX;
-/// Stands for what there is none of.
+/// The value of a column for a missing number or time.
 pub(crate) const NONE: i64 = -1;
 
 /// A summary as columns.
@@ -46,7 +46,8 @@ impl From<&Summary> for SummaryColumns {
 }
 
 impl SummaryColumns {
-    /// The summary that became these columns, but for what they do not hold: uses and erasure.
+    /// Returns the summary of these columns, without the fields that they do not hold: uses and
+    /// erasure.
     pub(crate) fn summary(&self) -> Result<Summary, Error> {
         let time = |millis, column| {
             Timestamp::from_unix_millis(millis).map_err(Error::bad_time("records", column))
@@ -59,7 +60,7 @@ impl SummaryColumns {
                 u8::try_from(number).map_err(|_| Error::corrupt("records", column))
             };
             // No code of a scheme that cannot be read is accepted here; a newer version of this
-            // crate may have written it.
+            // crate may have written the scheme.
             let (scheme, unused) = match scheme(&self.scheme) {
                 Ok(scheme) => (scheme, self.unused),
                 Err(_) => (Scheme::new(Format::CROCKFORD, Cost::MIB_19, None), 0),
@@ -80,13 +81,13 @@ impl SummaryColumns {
     }
 }
 
-/// A scheme out of its column.
+/// Parses the scheme in a column.
 pub(crate) fn scheme(text: &str) -> Result<Scheme, Error> {
     text.parse()
         .map_err(|_| Error::corrupt("records", "scheme"))
 }
 
-/// The uses of a summary as JSON: starts of quarter hours, with the codes used in each.
+/// Returns the uses of a summary as JSON: starts of quarter hours, with the codes used in each.
 pub(crate) fn uses(summary: &Summary) -> String {
     let uses = summary.uses.iter();
     let uses: Vec<(i64, u16)> = uses
@@ -104,15 +105,15 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Keys as one JSON text, in hex.
+/// Returns keys as one JSON text, in hex.
 pub(crate) fn keys<'a>(users: impl IntoIterator<Item = &'a UserId>) -> String {
     let keys: Vec<String> = users.into_iter().map(|user| hex(user.as_bytes())).collect();
     json!(keys).to_string()
 }
 
-/// Events as one JSON text, so that any number of them is one bound value.
+/// Returns events as one JSON text, so that any number of them is one bound value.
 ///
-/// Bytes travel in hex: a key need not be text.
+/// Bytes are in hex, because a key need not be text.
 pub(crate) fn step(events: &[Event], delivered: bool) -> Result<String, serde_json::Error> {
     let rows = events
         .iter()

@@ -1,12 +1,12 @@
-//! What can go wrong with a database, sorted by what to do about it.
+//! The errors of a database, sorted by what the caller does about them.
 
-use backup_codes::error::TimestampError;
+use backup_codes::error::ValueError;
 
-/// A database that did not do what it was asked to.
+/// A failure of the database.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Somebody else holds the write lock, or all connections of the pool are in use.
+    /// Another connection holds the write lock, or all connections of the pool are in use.
     #[error("the database is busy: try again, or raise the pool's busy timeout")]
     Busy(#[source] sqlx::Error),
     /// There is no room for the write.
@@ -20,10 +20,10 @@ pub enum Error {
     /// The file cannot be opened.
     #[error("the database file cannot be opened: check its path and the rights of its folder")]
     CannotOpen(#[source] sqlx::Error),
-    /// The tables are not there.
-    #[error("the tables of backup codes are not there: call migrate() once before")]
+    /// The tables do not exist.
+    #[error("the tables of backup codes do not exist: call migrate() once before")]
     NotMigrated(#[source] sqlx::Error),
-    /// A newer version of this crate made the tables.
+    /// A newer version of this crate created the tables.
     #[error(
         "the tables have schema version {found}, this crate knows up to {known}: update it on every node"
     )]
@@ -33,13 +33,13 @@ pub enum Error {
         /// The newest version this crate knows.
         known: i64,
     },
-    /// Some of the tables, indexes or triggers are there and some are not.
+    /// Some of the tables, indexes or triggers exist and others do not.
     #[error(
         "the schema of backup codes is incomplete: restore the tables, indexes and triggers of \
          sqlite_sql::SCHEMA, writes would lose their events"
     )]
     IncompleteSchema,
-    /// The pool could forget a write that it has confirmed, so that a spent code counts again.
+    /// The pool could lose a write that it has confirmed, so that a spent code works again.
     #[error(
         "the pool could forget a spent code after a power cut: journal_mode is {journal_mode}, \
          synchronous is {synchronous}; use WAL (or TRUNCATE or PERSIST) with synchronous FULL or \
@@ -51,7 +51,7 @@ pub enum Error {
         /// `PRAGMA synchronous`: 0 off, 1 normal, 2 full, 3 extra.
         synchronous: i64,
     },
-    /// A stored row is not what this crate writes. Its text is not repeated.
+    /// A stored row is not what this crate writes. The row's text is not repeated.
     #[error("a row of the table {table} is damaged in column {column}: restore or remove it")]
     Corrupt {
         /// The table, without the prefix.
@@ -60,9 +60,9 @@ pub enum Error {
         column: &'static str,
     },
     /// The database file itself is damaged.
-    #[error("the database file is damaged or is no database: restore it from a backup")]
+    #[error("the database file is damaged or is not a database: restore it from a backup")]
     CorruptFile(#[source] sqlx::Error),
-    /// Any other answer of the database.
+    /// Any other error of the database.
     #[error("the database failed")]
     Database(#[source] sqlx::Error),
 }
@@ -75,7 +75,7 @@ impl Error {
     pub(crate) fn bad_time(
         table: &'static str,
         column: &'static str,
-    ) -> impl Fn(TimestampError) -> Self {
+    ) -> impl Fn(ValueError) -> Self {
         move |_| Self::Corrupt { table, column }
     }
 }

@@ -1,8 +1,8 @@
-//! SQLite as the store of [`backup_codes`], through `sqlx`: records, directory, settings, and the
-//! audit log as a table. An application hands over the pool it already has.
+//! The repository of [`backup_codes`] on SQLite, through `sqlx`: records, directory, settings, and
+//! the audit log as a table. An application passes in the pool it already has.
 //!
 //! ```
-//! use backup_codes::{BackupCodes, Context, Hasher, Hashing, Keyring, Redeem, Settings, Subject};
+//! use backup_codes::{BackupCodes, Context, HashParams, Hashing, Keyring, Redeem, Settings, Subject};
 //! use backup_codes::{Timestamp, UserId};
 //! use backup_codes_sqlx::{AuditQuery, SqliteRepository};
 //! use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
@@ -20,7 +20,7 @@
 //! let store = SqliteRepository::open(pool).await?.as_audit_log();
 //!
 //! // In an application: `Hashing::pool(keyring)`, with a pepper.
-//! let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper()).unwrap());
+//! let hashing = Hashing::inline(HashParams::new(Keyring::without_pepper()).unwrap());
 //! let codes = BackupCodes::new(store.clone(), Settings::default(), hashing);
 //! let alice = Subject::new(UserId::new("42")?, ["staff"]);
 //! let cx = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?, &alice);
@@ -29,14 +29,14 @@
 //! let code = issued.sheet.expose().codes().next().expect("ten codes").1;
 //! assert!(matches!(codes.redeem(&alice, &code, &cx).await?, Redeem::Accepted(_)));
 //!
-//! let page = store.audit_page(&AuditQuery::new().user(alice.id().clone())).await?;
+//! let page = store.audit_page(&AuditQuery::new().with_user(alice.id().clone())).await?;
 //! assert_eq!(page.events[0].kind.as_str(), "redeem");
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! No runtime and no TLS is chosen here: the application's `sqlx` features do that. SQLite itself
-//! is built from the copy in `libsqlite3-sys`; no other SQLite may be in the same program.
+//! This crate chooses no runtime and no TLS: the application's `sqlx` features do that. SQLite
+//! itself is built from the copy in `libsqlite3-sys`; no other SQLite may be in the same program.
 #![forbid(unsafe_code)]
 
 mod audit_log;

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-/// What the names of tables, indexes and triggers begin with.
+/// The prefix of the names of tables, indexes and triggers.
 ///
-/// It becomes part of SQL text, so only a checked one can be made.
+/// It becomes part of SQL text, so only a checked prefix can be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix(Cow<'static, str>);
 
-/// A prefix that cannot be part of a name.
+/// The error of a text that cannot be a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a table prefix has 1 to 32 of a-z, 0-9 and _, and begins with a letter, for example `shop_codes_`"
@@ -16,7 +16,7 @@ pub struct Prefix(Cow<'static, str>);
 pub struct PrefixError;
 
 impl Prefix {
-    /// The prefix the published SQL text is written with.
+    /// The prefix of the published SQL text.
     pub const DEFAULT: Self = Self(Cow::Borrowed("backup_codes_"));
 
     /// Checks a prefix: 1 to 32 of `a`-`z`, `0`-`9` and `_`, a letter first, and not `sqlite_`.
@@ -37,7 +37,7 @@ impl Prefix {
         }
     }
 
-    /// The SQL text under this prefix.
+    /// Returns the SQL text under this prefix.
     pub(crate) fn apply(&self, sql: &str) -> String {
         sql.replace(&*Self::DEFAULT.0, &self.0)
     }

@@ -1,4 +1,4 @@
-//! The store on SQLite.
+//! The repository on SQLite.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,7 +23,8 @@ use crate::prefix::Prefix;
 use crate::sqlite_error::of_write;
 use crate::sqlite_sql as sql;
 
-/// Events removed by one statement of a retention run, so that nobody waits long for the lock.
+/// The number of events removed by one statement of a retention run: other writes wait no longer
+/// than that for the lock.
 const PURGE_AT_A_TIME: i64 = 1000;
 
 /// Records, directory, settings and audit log in an SQLite database, through a pool that the
@@ -31,19 +32,19 @@ const PURGE_AT_A_TIME: i64 = 1000;
 ///
 /// Every write is one statement: the record, its events and its share of the figures are applied
 /// together or not at all, and nothing is read inside (SQLite refuses at once a transaction that
-/// reads first and then finds somebody else writing). Times are the caller's.
+/// reads first and then finds another connection writing). Times are the caller's.
 ///
 /// # Time limits
-/// A call waits for a connection as long as the pool's acquire timeout says, and for the write lock
-/// as long as its busy timeout says; both are bounded by default (30 and 5 seconds in `sqlx`). A disk
-/// that does not answer is bounded by neither.
+/// A call waits for a connection as long as the pool's acquire timeout allows, and for the write
+/// lock as long as its busy timeout allows; both are bounded by default (30 and 5 seconds in
+/// `sqlx`). Neither limits a call while the disk does not answer.
 ///
 /// # Durability
-/// A statement that runs inside a transaction of somebody else's is durable only with that
-/// transaction. `sqlx` gives connections back without one as long as it has begun it itself: begin
-/// transactions with `pool.begin()` or `begin_with`, never with `BEGIN` or `SAVEPOINT` as text on a
-/// connection of this pool, or give the store a pool of its own. The tables are expected in the
-/// main database, not in an attached one.
+/// A statement that runs inside a transaction that the application began is durable only with that
+/// transaction. `sqlx` returns connections to the pool without an open transaction only if `sqlx`
+/// began it: begin transactions with `pool.begin()` or `begin_with`, never with `BEGIN` or
+/// `SAVEPOINT` as text on a connection of this pool, or give the repository a pool of its own. The
+/// tables are expected in the main database, not in an attached one.
 ///
 /// ```
 /// use backup_codes_sqlx::SqliteRepository;
@@ -66,11 +67,11 @@ const PURGE_AT_A_TIME: i64 = 1000;
 pub struct SqliteRepository {
     pool: SqlitePool,
     sql: Arc<Statements>,
-    /// Whether events count as delivered when they are written.
+    /// True if events count as delivered when they are written.
     delivered: bool,
 }
 
-/// The SQL text under the store's prefix.
+/// The SQL text under the repository's prefix.
 struct Statements {
     prefix: Prefix,
     load: Arc<str>,
@@ -116,7 +117,7 @@ impl Statements {
     }
 }
 
-/// Text of this crate's own, with a checked prefix and no other part that varies.
+/// Marks this crate's own text as safe: only its checked prefix varies.
 fn safe(sql: &Arc<str>) -> AssertSqlSafe<Arc<str>> {
     AssertSqlSafe(Arc::clone(sql))
 }
@@ -131,8 +132,8 @@ impl fmt::Debug for SqliteRepository {
 }
 
 impl SqliteRepository {
-    /// The store in this pool's database: makes the tables where they are not there yet, and
-    /// checks that nothing confirmed can be forgotten.
+    /// Opens the repository in this pool's database: creates the tables if they do not exist yet,
+    /// and checks that the database cannot lose confirmed writes.
     ///
     /// # Errors
     /// As for [`migrate`](Self::migrate) and [`check_durability`](Self::check_durability).
@@ -140,8 +141,8 @@ impl SqliteRepository {
         Self::open_with_prefix(pool, Prefix::DEFAULT).await
     }
 
-    /// The store in this pool's database, nothing checked: for those who call
-    /// [`migrate`](Self::migrate) and [`check_durability`](Self::check_durability) themselves, or
+    /// Creates the repository in this pool's database without any check. Use it to call
+    /// [`migrate`](Self::migrate) and [`check_durability`](Self::check_durability) yourself, or to
     /// test on a database in memory.
     #[must_use]
     pub fn new(pool: SqlitePool) -> Self {
@@ -152,7 +153,7 @@ impl SqliteRepository {
         }
     }
 
-    /// As [`open`](Self::open), with other table names.
+    /// Opens the repository as [`open`](Self::open) does, with other table names.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -163,8 +164,8 @@ impl SqliteRepository {
         Ok(store)
     }
 
-    /// The same with other table names, which [`migrate`](Self::migrate) makes: for a store that
-    /// was not opened yet.
+    /// Sets other table names. Call it on a repository that is [`new`](Self::new), and
+    /// [`migrate`](Self::migrate) afterwards.
     #[must_use]
     pub fn with_prefix(self, prefix: Prefix) -> Self {
         Self {
@@ -173,12 +174,12 @@ impl SqliteRepository {
         }
     }
 
-    /// The same for an application whose audit log is the events table and nothing else: events
-    /// count as delivered when they are written, so a redeem makes two round trips, not three.
+    /// Makes the events table the audit log, for an application without another sink: events count
+    /// as delivered when they are written, so a redeem makes two round trips, not three.
     ///
-    /// With a sink of your own, do not use it: what the sink misses would not come again. Events
-    /// left undelivered from before are settled by the next
-    /// [`deliver_events`](backup_codes::BackupCodes::deliver_events).
+    /// Do not use it with a sink of your own: events that the sink misses would not be delivered
+    /// again. The next [`deliver_events`](backup_codes::BackupCodes::deliver_events) acknowledges
+    /// events left undelivered from before.
     #[must_use]
     pub fn as_audit_log(self) -> Self {
         Self {
@@ -187,29 +188,30 @@ impl SqliteRepository {
         }
     }
 
-    /// Makes the tables. Does nothing where they are there; many processes may do it at once.
+    /// Creates the tables. Does nothing if they exist; many processes may call it at once.
     ///
     /// # Errors
-    /// [`Error::NewerSchema`], [`Error::IncompleteSchema`], or a fault; nothing is left half made.
+    /// [`Error::NewerSchema`], [`Error::IncompleteSchema`], or any error of the database; no part
+    /// of the schema is left behind then.
     pub async fn migrate(&self) -> Result<(), Error> {
         if self.schema_version().await? == Some(sql::SCHEMA_VERSION) {
             return self.check_schema().await;
         }
         let text = |sql| AssertSqlSafe(self.sql.prefix.apply(sql));
-        // The lock comes first: whoever waited for it finds the tables made.
+        // The lock comes first: a process that waited for it finds the tables created.
         let mut transaction = self
             .pool
             .begin_with("BEGIN IMMEDIATE")
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         sqlx::raw_sql(text(sql::VERSION_TABLE))
             .execute(&mut *transaction)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         let found: Option<i64> = sqlx::query_scalar(text(sql::VERSION))
             .fetch_optional(&mut *transaction)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         if known_version(found)?.is_none() {
             if self.objects_there(&mut *transaction).await? > 0 {
                 return Err(Error::IncompleteSchema);
@@ -217,18 +219,18 @@ impl SqliteRepository {
             sqlx::raw_sql(text(sql::SCHEMA))
                 .execute(&mut *transaction)
                 .await
-                .map_err(Error::of_sqlite)?;
+                .map_err(Error::from_sqlite)?;
             sqlx::query(text(sql::SET_VERSION))
                 .bind(sql::SCHEMA_VERSION)
                 .execute(&mut *transaction)
                 .await
-                .map_err(Error::of_sqlite)?;
+                .map_err(Error::from_sqlite)?;
         }
-        transaction.commit().await.map_err(Error::of_sqlite)?;
+        transaction.commit().await.map_err(Error::from_sqlite)?;
         Ok(())
     }
 
-    /// Checks that nothing of the schema was lost: without a trigger a write would lose its events.
+    /// Checks that no part of the schema was lost: without a trigger a write would lose its events.
     async fn check_schema(&self) -> Result<(), Error> {
         if self.objects_there(&self.pool).await? == sql::schema_names().count() {
             Ok(())
@@ -237,7 +239,7 @@ impl SqliteRepository {
         }
     }
 
-    /// How many of the schema's tables, indexes and triggers there are.
+    /// Returns the number of the schema's tables, indexes and triggers that exist.
     async fn objects_there(&self, database: impl SqliteExecutor<'_>) -> Result<usize, Error> {
         let names = sql::schema_names().map(|name| self.sql.prefix.apply(name));
         let names = serde_json::Value::from(names.collect::<Vec<_>>());
@@ -245,16 +247,16 @@ impl SqliteRepository {
             .bind(names.to_string())
             .fetch_one(database)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         Ok(usize::try_from(there).unwrap_or(0))
     }
 
-    /// The version of the schema, if the tables are there.
+    /// Returns the version of the schema, if the tables exist.
     async fn schema_version(&self) -> Result<Option<i64>, Error> {
         let sql = AssertSqlSafe(self.sql.prefix.apply(sql::VERSION));
         match sqlx::query_scalar(sql).fetch_optional(&self.pool).await {
             Ok(found) => known_version(found),
-            Err(error) => match Error::of_sqlite(error) {
+            Err(error) => match Error::from_sqlite(error) {
                 Error::NotMigrated(_) => Ok(None),
                 other => Err(other),
             },
@@ -262,31 +264,31 @@ impl SqliteRepository {
     }
 
     /// Checks that a write survives a power cut once it is confirmed, as far as SQLite's settings
-    /// say so: `synchronous` FULL or EXTRA with the journal modes WAL, TRUNCATE or PERSIST, or
-    /// EXTRA with DELETE, which does not sync the folder otherwise
+    /// tell: `synchronous` FULL or EXTRA with the journal modes WAL, TRUNCATE or PERSIST, or EXTRA
+    /// with DELETE, which otherwise does not sync the folder
     /// (<https://www.sqlite.org/pragma.html#pragma_synchronous>), and a database that has a file.
     ///
-    /// `synchronous` belongs to a connection; one of the pool is asked. What the file system and
-    /// the disk do with a sync is theirs.
+    /// `synchronous` is a setting of a connection; one connection of the pool is asked. Whether the
+    /// file system and the disk carry out a sync cannot be checked here.
     ///
     /// # Errors
-    /// [`Error::NotDurable`], or a fault.
+    /// [`Error::NotDurable`], or any error of the database.
     pub async fn check_durability(&self) -> Result<(), Error> {
-        let mut connection = self.pool.acquire().await.map_err(Error::of_sqlite)?;
+        let mut connection = self.pool.acquire().await.map_err(Error::from_sqlite)?;
         let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
             .fetch_one(&mut *connection)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
             .fetch_one(&mut *connection)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         let file: String = sqlx::query("PRAGMA database_list")
             .fetch_one(&mut *connection)
             .await
-            .map_err(Error::of_sqlite)?
+            .map_err(Error::from_sqlite)?
             .try_get(2)
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         let enough = match mode.as_str() {
             "wal" | "truncate" | "persist" => synchronous >= 2,
             "delete" => synchronous >= 3,
@@ -305,21 +307,22 @@ impl SqliteRepository {
         Ok(())
     }
 
-    /// The audit log as a sink, for outcomes that are not stored with a record: what is not a
-    /// code, locked, denied, busy. They are kept as far as that succeeds. It costs every operation
-    /// one more round trip.
+    /// Returns the audit log as a sink, for outcomes that are not stored with a record: input that
+    /// is not a code, and locked, denied or busy attempts. If writing such an event fails, it is
+    /// lost. The sink costs every operation one more round trip.
     ///
-    /// Whoever can reach the login form can make this log grow; remove old events with
+    /// Anyone who can reach the login form can make this log grow; remove old events with
     /// [`purge_events`](Self::purge_events).
     #[must_use]
     pub fn audit_sink(&self) -> SqliteAudit {
         SqliteAudit(self.clone())
     }
 
-    /// One page of the audit log, newest event first. Ask the role policy before you show it.
+    /// Returns one page of the audit log, newest event first. Ask the role policy before you show
+    /// it.
     ///
     /// # Errors
-    /// A fault.
+    /// Any error of the database.
     pub async fn audit_page(&self, query: &AuditQuery) -> Result<AuditPage, Error> {
         let sql = sql::audit(query.user.is_some(), query.kind.is_some());
         let after = query.after.unwrap_or(AuditPosition {
@@ -332,19 +335,19 @@ impl SqliteRepository {
             .bind(query.until.unix_millis())
             .bind(after.at)
             .bind(after.seq)
-            // One more than asked for: whether it is there says whether there is a next page.
+            // One row more than asked for: if it exists, there is a next page.
             .bind(i64::from(limit) + 1)
             .bind(query.user.as_ref().map(|user| user.as_bytes().to_vec()))
             .bind(query.kind.map(|kind| kind.as_str()))
             .fetch_all(&self.pool)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         let more = rows.len() > usize::from(limit);
         rows.truncate(limit.into());
         let next = match rows.last() {
             Some(last) if more => Some(AuditPosition {
-                at: last.try_get(0).map_err(Error::of_sqlite)?,
-                seq: last.try_get(1).map_err(Error::of_sqlite)?,
+                at: last.try_get(0).map_err(Error::from_sqlite)?,
+                seq: last.try_get(1).map_err(Error::from_sqlite)?,
             }),
             _ => None,
         };
@@ -357,14 +360,14 @@ impl SqliteRepository {
         })
     }
 
-    /// Removes events older than `keep`, as far as they are delivered, and says how many.
+    /// Removes delivered events older than `keep`, and returns the number of events removed.
     ///
-    /// They age by the newest event that does not lie after `now`, so a clock that is ahead removes
-    /// none that is not old, as long as nothing was logged under it. On a site where nothing happens
-    /// any more they stay.
+    /// An event's age is counted from the newest event that does not lie after `now`, so a clock
+    /// that is ahead removes no event that is not old, as long as nothing was logged under it. On a
+    /// site without new events, old ones stay.
     ///
     /// # Errors
-    /// A fault; what was removed before it stays removed.
+    /// Any error of the database; events removed before it stay removed.
     pub async fn purge_events(&self, keep: Duration, now: Timestamp) -> Result<u64, Error> {
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let mut removed = 0;
@@ -375,7 +378,7 @@ impl SqliteRepository {
                 .bind(PURGE_AT_A_TIME)
                 .execute(&self.pool)
                 .await
-                .map_err(Error::of_sqlite)?
+                .map_err(Error::from_sqlite)?
                 .rows_affected();
             if some == 0 {
                 return Ok(removed);
@@ -388,16 +391,16 @@ impl SqliteRepository {
         step(events, self.delivered).map_err(encode)
     }
 
-    /// The schemes of active sets that are not accepted, as a JSON array. One that cannot be read
-    /// is among them: it must not stop the reports on everybody else.
+    /// Returns the schemes of active sets that are not accepted, as a JSON array. A scheme that
+    /// cannot be read is among them: it must not stop the reports on all other users.
     ///
     /// The statement that follows may meet a scheme that came into use in between; it then counts
-    /// as accepted, being the one that new sets get.
+    /// as accepted, because it is the scheme of new sets.
     async fn refused_schemes(&self, acceptance: &Acceptance) -> Result<String, Error> {
         let found: Vec<String> = sqlx::query_scalar(safe(&self.sql.schemes))
             .fetch_all(&self.pool)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         let mut refused = Vec::new();
         for text in found {
             let accepted = |scheme| acceptance.check(&scheme).is_ok();
@@ -408,7 +411,7 @@ impl SqliteRepository {
         Ok(serde_json::Value::from(refused).to_string())
     }
 
-    /// The rows of one page query, in its order.
+    /// Returns the rows of one page query, in its order.
     async fn rows(
         &self,
         query: &UsersQuery,
@@ -431,7 +434,7 @@ impl SqliteRepository {
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(&self.pool)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         let row = |row| {
             let (user, summary) = user_summary(row)?;
             Ok(UserRow::new(user, &summary, &query.acceptance, query.now))
@@ -439,7 +442,8 @@ impl SqliteRepository {
         rows.iter().map(row).collect()
     }
 
-    /// A page of users who are named: those that are there, and of them the plain rule's page.
+    /// Returns a page of named users: loads those that exist, and applies [`UsersQuery::page`] to
+    /// them.
     async fn among(
         &self,
         query: &UsersQuery,
@@ -449,12 +453,12 @@ impl SqliteRepository {
             .bind(keys(named))
             .fetch_all(&self.pool)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         let users: Vec<_> = rows.iter().map(user_summary).collect::<Result<_, _>>()?;
         Ok(query.page(users.iter().map(|(user, summary)| (user, summary))))
     }
 
-    /// Users with no code left come first, by key; then the others by how many they have.
+    /// Returns users with no code left first, by key; then the others by the number of codes left.
     async fn fewest_left(
         &self,
         query: &UsersQuery,
@@ -490,8 +494,8 @@ impl SqliteRepository {
             let mut holding = self
                 .rows(query, refused, sql::BY_LEFT, &with, place, missing)
                 .await?;
-            // One whose scheme came into use since the refused ones were read stands in the wrong
-            // half; the next page would begin after it and come round again.
+            // A user whose scheme came into use since the refused schemes were read is in the wrong
+            // half; the next page would begin after that row and repeat users.
             holding.retain(|row| row.remaining > 0);
             rows.extend(holding);
         }
@@ -511,7 +515,7 @@ fn known_version(found: Option<i64>) -> Result<Option<i64>, Error> {
     }
 }
 
-/// What cannot be written as JSON never reaches the database.
+/// Returns the error of a value that cannot be written as JSON; it never reaches the database.
 fn encode(error: serde_json::Error) -> Error {
     Error::Database(sqlx::Error::Encode(error.into()))
 }
@@ -533,23 +537,23 @@ fn event(row: &SqliteRow, column: usize) -> Result<Event, Error> {
 }
 
 fn user_summary(row: &SqliteRow) -> Result<(UserId, Summary), Error> {
-    let key: &[u8] = row.try_get("user_key").map_err(Error::of_sqlite)?;
+    let key: &[u8] = row.try_get("user_key").map_err(Error::from_sqlite)?;
     let user = UserId::new(key).map_err(|_| Error::corrupt("records", "user_key"))?;
     let columns = SummaryColumns {
-        scheme: row.try_get("scheme").map_err(Error::of_sqlite)?,
-        total: row.try_get("total").map_err(Error::of_sqlite)?,
-        unused: row.try_get("unused").map_err(Error::of_sqlite)?,
-        prepared_at: row.try_get("prepared_at").map_err(Error::of_sqlite)?,
-        activated_at: row.try_get("activated_at").map_err(Error::of_sqlite)?,
-        expires_at: row.try_get("expires_at").map_err(Error::of_sqlite)?,
-        last_used_at: row.try_get("last_used_at").map_err(Error::of_sqlite)?,
-        proved_at: row.try_get("proved_at").map_err(Error::of_sqlite)?,
+        scheme: row.try_get("scheme").map_err(Error::from_sqlite)?,
+        total: row.try_get("total").map_err(Error::from_sqlite)?,
+        unused: row.try_get("unused").map_err(Error::from_sqlite)?,
+        prepared_at: row.try_get("prepared_at").map_err(Error::from_sqlite)?,
+        activated_at: row.try_get("activated_at").map_err(Error::from_sqlite)?,
+        expires_at: row.try_get("expires_at").map_err(Error::from_sqlite)?,
+        last_used_at: row.try_get("last_used_at").map_err(Error::from_sqlite)?,
+        proved_at: row.try_get("proved_at").map_err(Error::from_sqlite)?,
     };
     Ok((user, columns.summary()?))
 }
 
-/// The first and the last moment of preparation that is not void; all numbers where none is void,
-/// so that a damaged one is met and named.
+/// Returns the first and the last time of preparation that is not void; all numbers where none is
+/// void, so that a damaged time is read and reported.
 fn prepared_within(acceptance: &Acceptance, now: Timestamp) -> (i64, i64) {
     match acceptance.void_before() {
         None => (NONE, NEVER),
@@ -560,7 +564,7 @@ fn prepared_within(acceptance: &Acceptance, now: Timestamp) -> (i64, i64) {
     }
 }
 
-/// One conditional write: it met the expected state, or changed nothing.
+/// Returns the outcome of one conditional write: it met the expected state, or changed nothing.
 fn outcome(rows: u64) -> PutOutcome {
     if rows == 0 {
         PutOutcome::Conflict
@@ -577,11 +581,11 @@ impl CodeRepository for SqliteRepository {
             .bind(user.as_bytes())
             .fetch_optional(&self.pool)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         let Some(row) = row else {
             return Ok(None);
         };
-        // A damaged text need not be UTF-8. The core reads what is left of it.
+        // A damaged text need not be UTF-8. The core reads the readable rest of it.
         let record: &[u8] = row
             .try_get_unchecked("record")
             .map_err(|_| Error::corrupt("records", "record"))?;
@@ -635,12 +639,12 @@ impl CodeRepository for SqliteRepository {
     }
 
     async fn undelivered(&self, limit: usize) -> Result<Vec<Event>, Error> {
-        // Events from before forwarding was given up: nobody waits for them any more.
+        // Events from before `as_audit_log` was set: no sink waits for them any more.
         if self.delivered {
             sqlx::query(safe(&self.sql.acknowledge_all))
                 .execute(&self.pool)
                 .await
-                .map_err(Error::of_sqlite)?;
+                .map_err(Error::from_sqlite)?;
             return Ok(Vec::new());
         }
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -652,15 +656,15 @@ impl CodeRepository for SqliteRepository {
                 .bind(after)
                 .fetch_all(&self.pool)
                 .await
-                .map_err(Error::of_sqlite)?;
-            // One that cannot be read must not keep the others from their sink.
+                .map_err(Error::from_sqlite)?;
+            // An event that cannot be read must not keep the others from their sink.
             let events: Vec<Event> = rows.iter().filter_map(|row| event(row, 0).ok()).collect();
             if !events.is_empty() {
                 return Ok(events);
             }
             match (rows.last(), damaged) {
                 (Some(last), _) => {
-                    after = last.try_get(1).map_err(Error::of_sqlite)?;
+                    after = last.try_get(1).map_err(Error::from_sqlite)?;
                     damaged = Some(Error::corrupt("events", "body"));
                 }
                 (None, Some(damaged)) => return Err(damaged),
@@ -670,7 +674,7 @@ impl CodeRepository for SqliteRepository {
     }
 
     async fn acknowledge(&self, events: &[EventId]) -> Result<(), Error> {
-        // They were delivered when they were written.
+        // The events were delivered when they were written.
         if self.delivered {
             return Ok(());
         }
@@ -679,7 +683,7 @@ impl CodeRepository for SqliteRepository {
             .bind(serde_json::Value::from(ids).to_string())
             .execute(&self.pool)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         Ok(())
     }
 }
@@ -739,9 +743,9 @@ impl Directory for SqliteRepository {
             .bind(last.map_or(0, Timestamp::unix_millis))
             .fetch_one(&self.pool)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         let number = |column: usize| -> Result<u64, Error> {
-            let number: i64 = row.try_get(column).map_err(Error::of_sqlite)?;
+            let number: i64 = row.try_get(column).map_err(Error::from_sqlite)?;
             u64::try_from(number).map_err(|_| Error::corrupt("records", "unused"))
         };
         let mut usage = Usage::empty(query);
@@ -749,7 +753,7 @@ impl Directory for SqliteRepository {
         usage.users_low = number(1)? + number(3)? + number(5)? + number(7)?;
         usage.users_exhausted = number(2)? + number(4)? + number(6)? + number(8)?;
         let corrupt = || Error::corrupt("uses", "count");
-        let uses: &str = row.try_get(9).map_err(Error::of_sqlite)?;
+        let uses: &str = row.try_get(9).map_err(Error::from_sqlite)?;
         let uses: Vec<(i64, u64)> = serde_json::from_str(uses).map_err(|_| corrupt())?;
         for (quarter, codes) in uses {
             let quarter =
@@ -763,8 +767,8 @@ impl Directory for SqliteRepository {
         let rows: Vec<(String, i64)> = sqlx::query_as(safe(&self.sql.count_schemes))
             .fetch_all(&self.pool)
             .await
-            .map_err(Error::of_sqlite)?;
-        // One that cannot be read must not hide the others.
+            .map_err(Error::from_sqlite)?;
+        // A scheme that cannot be read must not hide the others.
         let known =
             |(text, users): (String, i64)| Some((scheme(&text).ok()?, u64::try_from(users).ok()?));
         let mut schemes: Vec<_> = rows.into_iter().filter_map(known).collect();
@@ -781,7 +785,7 @@ impl SettingsStore for SqliteRepository {
         let row = sqlx::query(safe(&self.sql.load_settings))
             .fetch_optional(&self.pool)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         let Some(row) = row else {
             return Ok(None);
         };
@@ -832,7 +836,7 @@ impl AuditSink for SqliteAudit {
             .bind(step)
             .execute(&self.0.pool)
             .await
-            .map_err(Error::of_sqlite)?;
+            .map_err(Error::from_sqlite)?;
         Ok(())
     }
 

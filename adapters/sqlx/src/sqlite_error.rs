@@ -1,4 +1,4 @@
-//! What SQLite's answers mean.
+//! The meaning of SQLite's result codes.
 
 use backup_codes::repository::PutError;
 
@@ -16,17 +16,17 @@ const SQLITE_CANTOPEN: i32 = 14;
 const SQLITE_CONSTRAINT: i32 = 19;
 const SQLITE_NOTADB: i32 = 26;
 
-/// The primary result code, if SQLite itself answered.
+/// Returns the primary result code, if SQLite itself answered.
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let code = error.as_database_error()?.code()?;
     code.parse::<i32>().ok().map(|extended| extended & 0xff)
 }
 
 impl Error {
-    /// An error of a pool of SQLite connections, by what to do about it: for an application that
-    /// cannot even connect.
+    /// Sorts an error of a pool of SQLite connections by what to do about it: for an application
+    /// that cannot even connect.
     #[must_use]
-    pub fn of_sqlite(error: sqlx::Error) -> Self {
+    pub fn from_sqlite(error: sqlx::Error) -> Self {
         if matches!(error, sqlx::Error::PoolTimedOut) {
             return Error::Busy(error);
         }
@@ -47,11 +47,11 @@ impl Error {
     }
 }
 
-/// What a failed write is known to have left behind.
+/// Sorts the error of a failed write by what it is known to have left behind.
 ///
-/// A statement that SQLite refused with one of these codes was rolled back before the answer.
-/// After an error of input or output, or when the connection's thread is gone, the end of the
-/// write may be on disk and be found by the next recovery, so nothing is claimed.
+/// A statement that SQLite refused with one of these codes was rolled back before the answer. After
+/// an I/O error, or when the connection's thread is gone, the end of the write may be on disk and
+/// be found by the next recovery, so the result is [`PutError::Unknown`].
 pub(crate) fn of_write(error: sqlx::Error) -> PutError<Error> {
     let not_applied = match &error {
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
@@ -70,7 +70,7 @@ pub(crate) fn of_write(error: sqlx::Error) -> PutError<Error> {
             )
         ),
     };
-    let error = Error::of_sqlite(error);
+    let error = Error::from_sqlite(error);
     if not_applied {
         PutError::NotApplied(error)
     } else {

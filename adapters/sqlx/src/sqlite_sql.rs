@@ -1,6 +1,6 @@
-//! The SQL text this crate sends to SQLite, for whoever reviews it, or runs the schema by hand.
+//! The SQL text this crate sends to SQLite, for a reviewer, or to run the schema by hand.
 //!
-//! It is written with the default prefix; under another one only the names differ. Numbered
+//! It is written with the default prefix; under another prefix only the names differ. Numbered
 //! parameters are named in each constant's documentation.
 
 /// The version of [`SCHEMA`].
@@ -9,24 +9,24 @@ pub const SCHEMA_VERSION: i64 = 1;
 /// All tables, indexes and triggers.
 pub const SCHEMA: &str = include_str!("../sql/sqlite.sql");
 
-/// The table that says which version of the schema is there.
+/// The table that holds the version of the schema.
 pub const VERSION_TABLE: &str = "\
 CREATE TABLE IF NOT EXISTS backup_codes_schema (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     version INTEGER NOT NULL
 ) STRICT";
 
-/// The version of the schema that is there.
+/// Reads the version of the schema.
 pub const VERSION: &str = "SELECT version FROM backup_codes_schema WHERE one = 1";
 
-/// Notes the version of the schema: 1 version.
+/// Stores the version of the schema: 1 version.
 pub const SET_VERSION: &str = "INSERT INTO backup_codes_schema (one, version) VALUES (1, ?1)";
 
-/// How many of these tables, indexes and triggers there are: 1 their names, a JSON array.
+/// Counts those of these tables, indexes and triggers that exist: 1 their names, a JSON array.
 pub const OBJECTS: &str =
     "SELECT count(*) FROM sqlite_master WHERE name IN (SELECT value FROM json_each(?1))";
 
-/// The names of all that [`SCHEMA`] makes.
+/// Returns the names of all objects that [`SCHEMA`] creates.
 pub fn schema_names() -> impl Iterator<Item = &'static str> {
     let made = SCHEMA
         .lines()
@@ -58,7 +58,7 @@ WHERE user_key = ?1 AND revision = ?14";
 /// Removes a record: 1 user, 2 the revision it has.
 pub const REMOVE: &str = "DELETE FROM backup_codes_records WHERE user_key = ?1 AND revision = ?2";
 
-/// Events not yet acknowledged: 1 how many, 2 the number of the last one before.
+/// Events not yet acknowledged: 1 the maximum number, 2 the number of the previous event.
 pub const UNDELIVERED: &str = "\
 SELECT body, seq FROM backup_codes_events INDEXED BY backup_codes_events_undelivered
 WHERE delivered = 0 AND seq > ?2 ORDER BY seq LIMIT ?1";
@@ -73,14 +73,14 @@ pub const ACKNOWLEDGE_ALL: &str = "\
 UPDATE backup_codes_events INDEXED BY backup_codes_events_undelivered SET delivered = 1
 WHERE delivered = 0";
 
-/// Adds events that come with no write: 1 events.
+/// Adds events that come without a write: 1 events.
 pub const ADD_EVENTS: &str = "\
 INSERT OR IGNORE INTO backup_codes_events (id, at, kind, user_key, delivered, body)
 SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4, value ->> 5
 FROM json_each(?1) ORDER BY key";
 
-/// Removes delivered events of long ago, by the newest event that does not lie in the future: 1 the
-/// time, 2 for how long they are kept, 3 how many at most.
+/// Removes delivered events that are old, by the newest event that does not lie in the future: 1
+/// the time, 2 how long they are kept, 3 the maximum number.
 pub const PURGE_EVENTS: &str = "\
 DELETE FROM backup_codes_events WHERE seq IN (
     SELECT seq FROM backup_codes_events INDEXED BY backup_codes_events_by_time
@@ -104,7 +104,7 @@ pub const REPLACE_SETTINGS: &str = "\
 UPDATE backup_codes_settings SET revision = ?1, settings = ?2, step = ?3
 WHERE one = 1 AND revision = ?4";
 
-/// The schemes that active sets have, by walking from one to the next on an index.
+/// The schemes of active sets, found by walking from one to the next on an index.
 pub const SCHEMES: &str = "\
 WITH RECURSIVE found (scheme) AS (
     SELECT min(scheme) FROM backup_codes_records INDEXED BY backup_codes_records_by_scheme
@@ -117,13 +117,13 @@ WITH RECURSIVE found (scheme) AS (
 )
 SELECT scheme FROM found WHERE scheme IS NOT NULL";
 
-/// The schemes that active sets have, with the number of users of each.
+/// The schemes of active sets, with the number of users of each.
 pub const COUNT_SCHEMES: &str = "\
 SELECT scheme, count(*) FROM backup_codes_records INDEXED BY backup_codes_records_by_scheme
 WHERE unused >= 0 GROUP BY scheme";
 
-/// The figures: 1 now, 2 and 3 first and last moment of preparation that is not void, 4 the schemes
-/// that are not accepted, a JSON array, 5 low threshold, 6 and 7 the days looked at.
+/// The figures: 1 now, 2 and 3 first and last time of preparation that is not void, 4 the schemes
+/// that are not accepted, a JSON array, 5 low threshold, 6 and 7 the days asked for.
 ///
 /// Users with a set, low ones, and those without a code left, by the count in their row; then two
 /// corrections each for sets of a scheme that is not accepted, for sets that have expired, and for
@@ -161,9 +161,9 @@ SELECT
         WHERE quarter >= ?6 AND quarter < ?7 ORDER BY quarter))";
 
 /// Columns of a page of users, up to the index's name. Parameters of the whole page, which
-/// [`users`] puts together: 1 now, 2 and 3 first and last moment of preparation that is not void,
-/// 4 the schemes that are not accepted, a JSON array, 5 low threshold, 6 and 7 number and user of
-/// the row before, 8 how many.
+/// [`users`] composes: 1 now, 2 and 3 first and last time of preparation that is not void, 4 the
+/// schemes that are not accepted, a JSON array, 5 low threshold, 6 and 7 number and user of the
+/// previous row, 8 the maximum number of rows.
 pub const USERS: &str = "\
 SELECT user_key, scheme, total, unused, prepared_at, activated_at, expires_at, last_used_at,
     proved_at
@@ -172,12 +172,12 @@ FROM backup_codes_records INDEXED BY backup_codes_records_";
 /// Users with a code that would be accepted.
 pub const HOLDING: &str = "unused > 0 AND expires_at > ?1 AND prepared_at BETWEEN ?2 AND ?3 \
     AND scheme NOT IN (SELECT value FROM json_each(?4))";
-/// Users with an activated set.
+/// Users with an active set.
 pub const WITH_SET: &str = "unused >= 0";
-/// Of these, users at the low threshold or below it.
+/// Users with an active set, at the low threshold or below it.
 pub const LOW: &str = "unused >= 0 AND (unused <= ?5 OR expires_at <= ?1 \
     OR prepared_at NOT BETWEEN ?2 AND ?3 OR scheme IN (SELECT value FROM json_each(?4)))";
-/// Of these, users with no code left.
+/// Users with an active set and no code left.
 pub const EXHAUSTED: &str = "unused >= 0 AND (unused = 0 OR expires_at <= ?1 \
     OR prepared_at NOT BETWEEN ?2 AND ?3 OR scheme IN (SELECT value FROM json_each(?4)))";
 /// All users without a code that would be accepted.
@@ -186,7 +186,7 @@ pub const NOT_HOLDING: &str = "(unused <= 0 OR expires_at <= ?1 \
 /// Every record.
 pub const EVERY: &str = "true";
 
-/// By user: index, place after the row before, order.
+/// By user: index, place after the previous row, order.
 pub const BY_USER: [&str; 3] = ["by_user", "user_key > ?7", "user_key"];
 /// Fewest codes left first, among users who hold codes.
 pub const BY_LEFT: [&str; 3] = [
@@ -207,26 +207,26 @@ pub const BY_USE: [&str; 3] = [
     "last_used_at DESC, user_key",
 ];
 
-/// A page of users out of the pieces above.
+/// Returns the SQL of a page of users, composed of the parts above.
 #[must_use]
 pub fn users([index, place, order]: [&str; 3], filter: &str) -> String {
     format!("{USERS}{index}\nWHERE {place} AND {filter}\nORDER BY {order} LIMIT ?8")
 }
 
-/// The users among these, for a page that is made of them all: 1 their keys, a JSON array of hex.
+/// The users among these, for a page of named users: 1 their keys, a JSON array of hex.
 pub const AMONG: &str = "\
 SELECT user_key, scheme, total, unused, prepared_at, activated_at, expires_at, last_used_at,
     proved_at
 FROM backup_codes_records INDEXED BY backup_codes_records_key
 WHERE user_key IN (SELECT unhex(value) FROM json_each(?1))";
 
-/// A page of the audit log, up to the index's name. Parameters of the whole page, which [`audit`]
-/// puts together: 1 from, 2 until, 3 and 4 time and number of the event before, 5 how many, 6 user,
-/// 7 kind.
+/// Columns of a page of the audit log, up to the index's name. Parameters of the whole page, which
+/// [`audit`] composes: 1 from, 2 until, 3 and 4 time and number of the previous event, 5 the
+/// maximum number of events, 6 user, 7 kind.
 pub const AUDIT: &str = "\
 SELECT at, seq, body FROM backup_codes_events INDEXED BY backup_codes_events_";
 
-/// A page of the audit log, by user, by kind, by both or by neither.
+/// Returns the SQL of a page of the audit log, by user, by kind, by both or by neither.
 #[must_use]
 pub fn audit(of_user: bool, of_kind: bool) -> String {
     let (index, filter) = match (of_user, of_kind) {

@@ -10,7 +10,7 @@ use backup_codes::repository::{
     CodeRepository as _, Expected, Freshness, Put, PutOutcome, Revision, SettingsStore as _,
 };
 use backup_codes::{
-    BackupCodes, Config, Context, Effect, Format, Formats, Hasher, Hashing, Keyring, Redeem,
+    BackupCodes, Config, Context, Effect, Format, Formats, HashParams, Hashing, Keyring, Redeem,
     Reports, Settings, Subject, Timestamp, UserId,
 };
 use backup_codes_sqlx::{AuditQuery, SqliteRepository};
@@ -52,11 +52,11 @@ async fn fresh() -> (TempDir, SqliteRepository) {
 }
 
 fn service(store: SqliteRepository) -> BackupCodes {
-    let hasher = Hasher::new(Keyring::without_pepper())
+    let params = HashParams::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
-    BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config)
+    BackupCodes::new(store, Settings::default(), Hashing::inline(params)).with_config(config)
 }
 
 /// Puts a first record for this user, with these events.
@@ -75,7 +75,7 @@ async fn pages(store: &SqliteRepository, query: &AuditQuery) -> (Vec<Event>, Vec
         assert!(lengths.len() <= 1000, "there are fewer events");
         events.extend(page.events);
         match page.next {
-            Some(next) => query = query.after(next),
+            Some(next) => query = query.with_after(next),
             None => return (events, lengths),
         }
     }
@@ -123,7 +123,7 @@ async fn pages_hold_every_event_that_is_asked_for_once_and_newest_first() {
             (None, Some(2)),
         ] {
             for limit in [1, 7, 1000] {
-                let mut query = AuditQuery::new().limit(limit);
+                let mut query = AuditQuery::new().with_limit(limit);
                 query.user = name.map(user);
                 query.kind = kind;
                 query.from = from.map_or(Timestamp::MIN, at);
@@ -156,7 +156,7 @@ async fn an_event_written_between_two_pages_moves_none_of_the_others() {
         .map(|_| event("alice", EventKind::Redeem, 0))
         .collect();
     store.audit_sink().record(&events).await.unwrap();
-    let query = AuditQuery::new().limit(2);
+    let query = AuditQuery::new().with_limit(2);
     let first = store.audit_page(&query).await.unwrap();
     store
         .audit_sink()
@@ -164,7 +164,7 @@ async fn an_event_written_between_two_pages_moves_none_of_the_others() {
         .await
         .unwrap();
     let second = store
-        .audit_page(&query.after(first.next.unwrap()))
+        .audit_page(&query.with_after(first.next.unwrap()))
         .await
         .unwrap();
     assert_eq!(first.events, [events[3].clone(), events[2].clone()]);
@@ -242,7 +242,7 @@ async fn the_sink_keeps_what_a_service_stores_nowhere_else() {
             codes.redeem(&alice, &code, &cx(2)).await,
             Ok(Redeem::Accepted(_))
         ));
-        let redeems = AuditQuery::new().kind(EventKind::Redeem);
+        let redeems = AuditQuery::new().with_kind(EventKind::Redeem);
         let page = store.audit_page(&redeems).await.unwrap();
         let told = |event: &Event| (event.at, event.outcome, event.reason);
         let told: Vec<_> = page.events.iter().map(told).collect();
@@ -319,7 +319,7 @@ async fn purging_removes_tombstones_and_leaves_the_others_and_the_log() {
     let alice = Subject::new(user("alice"), ["staff"]);
     let effect = codes.erase(&alice, &Context::system(at(1))).await;
     assert_eq!(effect.unwrap(), Effect::Done);
-    let erased = AuditQuery::new().kind(EventKind::Erase);
+    let erased = AuditQuery::new().with_kind(EventKind::Erase);
     let logged = store.audit_page(&erased).await.unwrap().events;
     assert_eq!(logged.len(), 1);
     let year = Duration::from_secs(365 * 24 * 60 * 60);

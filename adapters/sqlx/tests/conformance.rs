@@ -109,7 +109,7 @@ impl TwoStatements {
             .bind(serde_json::to_string(event).unwrap())
             .execute(&self.pool)
             .await
-            .map_err(|error| PutError::Unknown(Error::of_sqlite(error)))?;
+            .map_err(|error| PutError::Unknown(Error::from_sqlite(error)))?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use tempfile::TempDir;
 
 /// What `help quit` ends with: the answer of the line before it is complete then.
-const END: &str = "quit\t\tend";
+const END: &str = "quit\t\tend the console";
 
 /// A folder with one database.
 struct Place(TempDir);
@@ -130,7 +130,7 @@ fn what_finds_nothing_to_do_says_so() {
     console.say("override alice 10");
     assert_eq!(
         console.say("revoke-override alice"),
-        ["the override code is void"]
+        ["the override code is revoked"]
     );
     let schemes = console.say("schemes");
     assert_eq!(schemes.len(), 2, "{schemes:?}");
@@ -155,11 +155,11 @@ fn a_whole_life_through_a_pipe() {
     assert!(console.say(&format!("redeem {}", sheet[2])).is_empty());
     assert_eq!(
         console.say(&format!("check {}", sheet[3])),
-        ["code 4 is right and unused"]
+        ["code 4 is valid and unused"]
     );
     assert_eq!(
         console.say(&format!("burn {}", sheet[9])),
-        ["if this was a code of yours, it is void"]
+        ["if this was a code of yours, it is invalid now"]
     );
 
     console.say("login root");
@@ -214,7 +214,7 @@ fn a_whole_life_through_a_pipe() {
 
     assert_eq!(
         console.say("revoke alice"),
-        ["all codes are void (mail to alice: Revoked)"]
+        ["all codes are invalid (mail to alice: Revoked)"]
     );
     console.say("user remove alice");
     assert_eq!(
@@ -257,7 +257,7 @@ fn a_second_start_finds_everything_and_an_unfinished_step_can_be_finished() {
     assert!(console.say(&format!("redeem {}", sheet[1]))[0].starts_with("accepted code 2"));
     assert_eq!(
         console.say(&format!("activate {}", next[0])),
-        ["the sheet is in force (mail to alice: Replaced)"]
+        ["the sheet is active (mail to alice: Replaced)"]
     );
     assert!(console.say(&format!("redeem {}", next[0]))[0].starts_with("accepted code 1"));
     assert_eq!(console.end(), (0, vec![]));
@@ -339,7 +339,7 @@ fn bad_input_is_one_line_each_that_says_what_to_type() {
         ("user add", "type: user add NAME [ROLE ...]"),
         (
             "user add alice",
-            "there is such an account already: type user roles NAME ROLE ... to change it",
+            "this account exists already: type user roles NAME ROLE ... to change it",
         ),
         (
             "user add a\u{7}b",
@@ -357,16 +357,16 @@ fn bad_input_is_one_line_each_that_says_what_to_type() {
         ("login bob", no_account),
         ("override bob", no_account),
         ("audit user b\u{1b}[2J", no_account),
-        ("prepare", "nobody is logged in: type login NAME first"),
+        ("prepare", "no account is logged in: type login NAME first"),
         ("redeem", "type: redeem CODE"),
         ("override alice soon", "type: override NAME [MINUTES]"),
         (
             "override alice 999999",
-            "an override code lives one minute to 1440 minutes here",
+            "an override code lives one minute to 1440 minutes here: choose a lifetime in between",
         ),
         (
             "audit from yesterday",
-            "this is no time: type one like 2026-03-31 or 2026-03-31T18:30",
+            "this is not a time: type one like 2026-03-31 or 2026-03-31T18:30",
         ),
         (
             "audit kind nonsense",
@@ -375,7 +375,7 @@ fn bad_input_is_one_line_each_that_says_what_to_type() {
         ("usage many", "type: usage [DAYS]"),
         (
             "settings low 99",
-            "the low threshold is at most 31, the codes of the largest set",
+            "the low threshold is at most 31, the codes of the largest set: 3 is the default",
         ),
         ("settings switch perhaps", "type: settings switch on | off"),
         (
@@ -399,7 +399,7 @@ fn bad_input_is_one_line_each_that_says_what_to_type() {
         .unwrap();
     let number = 5 + 2 * expected.len();
     expected.push(format!(
-        "line {number}: this is no UTF-8 text: type help to see all commands"
+        "line {number}: this is not UTF-8 text: type help to see all commands"
     ));
     assert_eq!(console.say("user list").len(), 3, "it goes on");
     let (exit, errors) = console.end();
@@ -436,7 +436,7 @@ fn what_is_no_database_is_one_line_and_exit_code_3() {
         ),
         (
             |p| fs::write(p.file("codes.db"), "no database").unwrap(),
-            "is no database",
+            "is not a database",
         ),
         (
             |p| {
@@ -607,13 +607,13 @@ fn on_a_terminal_names_complete_tables_fit_and_no_code_gets_into_the_history() {
     let sheet = terminal.say("prepare\r", "then type activate");
     let sheet: Vec<String> = sheet.lines().map(str::to_owned).collect();
     let sheet = codes(&sheet);
-    terminal.say(&format!("activate {}\r", sheet[0]), "the sheet is in force");
+    terminal.say(&format!("activate {}\r", sheet[0]), "the sheet is active");
     terminal.say(
         &format!("redeem 1) {}\r", sheet[0].replace('-', "\u{30fc}")),
         "accepted code 1, 9 left",
     );
-    terminal.say(&format!("check {}\r", sheet[1]), "is right and unused");
-    terminal.say(&format!("burn {}\r", sheet[2]), "it is void");
+    terminal.say(&format!("check {}\r", sheet[1]), "is valid and unused");
+    terminal.say(&format!("burn {}\r", sheet[2]), "it is invalid now");
     // Where no code belongs, as people paste them.
     terminal.say(&format!("{}\r", sheet[3]), "no such command");
     terminal.say(&format!("status {}\r", sheet[4]), "no such account");

@@ -11,7 +11,7 @@ use backup_codes::repository::{
     SettingsStore as _,
 };
 use backup_codes::{
-    BackupCodes, Config, Context, Effect, Format, Formats, Hasher, Hashing, Keyring, Periods,
+    BackupCodes, Config, Context, Effect, Format, Formats, HashParams, Hashing, Keyring, Periods,
     Redeem, Settings, Subject, Timestamp, Usage, UserFilter, UserId, UserOrder, UsersQuery,
 };
 use backup_codes_sqlx::{AuditQuery, Prefix, SqliteRepository};
@@ -42,11 +42,11 @@ async fn pool(file: &Path) -> SqlitePool {
 }
 
 fn service(store: &SqliteRepository) -> BackupCodes {
-    let hasher = Hasher::new(Keyring::without_pepper())
+    let params = HashParams::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
-    let hashing = Hashing::inline(hasher);
+    let hashing = Hashing::inline(params);
     BackupCodes::new(store.clone(), Settings::default(), hashing).with_config(config)
 }
 
@@ -95,8 +95,8 @@ async fn usage(store: &SqliteRepository) -> Usage {
     let (from, until) = (at(-100), at(100));
     let periods = Periods::new(from..until, from..until, &[from, at(1), at(2), until]).unwrap();
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
-    let hasher = Hasher::new(Keyring::without_pepper()).unwrap();
-    let acceptance = Acceptance::new(&config, &hasher.with_high_entropy_cost(Cost::LEAST));
+    let params = HashParams::new(Keyring::without_pepper()).unwrap();
+    let acceptance = Acceptance::new(&config, &params.with_high_entropy_cost(Cost::LEAST));
     let query = UsageQuery::new(periods, 3, at(10), acceptance);
     store.usage(&query).await.unwrap()
 }
@@ -120,17 +120,17 @@ async fn shown(store: &SqliteRepository) -> Vec<String> {
         UserOrder::NewestSet,
         UserOrder::LatestUse,
     ] {
-        let query = UsersQuery::new(at(10)).filter(UserFilter::Every);
-        let rows = store.users(&query.order(order)).await.unwrap();
+        let query = UsersQuery::new(at(10)).with_filter(UserFilter::Every);
+        let rows = store.users(&query.with_order(order)).await.unwrap();
         assert_eq!(rows.len(), USERS.len());
         shown.push(format!("{rows:?}"));
     }
-    let mut query = AuditQuery::new().limit(3);
+    let mut query = AuditQuery::new().with_limit(3);
     loop {
         let page = store.audit_page(&query).await.unwrap();
         shown.push(format!("{page:?}"));
         match page.next {
-            Some(next) => query = query.after(next),
+            Some(next) => query = query.with_after(next),
             None => return shown,
         }
     }

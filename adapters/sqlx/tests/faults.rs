@@ -17,7 +17,7 @@ use backup_codes::repository::{
     Revision, SettingsStore as _,
 };
 use backup_codes::{
-    BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring, Periods, Redeem,
+    BackupCodes, Config, Context, Format, Formats, HashParams, Hashing, Keyring, Periods, Redeem,
     Reports, Settings, Sheet, Subject, Timestamp, UserFilter, UserId, UserOrder, UsersQuery,
 };
 use backup_codes_sqlx::{AuditQuery, Error, SqliteRepository};
@@ -30,9 +30,9 @@ const BUSY: &str = "the database is busy: try again, or raise the pool's busy ti
 const FULL: &str = "the disk or the database is full: make room, nothing was written";
 const READ_ONLY: &str = "the database is read-only: check the rights of the file and its folder, \
                          and the pool's options";
-const NOT_MIGRATED: &str = "the tables of backup codes are not there: call migrate() once before";
+const NOT_MIGRATED: &str = "the tables of backup codes do not exist: call migrate() once before";
 const CORRUPT_FILE: &str =
-    "the database file is damaged or is no database: restore it from a backup";
+    "the database file is damaged or is not a database: restore it from a backup";
 
 fn now() -> Timestamp {
     Timestamp::from_unix_millis(1_790_000_000_000).unwrap()
@@ -47,11 +47,11 @@ fn own(user: &Subject) -> Context {
 }
 
 fn service(store: SqliteRepository) -> BackupCodes {
-    let hasher = Hasher::new(Keyring::without_pepper())
+    let params = HashParams::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
-    BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config)
+    BackupCodes::new(store, Settings::default(), Hashing::inline(params)).with_config(config)
 }
 
 fn options(file: &Path) -> SqliteConnectOptions {
@@ -471,7 +471,7 @@ async fn damaged_columns_are_named_by_the_lists_and_figures() {
         site.sql(damage).await;
         let error = site
             .store()
-            .users(&UsersQuery::new(now()).filter(UserFilter::Every))
+            .users(&UsersQuery::new(now()).with_filter(UserFilter::Every))
             .await
             .unwrap_err();
         corrupt(&error, "records", column);
@@ -572,10 +572,10 @@ async fn a_scheme_that_cannot_be_read_is_one_that_is_refused() {
         (UserFilter::Holding, vec![bob]),
     ] {
         for order in [UserOrder::User, UserOrder::FewestLeft] {
-            let query = UsersQuery::new(now()).filter(filter).order(order);
+            let query = UsersQuery::new(now()).with_filter(filter).with_order(order);
             assert_eq!(list(query.clone()).await, expected, "{filter:?} {order:?}");
             assert_eq!(
-                list(query.among(named())).await,
+                list(query.with_among(named())).await,
                 expected,
                 "{filter:?} {order:?}"
             );
@@ -619,7 +619,7 @@ async fn a_damaged_event_keeps_no_other_from_being_read() {
         site.sql(&of_alice).await;
         // Where there is nothing else, it is named.
         corrupt(&store.undelivered(10).await.unwrap_err(), "events", "body");
-        let alice = AuditQuery::new().user(UserId::new("alice").unwrap());
+        let alice = AuditQuery::new().with_user(UserId::new("alice").unwrap());
         let page = store.audit_page(&alice).await.unwrap();
         assert_eq!(page.events, []);
         let damaged = page.unreadable;

@@ -134,11 +134,11 @@ fn typing_a_code_leaves_none() {
         let sheet = say(session, &["prepare"]).await;
         let codes = codes(&sheet);
         for (command, number, said) in [
-            ("activate ", 0, "in force"),
-            ("check ", 1, "is right and unused"),
+            ("activate ", 0, "is active"),
+            ("check ", 1, "is valid and unused"),
             ("redeem ", 2, "accepted code 3"),
             ("redeem ", 2, "not accepted"),
-            ("burn ", 3, "it is void"),
+            ("burn ", 3, "it is invalid now"),
             // Without a command.
             ("", 4, "no such command"),
         ] {

@@ -1,7 +1,7 @@
-//! A login with password and backup code: the example to copy, from top to bottom. "A real
-//! application" marks what yours does otherwise.
+//! A login with password and backup code, to copy. "A real application" marks what to change.
+#![expect(clippy::disallowed_methods, reason = "it reads the clock")]
 
-use std::{env, io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{env, io::Write as _, net::SocketAddr, sync::Arc, time::Duration, time::SystemTime};
 
 use anyhow::Context as _;
 use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
@@ -50,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(server.await?)
 }
 
-/// Backup codes over SQLite, with the audit log in a file.
+/// Opens backup codes over SQLite, with the audit log in a file.
 pub(crate) async fn open(db: &std::path::Path) -> anyhow::Result<BackupCodes> {
     let keyring = Keyring::new(KeyId::new("key-file")?, pepper(db)?);
     let options = SqliteConnectOptions::new()
@@ -66,8 +66,8 @@ pub(crate) async fn open(db: &std::path::Path) -> anyhow::Result<BackupCodes> {
     Ok(codes.with_audit(JsonLines::open(audit)?))
 }
 
-/// The pepper, from a key file that is made at the first start. A real application takes it from its
-/// secret store: whoever copies the database must not get it too.
+/// Reads the pepper from a key file, made at the first start. A real application takes it from its
+/// secret store: an attacker who copies the database must not get the pepper too.
 fn pepper(db: &std::path::Path) -> anyhow::Result<Pepper> {
     let path = db.with_extension("key");
     let (key, db_name) = (path.display(), db.display());
@@ -87,7 +87,7 @@ fn pepper(db: &std::path::Path) -> anyhow::Result<Pepper> {
     Pepper::new(bytes).with_context(|| format!("{key} is damaged: restore it"))
 }
 
-/// Delivers what the audit log does not have yet. A real application also purges each day.
+/// Delivers events that the audit log does not have yet. A real application also purges each day.
 async fn deliver_events(codes: BackupCodes) {
     let mut minutes = tokio::time::interval(Duration::from_secs(60));
     loop {
@@ -98,7 +98,7 @@ async fn deliver_events(codes: BackupCodes) {
     }
 }
 
-/// A real application has a table of users, and a page to sign up.
+/// A user. A real application has a table of users, and a page to sign up.
 pub(crate) struct User {
     name: &'static str,
     password: PasswordHash,
@@ -118,25 +118,24 @@ pub(crate) fn demo_users() -> anyhow::Result<Arc<[User]>> {
     Ok(users.into())
 }
 
-/// What all requests share. Tests put a memory repository behind `codes`.
+/// The state that all requests share. Tests put a memory repository behind `codes`.
 #[derive(Clone)]
 pub(crate) struct AppState {
     pub(crate) codes: BackupCodes,
     pub(crate) users: Arc<[User]>,
 }
 
-/// The pages, and the layers around them.
+/// Returns the router: the pages, and the layers around them.
 pub(crate) fn app(state: AppState) -> Router {
     let csp = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
                frame-ancestors 'none'";
-    let csp = HeaderValue::from_static(csp);
-    let no_store = HeaderValue::from_static("no-store");
+    let [csp, no_store] = [csp, "no-store"].map(HeaderValue::from_static);
     let set = SetResponseHeaderLayer::<HeaderValue>::overriding;
-    // A real application keeps sessions in its database, and ends them when a password changes.
+    // A real application keeps sessions in its database, and ends others when a password changes.
     let sessions = SessionManagerLayer::new(MemoryStore::default())
         .with_name("__Host-session")
         .with_expiry(Expiry::OnInactivity(time::Duration::hours(8)));
-    // Of passwords, by address. A real application limits them by user name too. `redeem` limits codes.
+    // Passwords by address: 20 at once, then one in 10 s. A real application also limits by name.
     let mut limit = GovernorConfigBuilder::default();
     let limit = limit.per_second(10).burst_size(20).finish();
     let limit = GovernorLayer::new(limit.unwrap_or_default())
@@ -158,7 +157,6 @@ pub(crate) fn app(state: AppState) -> Router {
         .with_state(state)
 }
 
-/// Both steps of the sign-in.
 #[derive(Template)]
 #[template(path = "login.html")]
 struct LoginPage<'a> {
@@ -188,8 +186,7 @@ async fn login(visit: Visit, Form(form): Form<LoginForm>) -> Page {
     };
     let cx = visit.context(user)?;
     let status = visit.app.codes.status(&user.subject, &cx).await?;
-    // Also where no code is left: the password alone must not be enough then.
-    if status.set.is_some() || status.override_until.is_some() {
+    if status.is_enrolled() {
         return visit.sign_in(user, Step::Code).await;
     }
     visit.sign_in(user, Step::Complete).await
@@ -246,8 +243,8 @@ async fn profile(visit: Visit) -> Page {
     let (user, cx) = visit.user(Step::Complete).await?;
     let profile = ProfilePage {
         user: user.name,
-        message: visit.session.remove("message").await?,
-        error: visit.session.remove("error").await?,
+        message: visit.take("message").await?,
+        error: visit.take("error").await?,
         status: visit.app.codes.status(&user.subject, &cx).await?,
     };
     page(StatusCode::OK, &profile)
@@ -257,8 +254,8 @@ async fn profile(visit: Visit) -> Page {
 #[template(path = "sheet.html")]
 struct SheetPage(Sheet);
 
-/// Makes a sheet and shows it in this very response: a redirect would have to keep the codes
-/// somewhere. It asks for the password again, because sessions get stolen.
+/// Makes a sheet and shows it in this response: a redirect would have to keep the codes somewhere.
+/// It asks for the password again, because sessions get stolen.
 async fn prepare(visit: Visit, Form(form): Form<LoginForm>) -> Page {
     let (user, cx) = visit.user(Step::Complete).await?;
     let right = visit.check_password(user.name, form.password).await?;
@@ -285,12 +282,12 @@ async fn activate(visit: Visit, Path(set): Path<SetId>) -> Result<Redirect, Fail
     Ok(Redirect::to("/"))
 }
 
-/// A real application sends a mail, or uses another channel than the one of the request.
+/// Notifies the user. A real application sends a mail, or uses another channel than the request's.
 fn notify(notice: &Notice) {
     tracing::info!(user = %notice.user, kind = ?notice.kind, "mail to the user");
 }
 
-/// What a user has to do next. Nothing else is open to them before `Complete`.
+/// The step of the sign-in that comes next. Until `Complete`, the user may do nothing else.
 #[derive(PartialEq, Serialize, Deserialize)]
 enum Step {
     Password,
@@ -309,7 +306,7 @@ struct Visit {
 }
 
 impl Visit {
-    /// The user, whose sign-in has got to this step, no less and no further.
+    /// Returns the user, if the sign-in has reached exactly this step.
     async fn user(&self, step: Step) -> Result<(&User, Context), Failure> {
         let sign_in: Option<(String, Step)> = self.session.get("sign_in").await?;
         let sign_in = sign_in.filter(|(_, reached)| *reached == step);
@@ -318,13 +315,13 @@ impl Visit {
         Ok((user, self.context(user)?))
     }
 
-    /// Who, when and from where. Behind a proxy, take the address from the proxy's header.
+    /// Returns user, time and address. Behind a proxy, take the address from the proxy's header.
     fn context(&self, user: &User) -> Result<Context, Failure> {
-        let now = Timestamp::from_unix_millis(jiff::Timestamp::now().as_millisecond())?;
+        let now = Timestamp::try_from(SystemTime::now())?;
         Ok(Context::new(now, &user.subject).with_address(self.peer.ip()))
     }
 
-    /// Takes a step of the sign-in, under a new session id, and leads to the next page.
+    /// Takes a step of the sign-in, under a new session id, and redirects to the next page.
     async fn sign_in(&self, user: &User, step: Step) -> Page {
         self.session.clear().await;
         self.session.cycle_id().await?;
@@ -338,11 +335,18 @@ impl Visit {
         Ok(Redirect::to(next).into_response())
     }
 
+    /// Takes a message. A page that only reads must store no session: it could undo a logout.
+    async fn take(&self, key: &str) -> Result<Option<String>, Failure> {
+        if self.session.get::<String>(key).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(self.session.remove(key).await?)
+    }
+
     fn find(&self, name: &str) -> Option<&User> {
         self.app.users.iter().find(|user| user.name == name)
     }
 
-    /// The user with this name and password.
     async fn check_password(&self, name: &str, typed: String) -> Result<Option<&User>, Failure> {
         // Bounds the memory for passwords, as `Hashing::pool` does for codes.
         static TURNS: Semaphore = Semaphore::const_new(4);
@@ -365,7 +369,7 @@ fn page(status: StatusCode, template: &impl Template) -> Page {
     Ok((status, Html(template.render()?)).into_response())
 }
 
-/// Why there is no page to show, as a page.
+/// An error page, by its status.
 #[derive(Template)]
 #[template(path = "base.html")]
 struct Failure(StatusCode);
@@ -389,9 +393,8 @@ impl IntoResponse for Failure {
         if self.0 == StatusCode::UNAUTHORIZED {
             return Redirect::to("/login").into_response();
         }
-        let page = Html(self.render().unwrap_or_default());
         let busy = matches!(self.0.as_u16(), 429 | 503);
         let wait = AppendHeaders(busy.then_some((header::RETRY_AFTER, "10")));
-        (self.0, wait, page).into_response()
+        (self.0, wait, Html(self.render().unwrap_or_default())).into_response()
     }
 }

@@ -18,8 +18,8 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use backup_codes::code::{Format, Formats};
 use backup_codes::hash::{Cost, PoolSize};
 use backup_codes::{
-    BackupCodes, Config, Context, Hasher, Hashing, Keyring, MemoryRepository, Settings, Subject,
-    Timestamp, UserId,
+    BackupCodes, Config, Context, HashParams, Hashing, Keyring, MemoryRepository, Settings,
+    Subject, Timestamp, UserId,
 };
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
@@ -34,9 +34,9 @@ const NO_CODE: &str = "Please correct the code – this does not look like a bac
 const ACTIVE: &str = "Your new backup codes are active. Older ones are invalid.";
 
 /// Codes that may be hashed at the least cost.
-fn in_memory(hashing: impl FnOnce(Hasher) -> Hashing) -> BackupCodes {
-    let hasher = Hasher::new(Keyring::without_pepper()).unwrap();
-    let hashing = hashing(hasher.with_high_entropy_cost(Cost::LEAST));
+fn in_memory(hashing: impl FnOnce(HashParams) -> Hashing) -> BackupCodes {
+    let params = HashParams::new(Keyring::without_pepper()).unwrap();
+    let hashing = hashing(params.with_high_entropy_cost(Cost::LEAST));
     let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
     BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing).with_config(config)
 }
@@ -446,9 +446,9 @@ impl Wake for HoldUp {
 
 #[tokio::test]
 async fn a_full_pool_is_a_503_and_spends_nothing() {
-    let codes = in_memory(|hasher| {
+    let codes = in_memory(|params| {
         // One computes, one waits, and the next is turned away.
-        Hashing::pool_with(hasher, PoolSize::new(1, 1).unwrap()).unwrap()
+        Hashing::pool_with(params, PoolSize::new(1, 1).unwrap()).unwrap()
     });
     let mut alice = Browser::new(site(codes.clone()));
     alice.with_codes("alice").await;

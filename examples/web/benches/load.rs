@@ -2,13 +2,14 @@
 //! `-- --brief` a short run that only shows that it can be measured.
 //!
 //! 64 clients log in with codes for a minute, or for as long as `--seconds N` says, at the usual
-//! cost, over TCP; now and then one types a code that is spent. Meanwhile somebody else reads pages
-//! that need no hash. Server and clients are one process, and its memory is that of both. Prints
-//! lines `figure <name> <value> <unit>`.
+//! cost, over TCP; now and then one types a code that is used already. Meanwhile an administrator
+//! reads pages that need no hash. Server and clients are one process, and its memory is that of
+//! both. Prints lines `figure <name> <value> <unit>`.
 //!
-//! Fails when an answer is wrong: a page other than the one asked for, or what is neither success
-//! nor refusal nor a 503 that says when to come again and what to do. Without `--brief` also when a
-//! bound is broken, and says which: pages are late, memory grows, or the hash pool had room.
+//! Fails when a response is wrong: a page other than the one requested, or a response that is
+//! neither success nor refusal nor a 503 that says when to try again and what to do. Without
+//! `--brief` it also fails when a bound is broken, and says which: pages are late, memory grows, or
+//! the hash pool was not saturated.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads clocks")]
 #![expect(
     clippy::unwrap_used,
@@ -42,8 +43,8 @@ use tokio::time::sleep;
 const PASSWORD: &str = "load-run-1";
 const CODES: &str = "/profile/backup-codes";
 
-/// What Carol reads: pages by their titles. The login, which has none for who is signed in, sends
-/// on to the profile.
+/// The pages that Carol reads, and their titles. The login has no page for a signed-in user and
+/// redirects to the profile.
 const PAGES: [(&str, Option<&str>); 5] = [
     ("/login", None),
     ("/profile", Some("Profile")),
@@ -52,33 +53,34 @@ const PAGES: [(&str, Option<&str>); 5] = [
     ("/audit", Some("Audit log")),
 ];
 
-/// A page that needs no hash answers in this time, 99 times in 100.
+/// The time in which 99 of 100 pages that need no hash have to be answered.
 const PAGE_P99_BOUND_MS: f64 = 50.0;
 
-/// What a run adds to resident memory: 1 MiB for each of 64 clients, which is for a connection to
-/// the database (its cache may take 2 MiB, but is emptied whenever another connection writes) and
-/// for both ends of one to the server. The matrices that hashes need, 19 MiB for each thread, are
-/// there before the clock starts. 13 to 18 MiB were measured; beside them no more than two matrices
-/// left behind would fit.
+/// The most that a run may add to resident memory: 1 MiB for each of 64 clients, for a connection
+/// to the database (its cache may take 2 MiB, but is emptied whenever another connection writes)
+/// and for both ends of a connection to the server. The matrices that hashes need, 19 MiB for each
+/// thread, are allocated before the clock starts. Runs measured 13 to 18 MiB; a leak of more than
+/// two matrices would break the bound.
 const RESIDENT_GROWTH_BOUND_MIB: f64 = 64.0;
 
-/// The second half's peak over the first's. Of 200 MiB a twentieth is 10 MiB, or 10 KiB for each of
-/// a thousand logins: what grows so has no end.
+/// The highest ratio of the second half's peak of memory to the first's. A twentieth of 200 MiB is
+/// 10 MiB, or 10 KiB for each of a thousand logins: growth like that would not end.
 const SECOND_HALF_BOUND: f64 = 1.05;
 
-/// The pool is saturated: in so large a share of the run's seconds it turns somebody away.
+/// The share of the run's seconds in which the pool has to reject a request, as a saturated pool
+/// does.
 const SECONDS_FULL_SHARE_BOUND: f64 = 0.90;
 
-/// Places in the queue of the pool that hashes codes. Clients spend time on passwords too: with 8
-/// places nobody was turned away in one second of nine.
+/// The number of places in the queue of the pool that hashes codes. Clients spend time on passwords
+/// too: with 8 places, no request was rejected in one second of nine.
 const QUEUE: usize = 2;
 
 fn figure(name: &str, value: f64, unit: &str) {
     println!("figure {name} {value:.4} {unit}");
 }
 
-/// Resident memory in MiB. Where it cannot be read (it can on Linux) it is no number, and within
-/// no bound.
+/// Returns resident memory in MiB. Where it cannot be read (it can on Linux), the result is NaN,
+/// which is within no bound.
 fn resident_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -86,16 +88,16 @@ fn resident_mib() -> f64 {
     kib.unwrap_or(f64::NAN) / 1024.0
 }
 
-/// What came of the tries.
+/// The number of attempts by outcome.
 #[derive(Default)]
 struct Tally {
     accepted: u32,
     refused: u32,
     code_pool_full: u32,
-    /// The seconds of the run in which it was.
+    /// The seconds of the run in which the pool was full.
     seconds_full: BTreeSet<u64>,
     password_queue_full: u32,
-    /// Answers that are none of these, and wrong pages.
+    /// Responses that are none of these, and wrong pages.
     other: u32,
 }
 
@@ -110,7 +112,7 @@ impl Tally {
     }
 }
 
-/// Who says that they are busy.
+/// The part of the server that is busy.
 enum Busy {
     CodePool,
     PasswordQueue,
@@ -125,7 +127,7 @@ struct Answer {
 
 impl Answer {
     fn is_page(&self, title: &str) -> bool {
-        // A message of the step before may stand before it.
+        // A message of the previous step may precede the title.
         let title = format!("{title} · Backup codes</title>");
         self.status == StatusCode::OK && self.body.contains(&title)
     }
@@ -134,7 +136,8 @@ impl Answer {
         self.status == StatusCode::SEE_OTHER && self.location == path
     }
 
-    /// Who says so in a 503 that tells when to come again, in whole seconds, and what to do.
+    /// Returns the part that is busy, for a 503 that says when to try again, in whole seconds, and
+    /// what to do.
     fn busy(&self) -> Option<Busy> {
         let digits = self.retry_after.bytes().all(|byte| byte.is_ascii_digit());
         let seconds = self.retry_after.parse::<u32>().ok().filter(|_| digits);
@@ -156,7 +159,7 @@ impl Answer {
 struct Client {
     connection: SendRequest<Body>,
     cookie: String,
-    /// When the clock started.
+    /// The start of the run.
     begin: Instant,
     tally: Tally,
 }
@@ -213,7 +216,7 @@ impl Client {
         self.send(Method::GET, path, String::new()).await
     }
 
-    /// Posts a form until it is not told to come again.
+    /// Posts a form until the response is not a 503.
     async fn post(&mut self, path: &str, form: String) -> Answer {
         loop {
             let answer = self.send(Method::POST, path, form.clone()).await;
@@ -226,7 +229,7 @@ impl Client {
                 Some(Busy::PasswordQueue) => self.tally.password_queue_full += 1,
                 None => return answer,
             }
-            // Sooner than it says, as people do.
+            // Sooner than `Retry-After` says, as people do.
             sleep(Duration::from_millis(100)).await;
         }
     }
@@ -242,7 +245,7 @@ impl Client {
         eprintln!("{what}: {status} {location} {retry_after} {body}");
     }
 
-    /// `None`, and counted, where an answer is not the right one.
+    /// Returns `None`, and counts and prints the response, if it is not the right one.
     fn expect(&mut self, what: &str, right: bool, answer: &Answer) -> Option<()> {
         if !right {
             self.other(what, answer);
@@ -250,14 +253,14 @@ impl Client {
         right.then_some(())
     }
 
-    /// Types a password, which leads to this path.
+    /// Types a password, and expects a redirect to this path.
     async fn password(&mut self, user: &str, password: &str, path: &str) -> Option<()> {
         let form = format!("user={user}&password={password}");
         let answer = self.post("/login", form).await;
         self.expect("password", answer.sends_to(path), &answer)
     }
 
-    /// A new sheet, in force.
+    /// Makes a new sheet, activates it, and returns its codes.
     async fn sheet(&mut self) -> Option<Vec<String>> {
         let answer = self
             .post(&format!("{CODES}/prepare"), format!("password={PASSWORD}"))
@@ -275,8 +278,8 @@ impl Client {
         Some(codes)
     }
 
-    /// Types a code after the password. A browser goes on where it is sent to, and the page there
-    /// says what became of the code.
+    /// Types a code after the password. Like a browser it follows the redirect, and expects the
+    /// page there to tell the outcome of the code.
     async fn code(&mut self, code: &str, path: &str, title: &str, says: &str) -> Option<()> {
         let answer = self.post("/login/code", format!("code={code}")).await;
         self.expect("code", answer.sends_to(path), &answer)?;
@@ -286,7 +289,7 @@ impl Client {
     }
 
     async fn right_code(&mut self, code: &str) -> Option<()> {
-        let says = "You are signed in.";
+        let says = "You are logged in.";
         self.code(code, CODES, "Backup codes", says).await?;
         self.tally.accepted += 1;
         Some(())
@@ -294,14 +297,14 @@ impl Client {
 
     async fn spent_code(&mut self, code: &str) -> Option<()> {
         let says = "This code was not accepted.";
-        self.code(code, "/login/second", "Second step", says)
+        self.code(code, "/login/second", "Two-factor authentication", says)
             .await?;
         self.tally.refused += 1;
         Some(())
     }
 
-    /// Makes a sheet, waits for the others, and logs in with codes until the time is over; ends
-    /// early when an answer is wrong.
+    /// Makes a sheet, waits for the other clients, and logs in with codes until the time is over;
+    /// ends early when a response is wrong.
     async fn keep_logging_in(
         &mut self,
         user: &str,
@@ -340,7 +343,7 @@ impl Client {
     }
 }
 
-/// Reads Carol's pages once, and gives the milliseconds that each took.
+/// Reads Carol's pages once, and appends the time of each to `milliseconds`.
 async fn read_pages(carol: &mut Client, milliseconds: &mut Vec<f64>) {
     for (path, title) in PAGES {
         let asked = Instant::now();
@@ -357,7 +360,7 @@ async fn read_pages(carol: &mut Client, milliseconds: &mut Vec<f64>) {
     }
 }
 
-/// The hash of every client's password.
+/// Returns the hash of every client's password.
 fn password_hash() -> String {
     let cost = Cost::MIB_19;
     let params = Params::new(cost.memory_kib(), cost.passes(), 1, None).unwrap();
@@ -394,20 +397,20 @@ fn user(client: usize) -> String {
     format!("client{client}")
 }
 
-/// What a run came to.
+/// The results of a run.
 struct Run {
     lasts: Duration,
     took: f64,
     tally: Tally,
-    /// Milliseconds, shortest first.
+    /// The times of the pages in milliseconds, shortest first.
     pages: Vec<f64>,
-    /// Resident memory in MiB: when the clock started, and the most of each half.
+    /// Resident memory in MiB: at the start, and the peak of each half.
     before: f64,
     first_half: f64,
     second_half: f64,
 }
 
-/// Prints figures, and notes those out of their bounds.
+/// Prints figures, and collects those outside their bounds.
 struct Judge {
     judges: bool,
     broken: Vec<String>,
@@ -438,8 +441,8 @@ impl Judge {
     }
 }
 
-/// Prints the figures. Gives the bounds that are broken: of answers always, of times and memory
-/// where these are judged.
+/// Prints the figures. Returns the broken bounds: of responses always, of times and memory if they
+/// are judged.
 fn report(run: &Run, judged: bool) -> Vec<String> {
     let (mut always, mut full) = (Judge::new(true), Judge::new(judged));
     let tally = &run.tally;
@@ -492,7 +495,7 @@ fn report(run: &Run, judged: bool) -> Vec<String> {
     always.broken
 }
 
-/// Clients, how long they go on, and whether times and memory are judged.
+/// Returns the number of clients, the length of the run, and whether times and memory are judged.
 fn arguments() -> (usize, Duration, bool) {
     let arguments: Vec<String> = std::env::args().collect();
     let brief = arguments.iter().any(|argument| argument == "--brief");
@@ -517,13 +520,13 @@ async fn main() -> ExitCode {
     let folder = TempDir::new().unwrap();
     let address = serve(&folder, clients).await;
 
-    // Carol, an administrator, reads pages.
+    // Carol is the administrator who reads pages.
     let mut carol = Client::connect(address).await;
     let demo = DEMO_USERS.iter().find(|demo| demo.id == "carol").unwrap();
     let signed_in = carol.password(demo.id, demo.password, "/profile").await;
     assert!(signed_in.is_some(), "carol cannot log in");
 
-    // All have a sheet before the clock starts.
+    // All clients make their sheet before the clock starts.
     let start = Arc::new(Barrier::new(clients + 1));
     let mut running = JoinSet::new();
     for number in 0..clients {

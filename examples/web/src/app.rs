@@ -10,7 +10,7 @@ use std::time::Duration;
 use backup_codes::hash::{Cost, KeyId, PoolSize};
 use backup_codes::policy::{Action, Decision, Request, RolePolicy};
 use backup_codes::{
-    BackupCodes, Context, Hasher, Hashing, Keyring, Notice, Override, Pepper, Reports,
+    BackupCodes, Context, HashParams, Hashing, Keyring, Notice, Override, Pepper, Reports,
     SavedSettings, SettingsSaved, SharedSettings, Subject, Switch, Timestamp,
 };
 use backup_codes_sqlx::SqliteRepository;
@@ -28,10 +28,9 @@ use crate::throttle::Throttle;
 use crate::users::{ROLES, Users};
 use crate::zone::Zone;
 
-/// The shell with the store, the policy and the sink of this application.
-/// Settings are read this often.
+/// How often the settings are read.
 const SETTINGS_REFRESH: Duration = Duration::from_secs(10);
-/// Older ones are not gone by.
+/// The age from which the cached settings are too old to trust.
 const SETTINGS_MAX_AGE: Duration = Duration::from_secs(300);
 
 /// Writers wait for each other, each with a connection, and pages that only read need one beside
@@ -42,7 +41,7 @@ const CONNECTIONS: u32 = 64;
 /// How long the audit log is kept.
 const KEEP_EVENTS: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
-/// How the application is set up.
+/// The options of the application.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The database file; the pepper lies beside it.
@@ -51,11 +50,11 @@ pub struct Options {
     pub site: String,
     /// The site's time zone.
     pub zone: TimeZone,
-    /// Where the time comes from.
+    /// The clock that the application reads.
     pub clock: Clock,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: BTreeSet<IpAddr>,
-    /// What the session cookie looks like.
+    /// How the session cookie is set.
     pub cookies: Cookies,
     /// The cost of new hashes of codes.
     pub code_cost: Cost,
@@ -65,12 +64,12 @@ pub struct Options {
     pub password_cost: Cost,
 }
 
-/// What the session cookie looks like.
+/// The attributes of the session cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cookies {
     /// `Secure`, with the prefix `__Host-`. Chromium and Firefox take it on <http://localhost>.
     Secure,
-    /// Neither: for other browsers on a loopback address.
+    /// Neither `Secure` nor the prefix: for other browsers, on a loopback address.
     PlainLoopback,
 }
 
@@ -100,7 +99,7 @@ pub struct StartError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// Says what was being done when something failed.
+/// Adds to an error what was being done when it happened.
 pub(crate) fn while_doing<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     doing: &'static str,
 ) -> impl FnOnce(E) -> StartError {
@@ -116,15 +115,15 @@ pub struct App {
     pub(crate) codes: BackupCodes,
     pub(crate) reports: Reports,
     pub(crate) settings: SavedSettings,
-    /// The copy of the settings, which is the role policy.
+    /// The cached settings, which are the role policy.
     shared: SharedSettings,
     pub(crate) store: SqliteRepository,
     pub(crate) users: Users,
     pub(crate) sessions: SqliteSessions,
     pub(crate) passwords: Passwords,
     pub(crate) password_tries: PasswordTries,
-    /// Codes of authenticator apps. Backup codes have a throttle of their own, which cannot be left
-    /// out.
+    /// Limits attempts of codes of authenticator apps. Backup codes have a throttle of their own,
+    /// which cannot be left out.
     pub(crate) authenticator_tries: Throttle,
     pub(crate) zone: Zone,
     clock: Clock,
@@ -134,7 +133,7 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the database, and makes and seeds it where it is new.
+    /// Opens the database; a new one is created and seeded.
     ///
     /// # Errors
     /// [`StartError`] with what was being done.
@@ -145,18 +144,18 @@ impl App {
             .await
             .map_err(while_doing("opening the database"))?;
 
-        // One key for good: with another key file codes are refused, and none is counted wrong.
+        // The id never changes: with another key file, codes are refused and none is counted wrong.
         let id = KeyId::new("key-file").map_err(while_doing("naming the pepper"))?;
         let pepper =
             Pepper::new(std::mem::take(&mut *pepper)).map_err(while_doing("taking the pepper"))?;
-        let hasher = Hasher::new(Keyring::new(id, pepper))
+        let params = HashParams::new(Keyring::new(id, pepper))
             .map_err(while_doing("computing the check value of the key"))?
             .with_cost(options.code_cost)
             .map_err(while_doing("setting the cost of codes"))?;
-        let hashing = Hashing::pool_with(hasher, options.code_pool)
+        let hashing = Hashing::pool_with(params, options.code_pool)
             .map_err(while_doing("starting the hash pool"))?;
 
-        // The events table is the audit log, and nobody else wants its events.
+        // The events table is the audit log: no other sink needs its events.
         let store = SqliteRepository::open(pool.clone())
             .await
             .map_err(while_doing("making the tables of backup codes"))?
@@ -201,7 +200,7 @@ impl App {
         Ok(app)
     }
 
-    /// Demo users, and settings under which guests have no codes.
+    /// Adds the demo users, and settings under which guests have no codes.
     async fn seed(&self) -> Result<(), StartError> {
         self.users
             .seed(&self.passwords)
@@ -211,7 +210,8 @@ impl App {
         if let Some(mut draft) = self.settings.edit().filter(unsaved) {
             let permitted = ROLES.iter().map(|role| role.id).filter(|id| *id != "guest");
             draft.settings.permit_roles(permitted);
-            // Overtaken by another process that starts: its settings are as good.
+            // A conflict means that another process, starting too, saved first: its settings are as
+            // good.
             let _ = self
                 .settings
                 .save(draft, &Context::system(self.now()))
@@ -221,8 +221,8 @@ impl App {
         Ok(())
     }
 
-    /// Tells whoever runs the program of sets that no code is accepted of, before a user meets one.
-    /// A report that fails keeps nobody from logging in.
+    /// Warns the operator of sets none of whose codes are accepted, before a user meets one. A
+    /// report that fails keeps no user from logging in.
     async fn warn_of_refused_sets(&self) {
         let schemes = self.reports.schemes(&Context::system(self.now())).await;
         let schemes = schemes.unwrap_or_else(|error| {
@@ -239,17 +239,17 @@ impl App {
         }
     }
 
-    /// Reads the settings anew. They are not gone by when older than five minutes;
+    /// Reads the settings again. Settings older than five minutes are not trusted;
     /// [`start_tasks`](Self::start_tasks) reads them often enough.
     ///
     /// # Errors
-    /// The store's.
+    /// The repository's error.
     pub async fn refresh_settings(&self) -> Result<(), backup_codes::Error> {
         self.settings.refresh(self.now()).await
     }
 
-    /// Switches backup codes on, by whoever runs the program: the way back when they were switched
-    /// off and no administrator can log in. A program that runs meanwhile follows in ten seconds.
+    /// Switches backup codes on for the operator: the way back when they were switched off and no
+    /// administrator can log in. A program that is running follows within ten seconds.
     ///
     /// # Errors
     /// [`StartError`] with what was being done.
@@ -269,16 +269,16 @@ impl App {
                 .save(draft, &Context::system(self.now()))
                 .await
                 .map_err(while_doing(doing))?;
-            // Somebody else saved at this moment: again, on what they saved.
+            // An administrator saved at this moment: try again, based on the settings they saved.
             if saved == SettingsSaved::Saved {
                 return Ok(());
             }
         }
     }
 
-    /// An override code for somebody who cannot get in, issued by whoever runs the program: the
-    /// way out when no administrator can log in either. It counts for a day, and while codes are
-    /// switched on.
+    /// Issues, for the operator, an override code to a user who cannot log in: the way out when no
+    /// administrator can log in either. The code is valid for a day, and while codes are switched
+    /// on.
     ///
     /// # Errors
     /// [`StartError`] with what was being done.
@@ -298,12 +298,12 @@ impl App {
         Ok(issued)
     }
 
-    /// The time.
+    /// Returns the current time.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Starts what is done on a schedule. The tasks end with the runtime.
+    /// Starts the scheduled tasks. They end with the runtime.
     pub fn start_tasks(self: &Arc<Self>) {
         self.every(SETTINGS_REFRESH, "reading the settings", |app| async move {
             app.refresh_settings().await
@@ -322,7 +322,7 @@ impl App {
             Duration::from_secs(24 * 60 * 60),
             "purging",
             |app| async move {
-                // The machine may have slept, and nothing is allowed by old settings.
+                // The machine may have slept, and old settings allow nothing.
                 app.refresh_settings().await?;
                 let purged = app.reports.purge(&Context::system(app.now())).await?;
                 if purged.unreadable > 0 || purged.ahead > 0 {
@@ -362,14 +362,15 @@ impl App {
         });
     }
 
-    /// Hands a notice to its user. A real application sends mail, or another message over a
-    /// channel other than the one just used; this one prints what it would send.
+    /// Sends a notice to its user. A real application sends mail, or another message over a channel
+    /// other than the one just used; this one prints what it would send.
     pub(crate) fn tell(&self, notice: &Notice) {
         tracing::info!(user = %notice.user, kind = ?notice.kind, "mail");
     }
 
-    /// Whether the policy would let this user do this with their own codes, or, for reports, at
-    /// all. For what a page shows; what a page does is asked again, and audited.
+    /// Returns whether the policy would let this user do this with their own codes, or, for
+    /// reports, at all. It decides only what a page shows; an operation asks the policy again, and
+    /// is audited.
     pub(crate) fn would_allow(&self, subject: &Subject, action: Action) -> Decision {
         let actor = backup_codes::policy::Actor::User(subject.clone());
         self.shared
@@ -378,7 +379,7 @@ impl App {
 }
 
 async fn open_database(options: &Options) -> Result<SqlitePool, sqlx::Error> {
-    // Secrets of authenticator apps are in it: nobody else's to read.
+    // The file holds secrets of authenticator apps: only its owner may read it.
     let mut file = OpenOptions::new();
     file.append(true).create(true);
     #[cfg(unix)]
@@ -387,7 +388,7 @@ async fn open_database(options: &Options) -> Result<SqlitePool, sqlx::Error> {
     let connect = SqliteConnectOptions::new()
         .filename(&options.database)
         .journal_mode(SqliteJournalMode::Wal)
-        // Writers have no queue: with the usual five seconds an unlucky one of 64 gave up.
+        // SQLite does not queue writers: with the usual five seconds, one of 64 gave up.
         .busy_timeout(Duration::from_secs(30));
     SqlitePoolOptions::new()
         .max_connections(CONNECTIONS)

@@ -7,10 +7,11 @@ const STYLE: &str = include_str!("../templates/style.css");
 const ICON: &str = include_str!("../templates/icon.svg");
 const SCRIPT: &str = include_str!("../templates/script.js");
 
-/// Part of the assets' addresses, another for other contents: so they may be kept for ever.
+/// A hash of the assets' contents, part of their addresses: browsers may cache each version for
+/// ever.
 pub(crate) const VERSION: u64 = fnv(STYLE) ^ fnv(SCRIPT).rotate_left(1) ^ fnv(ICON).rotate_left(2);
 
-/// FNV-1a; it tells versions apart and protects nothing.
+/// Computes FNV-1a, which tells versions apart and protects nothing.
 const fn fnv(text: &str) -> u64 {
     let bytes = text.as_bytes();
     let (mut hash, mut i) = (0xcbf2_9ce4_8422_2325_u64, 0);

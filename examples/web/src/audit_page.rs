@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
-use backup_codes::audit::{AuditSink as _, Event, EventActor, EventKind, EventOutcome};
+use backup_codes::audit::{AuditSink as _, Event, EventActor, EventKind, EventOutcome, Reason};
 use backup_codes::{JsonLines, UserId};
 use backup_codes_sqlx::{AuditPosition, AuditQuery, SqliteRepository};
 use futures_util::stream::try_unfold;
@@ -21,7 +21,7 @@ use crate::frame::{Frame, draw};
 use crate::session::SignedIn;
 use crate::zone::Moment;
 
-/// Events on a page, and in one piece of an export.
+/// The number of events on a page, and in one chunk of an export.
 const ROWS: u16 = 50;
 const PIECE: u16 = 1000;
 
@@ -31,13 +31,13 @@ pub(crate) struct Filter {
     user: String,
     event: String,
     day: String,
-    /// The last event of the page before.
+    /// The last event of the previous page.
     #[serde(skip_serializing_if = "String::is_empty")]
     after: String,
 }
 
 impl Filter {
-    /// The same filters after this event, as an address has them.
+    /// Returns the query string for these filters and the page after this event.
     fn link(&self, after: String) -> Result<String, PageError> {
         let filter = Self {
             after,
@@ -47,7 +47,7 @@ impl Filter {
     }
 }
 
-/// One event as the page shows it.
+/// An event as the page shows it.
 #[derive(Debug)]
 struct Line {
     at: Moment,
@@ -64,19 +64,38 @@ struct Line {
 struct AuditPage {
     frame: Frame,
     filter: Filter,
-    /// Names as stored, as shown, and whether it is the chosen one.
+    /// The kinds of events: the stored name, the name shown, and whether it is chosen.
     kinds: Vec<(&'static str, String, bool)>,
     lines: Vec<Line>,
     unreadable: usize,
-    /// Links: the first page, and where there is one the next.
+    /// The links to the first page and, where there is one, the next.
     first_page: String,
     next_page: Option<String>,
     zone: String,
 }
 
-/// A stored name for people.
+/// Returns a stored name in the form people read.
 fn readable(name: &str) -> String {
     name.replace('_', " ")
+}
+
+/// Returns the text for a reason: its stored name, except where that reads badly.
+fn why(reason: Reason) -> String {
+    match reason {
+        Reason::Wrong => "wrong code".to_owned(),
+        Reason::Used => "code already used".to_owned(),
+        Reason::Burned => "code invalidated before".to_owned(),
+        Reason::Void => "sheet or override code no longer valid".to_owned(),
+        Reason::NotACodeShape => "not a backup code".to_owned(),
+        Reason::NotACodeTypo => "typing error".to_owned(),
+        Reason::NotACodeOtherScript => "letters of another alphabet".to_owned(),
+        Reason::NotACodeOtherFormat => "code of a format that is not accepted".to_owned(),
+        Reason::Malformed => "stored code damaged".to_owned(),
+        Reason::OnlyOwn => "only allowed for the user's own codes".to_owned(),
+        Reason::NotOneself => "not allowed for the user's own codes".to_owned(),
+        Reason::NoSuchSet => "no such prepared sheet".to_owned(),
+        _ => readable(reason.as_str()),
+    }
 }
 
 fn actor(event: &Event) -> String {
@@ -90,29 +109,34 @@ fn text(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-/// What the log is asked for.
+/// Makes the query for these filters.
 fn query(app: &App, filter: &Filter) -> Result<AuditQuery, PageError> {
     let wrong = PageError::unprocessable;
-    let mut query = AuditQuery::new().limit(ROWS);
+    let mut query = AuditQuery::new().with_limit(ROWS);
     let user = filter.user.trim();
     if !user.is_empty() {
-        let user = UserId::new(user).map_err(|_| wrong("No user has so long a name."))?;
-        query = query.user(user);
+        let user = UserId::new(user).map_err(|_| wrong("This user name is too long."))?;
+        query = query.with_user(user);
     }
     if !filter.event.is_empty() {
         let kind = EventKind::ALL
             .iter()
             .find(|kind| kind.as_str() == filter.event);
-        query = query.kind(*kind.ok_or_else(|| wrong("There is no such event."))?);
+        query =
+            query.with_kind(*kind.ok_or_else(|| {
+                wrong("There is no event of this kind. Choose one from the list.")
+            })?);
     }
     if !filter.day.is_empty() {
         let day = app.zone.day_of(&filter.day);
         let day = day.ok_or_else(|| wrong("Write the day as in 2026-11-24."))?;
-        query = query.from(day.start).until(day.end);
+        query = query.with_from(day.start).with_until(day.end);
     }
     if !filter.after.is_empty() {
         let position: Result<AuditPosition, _> = filter.after.parse();
-        query = query.after(position.map_err(|_| wrong("This link leads to no page of the log."))?);
+        query = query.with_after(position.map_err(|_| {
+            wrong("This link is not valid. Start again from the first page of the log.")
+        })?);
     }
     Ok(query)
 }
@@ -128,10 +152,7 @@ pub(crate) async fn show(
         at: app.zone.second(event.at),
         kind: readable(event.kind.as_str()),
         success: event.outcome == EventOutcome::Success,
-        reason: event
-            .reason
-            .map(|why| readable(why.as_str()))
-            .unwrap_or_default(),
+        reason: event.reason.map(why).unwrap_or_default(),
         user: text(event.subject.as_ref()),
         actor: actor(event),
         address: text(event.address),
@@ -210,7 +231,8 @@ pub(crate) async fn csv(
     ))
 }
 
-/// The lines that the crate's own sink writes, and one for those that cannot be read.
+/// Exports the lines that the crate's own sink writes, and one that counts the events that cannot
+/// be read.
 pub(crate) async fn json_lines(
     State(app): State<Arc<App>>,
     SignedIn(visitor): SignedIn,
@@ -237,7 +259,7 @@ pub(crate) async fn json_lines(
 
 type Broken = Box<dyn std::error::Error + Send + Sync>;
 
-/// The whole log under these filters, a piece at a time. Each piece says how many of its events
+/// Streams the log under these filters, a chunk at a time. Each chunk says how many of its events
 /// cannot be read.
 fn export<F>(
     store: SqliteRepository,
@@ -248,20 +270,21 @@ fn export<F>(
 where
     F: Future<Output = Result<String, Broken>> + Send,
 {
-    let start = (Some(query.limit(PIECE)), Some(head), store, lines);
+    let start = (Some(query.with_limit(PIECE)), Some(head), store, lines);
     Body::from_stream(try_unfold(
         start,
         |(query, head, store, lines)| async move {
             let Some(query) = query else {
                 return Ok(None);
             };
-            // The answer has begun: whoever saves it sees that it was broken off.
+            // The response has begun: an error here cuts it off, so that the user sees an
+            // incomplete download.
             let page = store.audit_page(&query).await.inspect_err(|error| {
                 let error: &dyn std::error::Error = error;
                 tracing::error!(error, "an export was broken off");
             })?;
             let text = head.unwrap_or_default() + &lines(page.events, page.unreadable).await?;
-            let next = page.next.map(|position| query.after(position));
+            let next = page.next.map(|position| query.with_after(position));
             Ok::<_, Broken>(Some((text, (next, None, store, lines))))
         },
     ))

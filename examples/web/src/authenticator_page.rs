@@ -30,7 +30,7 @@ struct SecretPage<'a> {
     secret: &'a str,
 }
 
-/// Makes a secret and shows it. It counts when a code of the app confirms it.
+/// Makes a secret and shows it. The secret is active once a code of the app confirms it.
 pub(crate) async fn prepare(
     State(app): State<Arc<App>>,
     SignedIn(visitor): SignedIn,
@@ -62,16 +62,14 @@ pub(crate) async fn activate(
 ) -> Result<Response, PageError> {
     let user = &visitor.user;
     if let Err(wait) = begin_try(&app, user) {
-        let text = format!(
-            "Too many codes were tried. Come again in {}.",
-            minutes(wait)
-        );
+        let text = format!("Too many codes were tried. Try again in {}.", minutes(wait));
         return not_done(&visitor, text, PROFILE).await;
     }
     let pending = user.totp_pending.as_deref();
     let accepted = accepts(&app, user, pending, &form.code).await?;
     let Some(secret) = pending.filter(|_| accepted) else {
-        let text = "This is not the app's code. Nothing was changed: wait for the next one.";
+        let text =
+            "This is not the app's current code. Nothing was changed: wait for the next one.";
         return not_done(&visitor, text, PROFILE).await;
     };
     if app.users.activate_totp(&user.id, secret).await? {
@@ -95,7 +93,8 @@ pub(crate) async fn remove(
     if visitor.user.totp_secret.is_none() {
         return not_done(&visitor, "There is no authenticator app.", PROFILE).await;
     }
-    // The codes first: if the second write fails, there is one factor too many, not one too few.
+    // Revokes the codes first: if the second write fails, there is one factor too many, not one too
+    // few.
     let reason = RevokeReason::FactorRemoved;
     let revoked = app
         .codes
@@ -107,11 +106,11 @@ pub(crate) async fn remove(
     app.users.remove_totp(&visitor.user.id).await?;
     end_other_sessions(&app, &visitor, SecondFactor::NotYet).await?;
     tracing::info!(user = %visitor.subject.id(), "authenticator app removed");
-    let text = "The authenticator app is removed, and your backup codes with it.";
+    let text = "The authenticator app is removed, and your backup codes are revoked.";
     done(&visitor, text, PROFILE).await
 }
 
-/// Counts a try of an app's code, for a quarter of an hour. `Err` is the wait.
+/// Counts an attempt of an app's code, for a quarter of an hour. `Err` is the time to wait.
 pub(crate) fn begin_try(app: &App, user: &User) -> Result<(), Duration> {
     app.authenticator_tries.begin(&user.id, app.now())
 }
@@ -128,7 +127,7 @@ pub(crate) async fn unlock(app: &App, user: &User, by: &User) -> Result<Effect, 
     Ok(Effect::Done)
 }
 
-/// Whether this is a code of the app with this secret, not used before.
+/// Returns whether this is a code of the app with this secret, not used before.
 pub(crate) async fn accepts(
     app: &App,
     user: &User,
@@ -146,7 +145,8 @@ pub(crate) async fn accepts(
     let right = match step {
         Some(step) => {
             let used = app.users.use_totp_step(&user.id, step).await;
-            // No verdict, no try; of those in a row it stays one, the database being away.
+            // Without a verdict the attempt does not count; in the count of wrong codes in a row it
+            // stays, because the database cannot be reached.
             used.inspect_err(|_| app.authenticator_tries.take_back(&user.id))?
         }
         None => false,

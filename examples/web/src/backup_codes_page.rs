@@ -25,7 +25,7 @@ use crate::zone::{Moment, Zone};
 
 const PAGE: &str = "/profile/backup-codes";
 
-/// The longest text taken for a download: more than any sheet has.
+/// The longest text accepted for a download, longer than any sheet.
 const LONGEST_SHEET: usize = 8 * 1024;
 
 /// A user's codes as pages show them.
@@ -39,7 +39,7 @@ pub(crate) struct CodesView {
     pub(crate) last_used: Option<Moment>,
     pub(crate) override_until: Option<Moment>,
     pub(crate) slots: Vec<Slot>,
-    /// Why none of the codes is accepted, if that is so.
+    /// The reason why none of the codes is accepted, if none is.
     pub(crate) not_in_force: Option<&'static str>,
 }
 
@@ -75,12 +75,14 @@ impl CodesView {
     }
 }
 
-/// What users are told of a sheet whose codes are refused.
+/// Returns what a user is told of a sheet whose codes are refused.
 fn why_not_in_force(reason: Reason) -> &'static str {
     match reason {
         Reason::Expired => "the sheet has expired. Make a new one.",
         Reason::Void => "the sheet may be older than the last restored backup. Make a new one.",
-        Reason::FormatNotAccepted => "codes of this kind are no longer in use. Make a new sheet.",
+        Reason::FormatNotAccepted => {
+            "codes of this format are no longer accepted. Make a new sheet."
+        }
         _ => "they cannot be checked at the moment. Tell an administrator, or make a new sheet.",
     }
 }
@@ -99,10 +101,10 @@ struct CodesPage {
     frame: Frame,
     codes: CodesView,
     prepared: Option<Prepared>,
-    /// Why new codes cannot be made.
+    /// The reason why the user may not make new codes.
     denied: Option<&'static str>,
     may_check: bool,
-    /// Whether an authenticator app is left when the codes are revoked.
+    /// True if an authenticator app is left when the codes are revoked.
     authenticator: bool,
 }
 
@@ -116,7 +118,7 @@ struct SheetPage<'a> {
     site: &'a str,
     made: Moment,
     codes: Vec<(u8, &'a str)>,
-    /// The sheet as a file; what the buttons for copying and saving take.
+    /// The sheet as text, for the buttons that copy and save it.
     text: &'a str,
     replaces: bool,
 }
@@ -132,7 +134,7 @@ pub(crate) struct DownloadForm {
     text: Zeroizing<String>,
 }
 
-/// Why a user may not make codes.
+/// Returns the reason, as a sentence, why a user may not make codes.
 fn sentence(denial: Denial) -> &'static str {
     match denial {
         Denial::SwitchedOff => "Backup codes are switched off for this site.",
@@ -168,8 +170,8 @@ pub(crate) async fn show(
     })
 }
 
-/// Makes a sheet and shows it in this very answer: a redirect would have to keep the codes
-/// somewhere. Sent again, it makes another sheet, and the one before counts for nothing.
+/// Makes a sheet and shows it in this response: a redirect would have to keep the codes somewhere.
+/// The form sent again makes another sheet, and the one before becomes invalid.
 pub(crate) async fn prepare(
     State(app): State<Arc<App>>,
     SignedIn(visitor): SignedIn,
@@ -201,7 +203,7 @@ pub(crate) async fn prepare(
     })
 }
 
-/// The words of the exported sheet. Its times are those of the page, where the crate's own are in
+/// Returns the words of the exported sheet. Its times are those of the page; the crate's own are in
 /// UTC.
 fn wording(sheet: &Sheet, app: &App, visitor: &Visitor, made: &Moment) -> Wording {
     let mut facts = vec![
@@ -217,7 +219,7 @@ fn wording(sheet: &Sheet, app: &App, visitor: &Visitor, made: &Moment) -> Wordin
     }
 }
 
-/// Gives a sheet's text back as a file. The codes are not here any more; the page that showed them
+/// Returns a sheet's text as a file. The server does not keep the codes; the page that showed them
 /// sends them.
 pub(crate) async fn download(
     State(app): State<Arc<App>>,
@@ -229,7 +231,7 @@ pub(crate) async fn download(
     let known = status.set == Some(set) || status.prepared.is_some_and(|it| it.set == set);
     if !known || form.text.len() > LONGEST_SHEET {
         return Err(PageError::unprocessable(
-            "This is not your latest sheet, and counts for nothing. Make a new one.",
+            "This is not your latest sheet, and its codes are invalid. Make a new one.",
         ));
     }
     let name = format!("attachment; filename=\"backup-codes-{}.txt\"", set.label());
@@ -241,7 +243,7 @@ pub(crate) async fn download(
         ),
         (header::CONTENT_DISPOSITION, name),
     ];
-    // Forms end lines with CR LF. The text only gets shorter, so it does not grow.
+    // Forms end lines with CR LF. The text only gets shorter, so its memory is never reallocated.
     let mut text = Zeroizing::new(String::with_capacity(form.text.len()));
     for (number, line) in form.text.split("\r\n").enumerate() {
         if number > 0 {
@@ -266,22 +268,22 @@ pub(crate) async fn activate(
     match activation {
         Activation::Activated(notice) => {
             app.tell(&notice);
-            // Whoever has seen the codes has shown a second factor. Another session made by the
-            // password alone may be a thief's: it ends, and no other with it.
+            // A session that showed the codes has shown a second factor. Another session made by
+            // the password alone may be an attacker's: it ends, and no other does.
             if has_prepared(&visitor.session, set).await? {
                 end_other_sessions(&app, &visitor, SecondFactor::Shown).await?;
             }
-            let text = format!("The codes of sheet {label} count from now on, and no others.");
+            let text = format!("Sheet {label} is active now. Codes of older sheets are invalid.");
             done(&visitor, text, PAGE).await
         }
         Activation::AlreadyActive => {
-            let text = format!("The codes of sheet {label} count already.");
+            let text = format!("Sheet {label} is already active.");
             done(&visitor, text, PAGE).await
         }
         _ => {
             let text = format!(
-                "Sheet {label} counts for nothing: it was replaced by a newer one, dropped, is older \
-                 than an hour, or is not accepted any more. Throw it away."
+                "Sheet {label} cannot be activated: it was replaced or discarded, is older than an \
+                 hour, or is no longer accepted. Throw it away."
             );
             not_done(&visitor, text, PAGE).await
         }
@@ -300,20 +302,21 @@ pub(crate) async fn discard(
         .await?;
     let label = set.label();
     if effect == Effect::Done {
-        let text = format!("Sheet {label} is dropped. Throw it away.");
+        let text = format!("Sheet {label} is discarded. Throw it away.");
         return done(&visitor, text, PAGE).await;
     }
-    // Another tab may have activated it meanwhile: then it must not be thrown away.
+    // Another tab may have activated the sheet meanwhile: then the user must keep it.
     let status = app.codes.status(&visitor.subject, &visitor.context).await?;
     let text = if status.set == Some(set) {
-        format!("Sheet {label} was not dropped: it is active. Keep it.")
+        format!("Sheet {label} was not discarded: it is active. Keep it.")
     } else {
-        format!("Sheet {label} was dropped or replaced before, or purged. Throw it away.")
+        format!("Sheet {label} was discarded, replaced or purged before. Throw it away.")
     };
     not_done(&visitor, text, PAGE).await
 }
 
-/// Voids every code. A borrowed session must not take a second factor away: it takes the password.
+/// Revokes every code. A stolen session must not be able to remove a second factor, so the form
+/// asks for the password.
 pub(crate) async fn revoke(
     State(app): State<Arc<App>>,
     SignedIn(visitor): SignedIn,
@@ -335,14 +338,14 @@ pub(crate) async fn revoke(
                 None => SecondFactor::NotYet,
             };
             end_other_sessions(&app, &visitor, second_factor).await?;
-            let text = "All your backup codes are void. You are logged out everywhere else.";
+            let text = "All your backup codes are invalid. You are logged out everywhere else.";
             done(&visitor, text, PAGE).await
         }
         None => done(&visitor, "There were no backup codes to revoke.", PAGE).await,
     }
 }
 
-/// Tries a code without spending it.
+/// Checks a code without consuming it.
 pub(crate) async fn check(
     State(app): State<Arc<App>>,
     SignedIn(visitor): SignedIn,
@@ -352,16 +355,9 @@ pub(crate) async fn check(
         subject, context, ..
     } = &visitor;
     match app.codes.check(subject, &form.code, context).await? {
-        Check::Valid(0) => {
-            done(
-                &visitor,
-                "This is your override code. It is right and unused.",
-                PAGE,
-            )
-            .await
-        }
+        Check::Valid(0) => done(&visitor, "Your override code is valid and unused.", PAGE).await,
         Check::Valid(slot) => {
-            let text = format!("This is code {slot}. It is right, and still unused.");
+            let text = format!("Code {slot} is valid and unused.");
             done(&visitor, text, PAGE).await
         }
         Check::Refused(refusal) => {
@@ -375,6 +371,7 @@ pub(crate) async fn check(
 }
 
 fn set_id(text: &str) -> Result<SetId, PageError> {
-    text.parse()
-        .map_err(|_| PageError::unprocessable("The form names no sheet. Go back and try again."))
+    text.parse().map_err(|_| {
+        PageError::unprocessable("The form does not name a sheet. Go back and try again.")
+    })
 }

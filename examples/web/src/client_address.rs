@@ -1,12 +1,13 @@
-//! The client's address, as far as it can be believed.
+//! The client's address, as far as it can be trusted.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use axum::http::HeaderMap;
 
-/// Goes back from the peer as long as the address reached is a trusted proxy's, which vouches for
-/// the one before it in `X-Forwarded-For`. What clients write there themselves is further left.
+/// Returns the client's address. From the peer it walks `X-Forwarded-For` from right to left while
+/// the address reached is a trusted proxy's, which vouches for the one before it. What clients
+/// write there themselves is further left.
 pub(crate) fn client_address(
     peer: IpAddr,
     headers: &HeaderMap,

@@ -1,4 +1,4 @@
-//! Where the time comes from.
+//! The clock, which tests replace.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::time::SystemTime;
 
 use backup_codes::Timestamp;
 
-/// The clock of this application: locks, logins, figures and events go by it. Only the removal of
-/// old sessions goes by the system's, which tower-sessions reads.
+/// The clock of this application: locks, logins, figures and events use it. Only the removal of old
+/// sessions uses the system's clock, which tower-sessions reads.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The system's clock.
+    /// Returns the system's clock.
     #[must_use]
     pub fn system() -> Self {
         Self::new(system_time)
     }
 
-    /// Whatever this says, for tests.
+    /// Returns a clock that calls this function, for tests.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
@@ -39,6 +39,6 @@ impl fmt::Debug for Clock {
     reason = "an application reads the clock; the crates do not"
 )]
 fn system_time() -> Timestamp {
-    // A clock before 1970 or after 9999 is no clock.
+    // A system clock before 1970 or after 9999 is taken for a broken one.
     Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::MIN)
 }

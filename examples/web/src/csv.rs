@@ -2,11 +2,11 @@
 
 use backup_codes::audit::is_forging;
 
-/// What a formula begins with, full-width forms included.
+/// The characters that a formula begins with, full-width forms included.
 const FORMULA: &str = "=+-@|%\u{ff1d}\u{ff0b}\u{ff0d}\u{ff20}";
 
-/// One line of CSV (RFC 4180). Every cell is quoted, and one that a spreadsheet would calculate
-/// begins with an apostrophe. Characters that could forge a line are replaced.
+/// Returns one line of CSV (RFC 4180). Every cell is quoted, and one that a spreadsheet would
+/// calculate begins with an apostrophe. Characters that could forge a line are replaced.
 pub(crate) fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
     let mut line = String::new();
     for cell in cells {
@@ -39,7 +39,7 @@ pub(crate) fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
     line
 }
 
-/// The same JSON with what could begin a formula escaped, for those who open it as a table. Inside
+/// Escapes what could begin a formula in this JSON, for users who open it as a table. Inside
 /// strings `\u003d` is `=` to every reader of JSON.
 pub(crate) fn tame_json(json: &str) -> String {
     let mut tame = String::with_capacity(json.len());
@@ -47,7 +47,7 @@ pub(crate) fn tame_json(json: &str) -> String {
     for c in json.chars() {
         match c {
             '"' if !escaped => in_string = !in_string,
-            // In the middle of a word or a date it begins nothing.
+            // In the middle of a word or a date such a character begins no formula.
             c if FORMULA.contains(c) && in_string && !before.is_ascii_alphanumeric() => {
                 tame.push_str(&format!("\\u{:04x}", u32::from(c)));
                 before = c;

@@ -1,4 +1,4 @@
-//! Every error as a page that a person understands.
+//! Error pages that a person understands.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use backup_codes::policy::Denial;
 
 use crate::passwords::PasswordError;
 
-/// An error of a page. Its cause is logged where it is made; the page tells what to do.
+/// An error of a page. Its cause is logged where the error is made; the page tells the user what to
+/// do.
 #[derive(Debug, Clone)]
 pub(crate) struct PageError {
     status: StatusCode,
@@ -34,7 +35,7 @@ impl PageError {
         }
     }
 
-    /// Something in a form or a link that the pages here never send.
+    /// Returns the error for something in a form or a link that these pages never send.
     pub(crate) fn unprocessable(text: &'static str) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, text)
     }
@@ -48,10 +49,7 @@ impl PageError {
             retry_after: Some(wait.as_secs().max(1)),
             ..Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
-                format!(
-                    "There were too many tries. Come again in {}.",
-                    minutes(wait)
-                ),
+                format!("There were too many tries. Try again in {}.", minutes(wait)),
             )
         }
     }
@@ -63,7 +61,8 @@ impl PageError {
         }
     }
 
-    /// The store or something else of ours failed.
+    /// Returns the error for a failure of the repository or of another part of the server, and logs
+    /// it.
     pub(crate) fn broken(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error, "a page failed");
         let status = StatusCode::INTERNAL_SERVER_ERROR;
@@ -80,8 +79,8 @@ impl PageError {
             retry_after: Some(10),
             ..Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The database did not answer as it should. Wait a moment, look whether what you \
-                 did has happened, and try again if not.",
+                "The database did not answer as it should. Wait a moment, check whether your \
+                 change was made, and try again if it was not.",
             )
         }
     }
@@ -100,13 +99,13 @@ impl From<Error> for PageError {
                  you. Try again in a few seconds.",
             ),
             Error::Contended => Self::busy(
-                "These codes are being changed by somebody else at this moment. Nothing was \
+                "These codes are being changed by another request at this moment. Nothing was \
                  counted against you. Try again in a few seconds.",
             ),
             Error::OverrideLifetime { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{error}."))
             }
-            Error::Erased(_) => Self::new(
+            Error::Erased => Self::new(
                 StatusCode::CONFLICT,
                 "This user was erased; new codes can be made in a few days.",
             ),
@@ -140,8 +139,8 @@ impl From<askama::Error> for PageError {
     }
 }
 
-impl From<backup_codes::report::PeriodsError> for PageError {
-    fn from(error: backup_codes::report::PeriodsError) -> Self {
+impl From<backup_codes::error::ValueError> for PageError {
+    fn from(error: backup_codes::error::ValueError) -> Self {
         Self::broken(&error)
     }
 }
@@ -169,8 +168,8 @@ impl IntoResponse for PageError {
     }
 }
 
-/// The layer of sessions has but one answer where it can neither read nor write one, and logs why:
-/// it is the database's fault. Errors of pages have a text of their own.
+/// Replaces the bare 500 that the session layer sends, after logging why, when it can neither read
+/// nor write a session: the database failed. Errors of pages have a text of their own.
 pub(crate) async fn explain_session_errors(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let bare = response.extensions().get::<Text>().is_none();
@@ -180,7 +179,7 @@ pub(crate) async fn explain_session_errors(request: Request, next: Next) -> Resp
     response
 }
 
-/// A time for people, rounded up to whole minutes.
+/// Returns a time in the form people read, rounded up to whole minutes.
 pub(crate) fn minutes(time: Duration) -> String {
     match time.as_secs().div_ceil(60) {
         0 | 1 => "a minute".to_owned(),
@@ -197,8 +196,8 @@ struct ErrorPage<'a> {
     text: &'a str,
 }
 
-/// Puts a page under every error that has none, whoever made it: a handler, the router, an
-/// extractor, a layer.
+/// Adds a page to every error response that has none, whether a handler, the router, an extractor
+/// or a layer made it.
 pub(crate) async fn draw_errors(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
@@ -228,17 +227,17 @@ pub(crate) async fn draw_errors(request: Request, next: Next) -> Response {
 
 fn title(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::BAD_REQUEST => "Not understood",
+        StatusCode::BAD_REQUEST => "Request not understood",
         StatusCode::FORBIDDEN => "Not allowed",
         StatusCode::NOT_FOUND => "Not found",
-        StatusCode::METHOD_NOT_ALLOWED => "Not this way",
+        StatusCode::METHOD_NOT_ALLOWED => "Method not allowed",
         StatusCode::GATEWAY_TIMEOUT => "Too slow",
         StatusCode::CONFLICT => "Not possible now",
         StatusCode::PAYLOAD_TOO_LARGE => "Too long",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "Not a form",
         StatusCode::UNPROCESSABLE_ENTITY => "Not accepted",
         StatusCode::TOO_MANY_REQUESTS => "Too many tries",
-        StatusCode::SERVICE_UNAVAILABLE => "Not at this moment",
+        StatusCode::SERVICE_UNAVAILABLE => "Temporarily unavailable",
         _ => "Something went wrong",
     }
 }
@@ -254,20 +253,20 @@ fn standard_text(status: StatusCode) -> &'static str {
         }
         StatusCode::NOT_FOUND => "There is no such page. Check the address.",
         StatusCode::METHOD_NOT_ALLOWED => {
-            "This address only takes a form. Go to the start page and try again from there."
+            "This address only accepts a form. Go to the start page and try again from there."
         }
         StatusCode::GATEWAY_TIMEOUT => {
-            "This took too long. Look whether what you did has happened, and try again if not."
+            "This took too long. Check whether your change was made, and try again if it was not."
         }
         StatusCode::PAYLOAD_TOO_LARGE => "The form was too long. Shorten what you typed.",
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => "This address takes a form of this site only.",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "This address only accepts a form of this site.",
         StatusCode::UNPROCESSABLE_ENTITY => {
             "A field of the form is missing or wrong. Go back and send the form again."
         }
         StatusCode::SERVICE_UNAVAILABLE => "Try again in a few seconds.",
         _ => {
-            "The mistake is ours, and it was noted. Look whether what you did has happened, and try \
-             again later if not."
+            "This is an error of the site, and it was logged. Check whether your change was made, and \
+             try again later if it was not."
         }
     }
 }

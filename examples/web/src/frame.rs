@@ -1,4 +1,4 @@
-//! What surrounds every page: who is signed in, where one can go, the message of the step before.
+//! The frame of every page: the signed-in user, the navigation, the message of the previous step.
 
 use std::fmt;
 
@@ -15,17 +15,17 @@ use crate::session::{Flash, Visitor, leave_flash, take_flash};
 /// A page's frame.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Frame {
-    /// The name of whoever is signed in.
+    /// The name of the signed-in user.
     pub(crate) user: Option<String>,
-    /// Whether the pages of administrators are offered.
+    /// True if the navigation offers the pages of administrators.
     pub(crate) administrator: bool,
-    /// The part of the site the page is in: `profile`, `settings` or `audit`.
+    /// The part of the site that the page is in: `profile`, `settings` or `audit`.
     pub(crate) part: &'static str,
     pub(crate) flash: Option<Flash>,
 }
 
 impl Frame {
-    /// The frame of a page for somebody signed in.
+    /// Returns the frame of a page for a signed-in user.
     pub(crate) async fn of(
         app: &App,
         visitor: &Visitor,
@@ -40,7 +40,7 @@ impl Frame {
         })
     }
 
-    /// The same frame with this message.
+    /// Sets the message.
     pub(crate) fn saying(self, good: bool, text: impl Into<String>) -> Self {
         let text = text.into();
         Self {
@@ -50,13 +50,13 @@ impl Frame {
     }
 }
 
-/// Draws a page.
+/// Renders a page.
 pub(crate) fn draw(template: &impl Template) -> Result<Response, PageError> {
     Ok(Html(template.render()?).into_response())
 }
 
 /// Renders a page that shows a secret. The page is written into memory of its final size, because a
-/// text that grows leaves copies behind, and that memory is wiped once the page was sent.
+/// text that grows leaves copies behind, and that memory is wiped once the page has been sent.
 pub(crate) fn draw_secret(template: &impl Template) -> Result<Response, PageError> {
     let mut length = Length(0);
     template.render_into(&mut length)?;
@@ -65,12 +65,12 @@ pub(crate) fn draw_secret(template: &impl Template) -> Result<Response, PageErro
     Ok(Html(wiped_when_sent(page)).into_response())
 }
 
-/// A body whose text is wiped when the server is done with it.
+/// Returns a body whose text is wiped when the server drops it.
 pub(crate) fn wiped_when_sent(text: Zeroizing<String>) -> Body {
     Bytes::from_owner(text).into()
 }
 
-/// Counts the bytes of a text instead of keeping them.
+/// A writer that counts the bytes of a text instead of keeping them.
 struct Length(usize);
 
 impl fmt::Write for Length {
@@ -80,7 +80,7 @@ impl fmt::Write for Length {
     }
 }
 
-/// The answer to a form: a message, to be shown where it leads to.
+/// Answers a form that succeeded: a redirect, and a message for the page it leads to.
 pub(crate) async fn done(
     visitor: &Visitor,
     text: impl Into<String>,
@@ -90,7 +90,7 @@ pub(crate) async fn done(
     Ok(Redirect::to(to).into_response())
 }
 
-/// The same where it did not work.
+/// Answers a form that failed: a redirect, and a message for the page it leads to.
 pub(crate) async fn not_done(
     visitor: &Visitor,
     text: impl Into<String>,

@@ -1,7 +1,7 @@
 //! The pepper, in a file beside the database.
 //!
-//! A real application takes it from its secret store, so that whoever gets the database or its
-//! backup does not get it too.
+//! A real application takes the pepper from its secret store, so that an attacker who gets the
+//! database or its backup does not get the pepper too.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -11,18 +11,18 @@ use std::path::{Path, PathBuf};
 use rand_core::TryRng as _;
 use zeroize::Zeroizing;
 
-/// Bytes of a pepper.
+/// The length of a pepper, in bytes.
 const LEN: usize = 32;
 
-/// Reads the key of this database, or makes one where there is neither.
+/// Reads the key of this database, or makes one where there is neither database nor key.
 pub(crate) fn read_or_make(database: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let path = beside(database, ".key");
     if let Some(key) = read(&path)? {
         return Ok(key);
     }
-    // A new pepper beside an old database would make every code worthless.
+    // A new pepper beside an old database would make every code invalid.
     if database.exists() {
-        // Unless another start has made both since.
+        // Another process may have made both since, when two start at once.
         return read(&path)?.ok_or_else(|| {
             io::Error::other("the database is there and its key file is not: restore the key file")
         });
@@ -38,7 +38,7 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 }
 
 fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    // Into memory of the file's size: it does not grow.
+    // `read` allocates the file's size at once, so no copies of the key are left behind.
     match fs::read(path).map(Zeroizing::new) {
         Ok(key) if key.len() == LEN => Ok(Some(key)),
         Ok(_) => Err(io::Error::other("the key file is damaged: restore it")),
@@ -47,8 +47,9 @@ fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     }
 }
 
-/// Writes a key under a name of its own and then gives it the right one, so that a file of that name
-/// is whole, whoever is stopped or starts at the same time. Where it is there already, it stays.
+/// Writes a key under a temporary name and then links it to the right one, so that a file of that
+/// name is whole, even if a process is stopped or another starts at the same time. A key file that
+/// exists already stays.
 fn make(path: &Path) -> io::Result<()> {
     let mut rng = getrandom::SysRng;
     let mut key = Zeroizing::new([0; LEN]);

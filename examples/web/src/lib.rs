@@ -1,8 +1,8 @@
 //! A web application with backup codes: login, profile, the administrator's page, the audit log.
 //!
 //! Everything is built on the public API of `backup-codes` and `backup-codes-sqlx`. Start reading
-//! at `app.rs` (what there is), then `login.rs` and `backup_codes_page.rs` (what a user does) and
-//! `settings_page.rs` (what an administrator does).
+//! at `app.rs` (the application's state and its start), then `login.rs` and `backup_codes_page.rs`
+//! (the user's pages) and `settings_page.rs` (an administrator's page).
 #![forbid(unsafe_code)]
 
 mod app;

@@ -21,8 +21,8 @@ use crate::error_pages::{PageError, minutes};
 use crate::frame::{Frame, done, draw, not_done};
 use crate::password_tries::{Place, password_is_right};
 use crate::session::{
-    Circumstances, HalfWay, SecondFactor, Step, Visitor, has_second_factor, leave_flash, sign_in,
-    take_flash, whoever,
+    Circumstances, HalfWay, SecondFactor, Step, Visitor, has_second_factor, leave_flash,
+    session_user, sign_in, take_flash,
 };
 
 #[derive(Template)]
@@ -55,7 +55,7 @@ pub(crate) async fn show(
     State(app): State<Arc<App>>,
     session: Session,
 ) -> Result<Response, PageError> {
-    if let Some((_, step)) = whoever(&app, &session).await? {
+    if let Some((_, step)) = session_user(&app, &session).await? {
         let on = match step {
             Step::Password => "/login/second",
             Step::Complete => "/profile",
@@ -72,7 +72,8 @@ pub(crate) async fn show(
     })
 }
 
-/// The first step. What is wrong is not said, and an unknown name costs what a known one does.
+/// Handles the first step, the password. An error does not say which of name and password is wrong,
+/// and an unknown name takes as long as a known one.
 pub(crate) async fn password(
     State(app): State<Arc<App>>,
     session: Session,
@@ -98,12 +99,12 @@ pub(crate) async fn password(
         return Ok(Redirect::to("/login/second").into_response());
     }
     sign_in(&app, &session, &user, Step::Complete, SecondFactor::NotYet).await?;
-    leave_flash(&session, true, "You are signed in.").await?;
+    leave_flash(&session, true, "You are logged in.").await?;
     Ok(Redirect::to("/profile").into_response())
 }
 
 pub(crate) async fn show_second(HalfWay(visitor): HalfWay) -> Result<Response, PageError> {
-    // Not signed in yet: the frame offers nothing.
+    // The user is not signed in yet, so the frame has no navigation.
     let frame = Frame {
         flash: take_flash(&visitor.session).await?,
         ..Frame::default()
@@ -115,7 +116,7 @@ pub(crate) async fn show_second(HalfWay(visitor): HalfWay) -> Result<Response, P
     })
 }
 
-/// The second step, with a backup code.
+/// Handles the second step with a backup code.
 pub(crate) async fn code(
     State(app): State<Arc<App>>,
     HalfWay(visitor): HalfWay,
@@ -149,7 +150,7 @@ pub(crate) async fn code(
     }
 }
 
-/// The second step, with a code of the authenticator app.
+/// Handles the second step with a code of the authenticator app.
 pub(crate) async fn authenticator(
     State(app): State<Arc<App>>,
     HalfWay(visitor): HalfWay,
@@ -159,14 +160,14 @@ pub(crate) async fn authenticator(
     if let Err(wait) = authenticator_page::begin_try(&app, user) {
         let wait = minutes(wait);
         let text = format!(
-            "Too many codes of the app were tried. Come again in {wait}, or use a backup code."
+            "Too many codes of the app were tried. Try again in {wait}, or use a backup code."
         );
         return not_done(&visitor, text, "/login/second").await;
     }
     let begun = app.users.begin_totp_try(&user.id).await;
     if !begun.inspect_err(|_| app.authenticator_tries.take_back(&user.id))? {
-        let text = "A hundred codes of the app in a row were wrong: it lets nobody in any more. Use a \
-                    backup code, or have an administrator unlock you.";
+        let text = "A hundred codes of the app in a row were wrong: the app no longer gives access. Use \
+                    a backup code, or ask an administrator to unlock you.";
         return not_done(&visitor, text, "/login/second").await;
     }
     let secret = user.totp_secret.as_deref();
@@ -182,7 +183,7 @@ pub(crate) async fn authenticator(
         SecondFactor::Shown,
     )
     .await?;
-    done(&visitor, "You are signed in.", "/profile").await
+    done(&visitor, "You are logged in.", "/profile").await
 }
 
 pub(crate) async fn logout(session: Session) -> Result<Redirect, PageError> {
@@ -206,14 +207,14 @@ fn welcome(receipt: &Receipt, may_prepare: bool) -> String {
         Level::Exhausted if may_prepare => " Make a new sheet now.",
         Level::Low | Level::Exhausted => "",
     };
-    format!("You are signed in. {spent}{advice}")
+    format!("You are logged in. {spent}{advice}")
 }
 
-/// What somebody who knows the password may be told (NIST SP 800-63B-4, 8.1.1): one text for
-/// every reason, tries left, the wait.
+/// Returns what a caller who knows the password may be told (NIST SP 800-63B-4, 8.1.1): one text
+/// for every reason, the attempts left, the time to wait.
 pub(crate) fn refused(refusal: &Refusal) -> String {
     if let Some(wait) = refusal.wait() {
-        return format!("{refusal} Too many were wrong: wait {}.", minutes(wait));
+        return format!("{refusal} Too many wrong codes: wait {}.", minutes(wait));
     }
     match refusal.tries_left() {
         Some(0) => format!("{refusal} No tries are left."),
@@ -223,7 +224,7 @@ pub(crate) fn refused(refusal: &Refusal) -> String {
     }
 }
 
-/// What the hint says, as a sentence.
+/// Returns the hint as a sentence.
 pub(crate) fn not_a_code(hint: NotACode) -> String {
     let text = hint.to_string();
     let mut letters = text.chars();
@@ -232,5 +233,8 @@ pub(crate) fn not_a_code(hint: NotACode) -> String {
         .into_iter()
         .flat_map(char::to_uppercase)
         .collect();
-    format!("{first}{}. Nothing was counted.", letters.as_str())
+    format!(
+        "{first}{}. This was not counted as a wrong code.",
+        letters.as_str()
+    )
 }

@@ -12,13 +12,13 @@ use jiff::tz::TimeZone;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-/// How long requests under way are waited for when the program is to end.
+/// How long the program, told to end, waits for requests in progress.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A web application with backup codes, on SQLite.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The database file; made where it is not there. The pepper lies beside it, in FILE.key.
+    /// The database file, created if it does not exist. The pepper is beside it, in FILE.key.
     #[arg(long, value_name = "FILE", default_value = "backup-codes-web.db")]
     db: PathBuf,
     /// The address to listen on.
@@ -27,19 +27,19 @@ struct Arguments {
     /// The site's time zone, by its IANA name: the days of figures and of the audit log.
     #[arg(long, value_name = "NAME", default_value = "UTC")]
     time_zone: String,
-    /// A proxy whose X-Forwarded-For is believed; may be given more than once.
+    /// A proxy whose X-Forwarded-For is trusted; may be given more than once.
     #[arg(long, value_name = "ADDRESS")]
     trusted_proxy: Vec<IpAddr>,
     /// A session cookie without Secure and the `__Host-` prefix, for browsers that refuse those
     /// on <http://localhost>. Only on a loopback address.
     #[arg(long)]
     insecure_loopback_cookies: bool,
-    /// Prints an override code for this user and ends: the way out when no administrator can get
-    /// in. Codes have to be switched on.
+    /// Prints an override code for this user and exits: for when no administrator can log in.
+    /// Codes have to be switched on.
     #[arg(long, value_name = "NAME")]
     r#override: Option<String>,
-    /// Switches backup codes on and ends, or goes on to --override: for when they are off and no
-    /// administrator can get in.
+    /// Switches backup codes on, then exits or continues with --override: for when they are off
+    /// and no administrator can log in.
     #[arg(long)]
     switch_on: bool,
 }
@@ -108,7 +108,7 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     } else {
         println!("http://{address}");
         println!(
-            "The demo users' passwords are no secret. Browsers keep the session's cookie over"
+            "The passwords of the demo users are public. Browsers keep the session cookie over"
         );
         println!("https only: put a proxy with TLS in front, and name it with --trusted-proxy.");
     }
@@ -117,7 +117,8 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(told_to_end());
-    // Requests under way are answered; who sends one for ever does not hold up the end for ever.
+    // Requests in progress are answered; a client that never finishes one cannot keep the program
+    // from ending.
     let no_longer = async {
         told_to_end().await;
         sleep(GRACE).await;
@@ -129,7 +130,7 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Waits for Ctrl-C, or for whoever runs services to end this one.
+/// Waits for Ctrl-C, or for SIGTERM from a service manager.
 async fn told_to_end() {
     #[cfg(unix)]
     let terminated = async {
@@ -142,7 +143,7 @@ async fn told_to_end() {
     #[cfg(not(unix))]
     let terminated = std::future::pending();
     tokio::select! {
-        // Without a handler there is nothing to wait for.
+        // Without a handler there is no signal to wait for.
         Ok(()) = tokio::signal::ctrl_c() => {}
         () = terminated => {}
         else => std::future::pending().await,

@@ -14,30 +14,32 @@ use crate::throttle::Throttle;
 
 pub(crate) const WRONG_PASSWORD: &str = "This is not your password. Nothing was changed.";
 
-/// A password typed anew, for what a borrowed session must not do.
+/// A password typed again, for actions that a stolen session must not allow.
 #[derive(Deserialize)]
 pub(crate) struct FreshPassword {
     pub(crate) password: Zeroizing<String>,
 }
 
-/// Where a password is typed.
+/// The place where a password is typed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Place {
-    /// The login form, from this address.
+    /// The login form, requested from this address.
     Login(Option<IpAddr>),
-    /// A page of somebody who is signed in.
+    /// A page of a signed-in user.
     SignedIn,
 }
 
-/// Tries of passwords. Who guesses a name from somewhere does not use up the tries of its owner
-/// elsewhere, and nobody those of users who are signed in.
+/// The limits on attempts of passwords. An attacker who guesses the password of a name from one
+/// address does not use up its owner's attempts from another address, and never those of users who
+/// are signed in.
 #[derive(Debug)]
 pub(crate) struct PasswordTries {
     /// By name and address.
     by_both: Throttle,
     /// By name, from all addresses together.
     by_name: Throttle,
-    /// By address, whatever the names: they are few enough not to fill the buckets of others.
+    /// By address, whatever the names: few enough attempts that they cannot fill the buckets of
+    /// other users.
     by_address: Throttle,
     signed_in: Throttle,
 }
@@ -52,12 +54,13 @@ impl PasswordTries {
         }
     }
 
-    /// What a try is counted by: where, under which key, and what a right one does.
+    /// Returns what counts an attempt: the throttles, the key in each, and what a right password
+    /// does there.
     fn counted(&self, name: &str, place: Place) -> Vec<(&Throttle, String, AfterRight)> {
         let Place::Login(address) = place else {
             return vec![(&self.signed_in, name.to_owned(), AfterRight::Forget)];
         };
-        // A /64 is one household's or one machine's.
+        // A /64 belongs to one household or one machine.
         let address = match address {
             Some(IpAddr::V6(address)) => format!("{:x}", address.to_bits() >> 64),
             Some(IpAddr::V4(address)) => address.to_string(),
@@ -74,7 +77,8 @@ impl PasswordTries {
         ]
     }
 
-    /// Counts a try before it is made. `Err` is the wait; then none was counted.
+    /// Counts an attempt before it is made. `Err` is the time to wait; then the attempt was not
+    /// counted.
     fn begin(&self, name: &str, place: Place, now: Timestamp) -> Result<(), Duration> {
         let counted = self.counted(name, place);
         for (number, (tries, key, _)) in counted.iter().enumerate() {
@@ -88,7 +92,7 @@ impl PasswordTries {
         Ok(())
     }
 
-    /// What became of a try; `None` where it came to no verdict.
+    /// Records the result of an attempt: right, wrong, or `None` without a verdict.
     fn end(&self, name: &str, place: Place, right: Option<bool>) {
         for (tries, key, after_right) in self.counted(name, place) {
             match (right, after_right) {
@@ -100,18 +104,20 @@ impl PasswordTries {
     }
 }
 
-/// What a right password does to the tries before it.
+/// The effect of a right password on the attempts before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AfterRight {
-    /// They are forgotten.
+    /// The attempts before it are forgotten.
     Forget,
-    /// They stay, and this one is none: one's own right passwords must not forget wrong ones.
+    /// The attempts before it stay, and this one does not count: right passwords of an attacker's
+    /// own account must not clear wrong guesses at others.
     TakeBack,
-    /// They stay, and this one is one of them: it may be a guess that hit.
+    /// The attempts before it stay, and this one counts: it may be a lucky guess.
     Keep,
 }
 
-/// Compares a password; without a hash at the same cost.
+/// Returns whether a password is right, within the limits on attempts. Without a hash the answer is
+/// no, at the same cost.
 pub(crate) async fn password_is_right(
     app: &App,
     name: &str,
@@ -125,7 +131,8 @@ pub(crate) async fn password_is_right(
     let verified = app.passwords.verify(typed, hash).await;
     let right = verified.as_ref().ok().copied();
     app.password_tries.end(name, place, right);
-    // Of names that do not exist only that they were typed: it may be a code, in the wrong field.
+    // Of a name that does not exist, only the attempt is logged: the name may be a code, typed into
+    // the wrong field.
     if matches!(verified, Ok(false)) {
         let user = UserId::new(if hash.is_some() { name } else { "nobody" });
         tracing::warn!(
@@ -136,7 +143,7 @@ pub(crate) async fn password_is_right(
     Ok(verified?)
 }
 
-/// Whether this is the password of whoever is signed in.
+/// Returns whether this is the signed-in user's password.
 pub(crate) async fn is_users_own(
     app: &App,
     visitor: &Visitor,
@@ -175,7 +182,7 @@ mod tests {
         };
         wrong(19).await;
         assert!(try_one("apple-garden-7").await.unwrap());
-        // Nobody can be compared with while all places are taken.
+        // No password can be checked while all places are taken.
         let places = app.passwords.take_all_places();
         for _ in 0..30 {
             let response = try_one("wrong").await.unwrap_err().into_response();
@@ -205,31 +212,32 @@ mod tests {
             tries.end(name, place, Some(true));
         };
 
-        // One name from one place, which is a /64; elsewhere and for those signed in there are tries.
+        // One name from one /64 is at its limit; from other addresses, and for signed-in users,
+        // attempts are left.
         wrong("alice", at("2001:db8::1"), 20);
         assert!(!may("alice", at("2001:db8::ffff")));
         right("alice", at("2001:db8:0:1::1"));
         right("alice", Place::SignedIn);
         right("bob", at("2001:db8::1"));
 
-        // A right one forgets those before it, of its own name there.
+        // A right password forgets the attempts before it, of the same name and address.
         wrong("carol", at("192.0.2.1"), 19);
         right("carol", at("192.0.2.1"));
         wrong("carol", at("192.0.2.1"), 20);
         assert!(!may("carol", at("192.0.2.1")));
-        // What was refused was no try from that address either.
+        // A refused attempt did not count for that address either.
         for number in 0..2000 {
             assert!(!may("carol", at("192.0.2.1")), "{number}");
         }
         right("bob", at("192.0.2.1"));
 
-        // An address has a thousand wrong ones, whatever the names; right ones between are none, and
-        // forget none.
+        // An address has a thousand wrong attempts, whatever the names; right ones in between do
+        // not count, and clear none.
         for number in 0..1000 {
             right("dave", at("192.0.2.2"));
             wrong(&format!("nobody{}", number % 50), at("192.0.2.2"), 1);
             if number == 400 {
-                // A name has a thousand from everywhere, right ones too.
+                // A name has a thousand attempts from all addresses together, right ones included.
                 assert!(may("dave", at("192.0.2.3")));
                 tries.end("dave", at("192.0.2.3"), None);
             }

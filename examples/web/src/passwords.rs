@@ -1,4 +1,4 @@
-//! Passwords: hashed with Argon2id off the executor, under a bound of their own.
+//! Hashing of passwords with Argon2id: off the executor, under a bound of its own.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,16 +10,16 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-/// Passwords that may wait for a hash; who comes after them is told to come again.
+/// The number of passwords that may wait to be hashed; later requests are told to try again.
 const WAITING: usize = 64;
 
-/// No password could be hashed.
+/// An error of hashing a password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PasswordError {
     /// Too many wait already.
     #[error("too many passwords are being checked at this moment")]
     Busy,
-    /// It could not be computed.
+    /// The hash could not be computed.
     #[error("a password could not be hashed: {0}")]
     Failed(String),
 }
@@ -28,20 +28,22 @@ fn failed(error: impl ToString) -> PasswordError {
     PasswordError::Failed(error.to_string())
 }
 
-/// Memory to hash in.
+/// The memory that one hash needs.
 type Matrix = Vec<Block>;
 
-/// Hashes and compares passwords. Hashing of codes has threads and a queue of its own, so a run
-/// on the one does not hold up the other.
+/// Hashes and compares passwords. Codes are hashed by threads and a queue of their own, so a rush
+/// on the one does not delay the other.
 #[derive(Debug)]
 pub(crate) struct Passwords {
     params: Params,
-    /// What unknown users are compared with, so that they cost what others do.
-    nobody: Arc<str>,
+    /// The hash that passwords of unknown users are compared with, so that they take as long as
+    /// known ones.
+    dummy: Arc<str>,
     admitted: Arc<Semaphore>,
     running: Arc<Semaphore>,
-    /// As many as run at once. They are kept: freed, such pieces stay with the allocator, a pair for
-    /// each thread, and under load made up most of the process.
+    /// The memory of the hashes that run at once. It is reused: once freed, blocks of this size
+    /// stay with the allocator, two for each thread, and under load they made up most of the
+    /// process.
     matrices: Arc<Mutex<Vec<Matrix>>>,
 }
 
@@ -51,7 +53,7 @@ impl Passwords {
         let mut matrix = Matrix::new();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            nobody: new_hash("nobody", &params, &mut matrix)?.into(),
+            dummy: new_hash("dummy", &params, &mut matrix)?.into(),
             params,
             admitted: Arc::new(Semaphore::new(threads + WAITING)),
             running: Arc::new(Semaphore::new(threads)),
@@ -59,21 +61,22 @@ impl Passwords {
         })
     }
 
-    /// The PHC string of a new password.
+    /// Returns the PHC string of a new password.
     pub(crate) async fn hash(&self, password: &str) -> Result<String, PasswordError> {
         let (params, password) = (self.params.clone(), Zeroizing::new(password.to_owned()));
         self.run(move |matrix| new_hash(&password, &params, matrix))
             .await
     }
 
-    /// Whether this is the password behind the hash; never without one, at the same cost.
+    /// Returns whether this is the password of the hash. Without a hash the answer is no, at the
+    /// same cost.
     pub(crate) async fn verify(
         &self,
         typed: &str,
         hash: Option<&str>,
     ) -> Result<bool, PasswordError> {
         let known = hash.is_some();
-        let hash: Arc<str> = hash.map_or_else(|| Arc::clone(&self.nobody), Arc::from);
+        let hash: Arc<str> = hash.map_or_else(|| Arc::clone(&self.dummy), Arc::from);
         let typed = Zeroizing::new(typed.to_owned());
         let same = self
             .run(move |matrix| is_password(&typed, &hash, matrix))
@@ -93,8 +96,8 @@ impl Passwords {
             .await
             .map_err(failed)?;
         let matrices = Arc::clone(&self.matrices);
-        // The permits go with the work: a request that ends early does not make room for more
-        // than there is.
+        // The permits move into the work: a request that ends early frees no place before its hash
+        // is done.
         spawn_blocking(move || {
             let kept = || matrices.lock().unwrap_or_else(PoisonError::into_inner);
             let matrix = kept().pop();
@@ -126,7 +129,7 @@ fn new_hash(password: &str, params: &Params, matrix: &mut Matrix) -> Result<Stri
     Ok(phc.to_string())
 }
 
-/// Whether this is the password behind the PHC string.
+/// Returns whether this is the password of the PHC string.
 fn is_password(typed: &str, phc: &str, matrix: &mut Matrix) -> Result<bool, PasswordError> {
     let phc = PasswordHash::new(phc).map_err(failed)?;
     let params = Params::try_from(&phc).map_err(failed)?;
@@ -155,7 +158,8 @@ fn compute(
 
 #[cfg(test)]
 impl Passwords {
-    /// As if so many passwords were being checked that no more may wait, until it is dropped.
+    /// Takes every place of the queue, so that no more passwords may wait until the permit is
+    /// dropped.
     pub(crate) fn take_all_places(&self) -> tokio::sync::OwnedSemaphorePermit {
         let places = u32::try_from(self.admitted.available_permits()).unwrap();
         Arc::clone(&self.admitted)

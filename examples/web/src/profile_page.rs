@@ -1,4 +1,4 @@
-//! Profile: two-factor authentication at a glance.
+//! Profile: the state of two-factor authentication.
 
 use std::sync::Arc;
 

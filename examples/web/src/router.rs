@@ -1,4 +1,4 @@
-//! Addresses, and the layers around all of them.
+//! The routes, and the layers around all of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +19,14 @@ use crate::{
     session, settings_page, user_page,
 };
 
-/// The longest form taken, in bytes.
+/// The longest form accepted, in bytes.
 const LONGEST_FORM: usize = 16 * 1024;
 
-/// A request that takes longer, its form included, is ended: longer than writers wait for each
-/// other. What it had begun to write may have happened.
+/// The time after which a request, its form included, is ended: longer than writers wait for each
+/// other. What the request had begun to write may have happened.
 const LONGEST_REQUEST: Duration = Duration::from_secs(60);
 
-/// The application's pages.
+/// Returns the router of all pages.
 pub fn router(app: Arc<App>) -> Router {
     around(pages(&app), LONGEST_REQUEST).with_state(app)
 }
@@ -103,10 +103,10 @@ fn pages(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/audit.csv", get(audit_page::csv))
         .route("/audit.jsonl", get(audit_page::json_lines))
         .layer(sessions)
-        .layer(from_fn_with_state(Arc::clone(app), session::mend_cookies))
+        .layer(from_fn_with_state(Arc::clone(app), session::repair_cookies))
         .layer(from_fn(error_pages::explain_session_errors))
         .layer(DefaultBodyLimit::max(LONGEST_FORM))
-        // Beside it the cookie is SameSite=Strict.
+        // Besides this check, the cookie is SameSite=Strict.
         .layer(from_fn(forms_say_where_they_come_from))
         .layer(CsrfLayer::new());
     Router::new()
@@ -116,9 +116,9 @@ fn pages(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/assets/icon.svg", get(assets::icon))
 }
 
-/// What surrounds every answer.
+/// Adds the layers of every response.
 fn around<S: Clone + Send + Sync + 'static>(pages: Router<S>, longest: Duration) -> Router<S> {
-    // Not 408, after which browsers send a form once more by themselves.
+    // Not 408, after which browsers send a form again by themselves.
     let too_long = StatusCode::GATEWAY_TIMEOUT;
     pages
         .layer(CatchPanicLayer::new())
@@ -128,7 +128,7 @@ fn around<S: Clone + Send + Sync + 'static>(pages: Router<S>, longest: Duration)
 }
 
 /// Refuses a form without `Sec-Fetch-Site` and `Origin`. `CsrfLayer` lets it pass, since it cannot
-/// come from a browser; here nobody else has business.
+/// come from a browser; these pages are for browsers only.
 async fn forms_say_where_they_come_from(request: Request, next: Next) -> Response {
     let headers = request.headers();
     let says = headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN);
@@ -138,7 +138,8 @@ async fn forms_say_where_they_come_from(request: Request, next: Next) -> Respons
     StatusCode::FORBIDDEN.into_response()
 }
 
-/// Headers of every response. `no-store` is the rule; only what says otherwise is kept.
+/// Sets the headers of every response. The default is `no-store`; a response may set its own
+/// `Cache-Control`.
 async fn safe_headers(request: Request, next: Next) -> Response {
     const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
                        form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -1,5 +1,5 @@
-//! Who is signed in, and how far. The session holds a user's name, a step and a message; never a
-//! code.
+//! Sessions: the signed-in user, and the step of the login reached. A session holds a user's name,
+//! a step and a message; never a code.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,39 +25,42 @@ const SIGN_IN: &str = "sign_in";
 const FLASH: &str = "flash";
 const PREPARED: &str = "prepared";
 
-/// Who has logged in is to do it again after this time.
+/// The time after which a signed-in user has to log in again.
 const SIGNED_IN_FOR: Duration = Duration::from_secs(8 * 60 * 60);
-/// The second step of a login has to follow the first within this time.
+/// The time within which the second step of a login has to follow the first.
 const HALF_WAY_FOR: Duration = Duration::from_secs(10 * 60);
-/// Clocks may differ by so much.
+/// The most that the clocks of two machines may differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
-/// A session is removed this long after it was last written.
+/// The time after its last write at which a session is removed.
 const KEPT_FOR: cookie::time::Duration = cookie::time::Duration::hours(8);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct SignIn {
     user: String,
     step: Step,
-    /// A session that was made by the password alone ends when a second factor is set up elsewhere.
+    /// The state of the second factor. A session made by the password alone ends when a second
+    /// factor is set up elsewhere.
     second_factor: SecondFactor,
-    /// How often the user's sessions had been ended. What changes a second factor ends them.
+    /// How often the user's sessions had been ended when this one was made. Every change of a
+    /// second factor ends them.
     sign_outs: i64,
-    /// Since when.
+    /// The time of the sign-in.
     since: Timestamp,
-    /// Kept here, since messages make the session itself last longer.
+    /// The end of the sign-in. It is kept here, since every message makes the session itself last
+    /// longer.
     until: Timestamp,
 }
 
-/// How far somebody has got.
+/// The step of the login that a user has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Step {
-    /// The password was right; a second factor is owed.
+    /// The password was right; the second factor is missing.
     Password,
     /// Signed in.
     Complete,
 }
 
-/// Whether a second factor was shown, or set up, in a session.
+/// The state of the second factor in a session: shown (or set up), or not yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SecondFactor {
     Shown,
@@ -71,7 +74,7 @@ pub(crate) struct Flash {
     pub(crate) text: String,
 }
 
-/// The session layer over this application's table.
+/// Returns the session layer over this application's table.
 pub(crate) fn layer(app: &App) -> SessionManagerLayer<SqliteSessions> {
     let secure = app.cookies == Cookies::Secure;
     SessionManagerLayer::new(app.sessions.clone())
@@ -83,11 +86,11 @@ pub(crate) fn layer(app: &App) -> SessionManagerLayer<SqliteSessions> {
         .with_expiry(Expiry::OnInactivity(KEPT_FOR))
 }
 
-/// Lets only a new session, or the log-out, change the cookie. The answer to a form that was sent
-/// twice, or to another tab, would remove the cookie that the first has got meanwhile, or set the
-/// old one again. And a removal has to be Secure, or browsers do not take it for a cookie with the
-/// prefix `__Host-`.
-pub(crate) async fn mend_cookies(
+/// Lets only a new session, or the log-out, change the cookie. The response to a form that was sent
+/// twice, or to another tab, would remove the cookie that the first response has set meanwhile, or
+/// set the old one again. A removal also has to be Secure, or browsers ignore it for a cookie with
+/// the prefix `__Host-`.
+pub(crate) async fn repair_cookies(
     State(app): State<Arc<App>>,
     request: Request,
     next: Next,
@@ -129,7 +132,7 @@ pub(crate) async fn sign_in(
     second_factor: SecondFactor,
 ) -> Result<(), PageError> {
     session.cycle_id().await?;
-    // Of whoever was here before.
+    // Left by the previous user of this session.
     session.remove_value(FLASH).await?;
     session.remove_value(PREPARED).await?;
     let now = app.now();
@@ -149,18 +152,18 @@ pub(crate) async fn sign_in(
     Ok(())
 }
 
-/// Notes which sheet was shown in this session, to whoever typed the password for it.
+/// Records that this sheet was shown in this session, whose user typed the password for it.
 pub(crate) async fn note_prepared(session: &Session, set: SetId) -> Result<(), PageError> {
     Ok(session.insert(PREPARED, set).await?)
 }
 
-/// Whether this sheet was shown in this session.
+/// Returns whether this sheet was shown in this session.
 pub(crate) async fn has_prepared(session: &Session, set: SetId) -> Result<bool, PageError> {
     Ok(session.get(PREPARED).await? == Some(set))
 }
 
-/// Ends the user's sessions but for this one, which goes on under a new id: a second factor has
-/// changed, and who got in by the old one, or without, is to get in anew (ASVS 5.0, 7.4.3).
+/// Ends the user's other sessions; this one continues under a new id. A second factor has changed,
+/// so sessions made with the old one, or without, have to log in again (ASVS 5.0, 7.4.3).
 pub(crate) async fn end_other_sessions(
     app: &App,
     visitor: &Visitor,
@@ -180,7 +183,7 @@ pub(crate) async fn end_other_sessions(
     Ok(session.insert(SIGN_IN, sign_in).await?)
 }
 
-/// Leaves a message for the next page.
+/// Stores a message for the next page.
 pub(crate) async fn leave_flash(
     session: &Session,
     good: bool,
@@ -190,7 +193,7 @@ pub(crate) async fn leave_flash(
     Ok(session.insert(FLASH, Flash { good, text }).await?)
 }
 
-/// Takes the message for this page.
+/// Removes and returns the message for this page.
 pub(crate) async fn take_flash(session: &Session) -> Result<Option<Flash>, PageError> {
     // Most pages have none, and a session that is not written costs no write.
     if session.get_value(FLASH).await?.is_none() {
@@ -205,27 +208,28 @@ pub(crate) struct Visitor {
     pub(crate) user: User,
     pub(crate) subject: Subject,
     pub(crate) session: Session,
-    /// By this user, from where the request comes.
+    /// The context of the operation: this user, the time and the origin of the request.
     pub(crate) context: Context,
 }
 
-/// A user who is signed in. Others are sent to the login.
+/// A signed-in user. Other requests are redirected to the login.
 #[derive(Debug, Clone)]
 pub(crate) struct SignedIn(pub(crate) Visitor);
 
-/// A user whose password was right and who owes a second factor.
+/// A user whose password was right and whose second factor is missing.
 #[derive(Debug, Clone)]
 pub(crate) struct HalfWay(pub(crate) Visitor);
 
-/// The session's user as stored now, so that a role that was taken away is gone at once.
-pub(crate) async fn whoever(
+/// Returns the session's user and step. The user is read from the table, so that a revoked role is
+/// gone at once.
+pub(crate) async fn session_user(
     app: &App,
     session: &Session,
 ) -> Result<Option<(User, Step)>, PageError> {
     let Some(sign_in) = session.get::<SignIn>(SIGN_IN).await? else {
         return Ok(None);
     };
-    // One that begins in the future would last until the clock has got there, and longer.
+    // A sign-in that begins in the future would outlast its time by as much.
     let latest = app.now().saturating_add(CLOCKS_DIFFER);
     if app.now() >= sign_in.until || sign_in.since > latest {
         session.flush().await?;
@@ -237,8 +241,8 @@ pub(crate) async fn whoever(
     if sign_in.sign_outs != user.sign_outs {
         return Ok(None);
     }
-    // What was owed or not owed when the password was typed may have changed since: then it is to be
-    // typed again.
+    // A second factor may have been set up or removed since the password was typed: then the user
+    // has to type it again.
     let owed = match (sign_in.step, sign_in.second_factor) {
         (Step::Complete, SecondFactor::Shown) => return Ok(Some((user, Step::Complete))),
         (Step::Complete, SecondFactor::NotYet) => false,
@@ -247,15 +251,16 @@ pub(crate) async fn whoever(
     let context = Context::new(app.now(), user.subject());
     let status = app.codes.status(&user.subject(), &context).await?;
     let goes_on = match (has_second_factor(&user, &status), owed, status.set) {
-        // Whoever has seen the codes in force here has the second factor, whoever confirmed them.
+        // A session that showed the active codes has the second factor, whichever session confirmed
+        // them.
         (true, false, Some(set)) => has_prepared(session, set).await?,
         (owes, owed, _) => owes == owed,
     };
     Ok(goes_on.then_some((user, sign_in.step)))
 }
 
-/// Whether this user has anything that stands beside the password: whatever is left of a set, and
-/// whatever the settings say. Where codes were set up, the password alone never is enough.
+/// Returns whether this user has set up a second factor, even if no code of a set is left, and
+/// whatever the settings say. Where codes were set up, the password alone is never enough.
 pub(crate) fn has_second_factor(user: &User, status: &Status) -> bool {
     user.totp_secret.is_some() || status.set.is_some() || status.override_until.is_some()
 }
@@ -269,7 +274,7 @@ async fn visitor(app: &App, parts: &mut Parts, wanted: Step) -> Result<Visitor, 
     let session = Session::from_request_parts(parts, &())
         .await
         .map_err(|rejection| rejection.into_response())?;
-    let found = whoever(app, &session)
+    let found = session_user(app, &session)
         .await
         .map_err(|error| error.into_response())?;
     let elsewhere = match (found, wanted) {
@@ -306,7 +311,7 @@ impl FromRequestParts<Arc<App>> for HalfWay {
     }
 }
 
-/// When a request came, from where, and from which browser.
+/// The time, the address and the browser of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Circumstances {
     now: Timestamp,

@@ -1,5 +1,6 @@
-//! Sessions in the same database, for tower-sessions: its own store for SQLite is built on another
-//! version of sqlx, and one program cannot hold two copies of SQLite.
+//! The session store for tower-sessions, in the application's database. The store for SQLite of
+//! tower-sessions is built on another version of sqlx, and one program cannot link two copies of
+//! SQLite.
 
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
@@ -17,8 +18,8 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS web_sessions (
 #[derive(Debug, Clone)]
 pub(crate) struct SqliteSessions(SqlitePool);
 
-/// What a session is stored under. Whoever reads the table, or a backup of it, cannot take over a
-/// session: the id itself is not there.
+/// Returns the key that a session is stored under. An attacker who reads the table, or a backup of
+/// it, cannot take over a session: the id itself is not there.
 fn key(id: &Id) -> Vec<u8> {
     Sha256::digest(id.0.to_be_bytes()).to_vec()
 }
@@ -27,7 +28,7 @@ fn backend(error: sqlx::Error) -> Error {
     Error::Backend(error.to_string())
 }
 
-/// By the system's clock, as tower-sessions reckons when a session expires.
+/// Returns the time by the system's clock, which tower-sessions uses for the expiry of sessions.
 fn seconds() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
@@ -70,7 +71,8 @@ impl SessionStore for SqliteSessions {
         Ok(())
     }
 
-    /// Never inserts: a request that ends late does not bring back a session that has ended.
+    /// Updates a session and never inserts one, so that a request that ends late does not bring
+    /// back a session that has ended.
     async fn save(&self, record: &Record) -> Result<()> {
         const SQL: &str = "UPDATE web_sessions SET data = ?2, expires_at = ?3 WHERE key = ?1";
         self.write(SQL, record).await.map(drop)

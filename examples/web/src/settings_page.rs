@@ -1,4 +1,5 @@
-//! Settings, backup codes: the switch and the roles, the figures, the users.
+//! Settings, backup codes: the main switch, the permitted roles, the usage figures, the list of
+//! users.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,10 +28,10 @@ use crate::zone::Moment;
 
 const PAGE: &str = "/settings/backup-codes";
 
-/// Users on a page.
+/// The number of users on a page.
 const ROWS: u16 = 25;
 
-/// Users that a search finds at most, which is what the directory lists at once.
+/// The most users that a search finds, which is the most that the directory lists at once.
 const FOUND: u16 = 1000;
 
 const FILTERS: [(&str, &str, UserFilter); 4] = [
@@ -47,24 +48,24 @@ const ORDERS: [(&str, &str, UserOrder); 4] = [
     ("used", "Latest use", UserOrder::LatestUse),
 ];
 
-/// Which page of the list.
+/// The choice of a page of the list: search, filter, order and position.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct List {
     q: String,
     filter: String,
     sort: String,
-    /// The last row of the page before.
+    /// The last row of the previous page.
     #[serde(skip_serializing_if = "String::is_empty")]
     after: String,
-    /// When Refresh was shown. With it Refresh leads to another address; a browser does not load the
-    /// same one anew when it ends in `#users`.
+    /// The time at which the link Refresh was shown. It makes the link's address differ from the
+    /// page's: a browser does not reload the same address when it ends in `#users`.
     #[serde(skip_serializing_if = "String::is_empty")]
     at: String,
 }
 
 impl List {
-    /// The same list after this row, as an address has it.
+    /// Returns the query string for the same list after this row.
     fn link(&self, after: &str, at: &str) -> Result<String, PageError> {
         let list = Self {
             after: after.to_owned(),
@@ -75,7 +76,7 @@ impl List {
     }
 }
 
-/// A choice of a list.
+/// An option of a drop-down list or a check box.
 #[derive(Debug)]
 struct Choice {
     id: &'static str,
@@ -83,13 +84,13 @@ struct Choice {
     chosen: bool,
 }
 
-/// One line of the list.
+/// A row of the list.
 #[derive(Debug)]
 struct Line {
     id: String,
     name: String,
     roles: String,
-    /// Whether there is still such a user.
+    /// True if the user still exists.
     known: bool,
     left: u8,
     total: u8,
@@ -104,19 +105,20 @@ struct Lines {
     filters: Vec<Choice>,
     sorts: Vec<Choice>,
     lines: Vec<Line>,
-    /// Links: this page anew, and where there are any the first one and the next.
+    /// The links: reload this page and, where they exist, the first and the next page.
     refresh: String,
     first_page: Option<String>,
     next_page: Option<String>,
-    /// Users found by the search who are on no page of the list; on its first page.
+    /// The users found by the search who are on no page of the list. They are named on its first
+    /// page.
     others: Vec<User>,
-    /// How many more of them there are than are named.
+    /// The number of such users who are not named.
     more_others: usize,
-    /// Whether the search found more users than are looked at.
+    /// True if the search found more users than it can pass to the directory.
     too_many: bool,
 }
 
-/// The form as it is shown: what is in force, or what was about to be saved.
+/// The form as it is shown: the current settings, or the ones about to be saved.
 #[derive(Debug)]
 struct SettingsForm {
     on: bool,
@@ -124,9 +126,9 @@ struct SettingsForm {
     low_threshold: String,
     /// The saved state that is being edited; empty where nothing was saved yet.
     based_on: String,
-    /// Whether what is shown differs from what is in force.
+    /// True if the settings shown differ from the current ones.
     changed: bool,
-    /// Whether codes in hand still work for whoever loses a role. It is not set here.
+    /// True if users who lose a role can still redeem their codes. This page does not change it.
     keeps_codes: bool,
 }
 
@@ -138,7 +140,7 @@ struct Bar {
     x: usize,
     y: u64,
     height: u64,
-    /// Whether the day is written below.
+    /// True if the day is written below its bar.
     named: bool,
 }
 
@@ -206,7 +208,7 @@ pub(crate) async fn show(
     page(&app, &visitor, frame, form, list).await
 }
 
-/// What is in force.
+/// Returns a draft of the current settings.
 fn in_force(app: &App) -> Result<SettingsDraft, PageError> {
     let unreadable = || backup_codes::Error::Denied(Denial::SettingsUnreadable);
     Ok(app.settings.edit().ok_or_else(unreadable)?)
@@ -233,7 +235,7 @@ async fn page(
     })
 }
 
-/// The fields of the form, each as often as it was sent.
+/// The fields of the form as sent; a field may repeat.
 struct Sent(Vec<(String, String)>);
 
 impl Sent {
@@ -247,13 +249,13 @@ impl Sent {
     }
 }
 
-/// Saves, or fills the form in for those who have no script.
+/// Saves the settings, or ticks the boxes for browsers without script.
 pub(crate) async fn save(
     State(app): State<Arc<App>>,
     SignedIn(visitor): SignedIn,
     Form(sent): Form<Vec<(String, String)>>,
 ) -> Result<Response, PageError> {
-    // Others get no page, whatever the form says. Saving is asked about once more below.
+    // Only administrators get a page, whatever the form says. `save` asks the policy again below.
     app.codes.authorize_reports(&visitor.context).await?;
     let sent = Sent(sent);
     let frame = Frame::of(&app, &visitor, "settings").await?;
@@ -277,16 +279,13 @@ pub(crate) async fn save(
             form.tick_all(true);
             let frame = frame.saying(
                 true,
-                "All roles are ticked. Save the changes to put them in force.",
+                "All roles are selected. Save the changes to apply them.",
             );
             return page(&app, &visitor, frame, form, List::default()).await;
         }
         Some("remove_all") => {
             form.tick_all(false);
-            let frame = frame.saying(
-                true,
-                "No role is ticked. Save the changes to put them in force.",
-            );
+            let frame = frame.saying(true, "No role is selected. Save the changes to apply them.");
             return page(&app, &visitor, frame, form, List::default()).await;
         }
         _ => {}
@@ -294,17 +293,17 @@ pub(crate) async fn save(
     let based_on = match &*form.based_on {
         "" => None,
         text => Some(text.parse().map_err(|_| {
-            PageError::unprocessable("The form does not say what it is based on. Load it anew.")
+            PageError::unprocessable("The form is incomplete. Load the page again.")
         })?),
     };
-    // What the form does not show is taken from the settings it was drawn from, not from an older
-    // copy of this node's. If those are overtaken too, so is the form.
+    // What the form does not show is taken from the settings it was drawn from, not from this
+    // node's older cache. If those settings are no longer the current ones, neither is the form.
     let mut current = in_force(&app)?;
     if current.based_on() != based_on {
         app.refresh_settings().await?;
         current = in_force(&app)?;
         if current.based_on() != based_on {
-            return overtaken(&app, &visitor, frame, &form, &current).await;
+            return conflict(&app, &visitor, frame, &form, &current).await;
         }
     }
     let mut settings = current.settings;
@@ -312,7 +311,7 @@ pub(crate) async fn save(
     if roles.len() == ROLES.len() {
         settings.permit_all_roles();
     } else {
-        // Roles that this page does not know stay as they were.
+        // Keeps roles that this page does not know as they were.
         let kept = match settings.permitted() {
             PermittedRoles::Chosen(chosen) => chosen.clone(),
             PermittedRoles::All => BTreeSet::new(),
@@ -335,15 +334,15 @@ pub(crate) async fn save(
     }
     let draft = SettingsDraft::new(settings, based_on);
     match app.settings.save(draft, &visitor.context).await? {
-        SettingsSaved::Saved => done(&visitor, "The changes are saved and in force.", PAGE).await,
+        SettingsSaved::Saved => done(&visitor, "The changes are saved and in effect.", PAGE).await,
         SettingsSaved::Conflict(in_force) => {
-            overtaken(&app, &visitor, frame, &form, &in_force).await
+            conflict(&app, &visitor, frame, &form, &in_force).await
         }
     }
 }
 
-/// Shows what is in force, where somebody else saved before.
-async fn overtaken(
+/// Shows the current settings after a conflict: another administrator saved first.
+async fn conflict(
     app: &App,
     visitor: &Visitor,
     frame: Frame,
@@ -351,8 +350,8 @@ async fn overtaken(
     in_force: &SettingsDraft,
 ) -> Result<Response, PageError> {
     let text = format!(
-        "Nothing of yours was saved: somebody else saved before you. You see what is in force now. \
-         You wanted: {}.",
+        "Your changes were not saved: another administrator saved first. This page shows the \
+         settings in effect now. You wanted: {}.",
         wish(form)
     );
     let form = SettingsForm::new(in_force);
@@ -361,7 +360,7 @@ async fn overtaken(
     Ok((StatusCode::CONFLICT, page).into_response())
 }
 
-/// The page with the form as it was sent.
+/// Shows the page again, with the form as it was sent.
 async fn again(
     app: &App,
     visitor: &Visitor,
@@ -372,7 +371,7 @@ async fn again(
     Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
 }
 
-/// Whether these settings would take from an administrator the only second factor there is.
+/// Returns whether these settings would disable the administrator's only second factor.
 async fn shuts_out(app: &App, visitor: &Visitor, settings: &Settings) -> Result<bool, PageError> {
     let Visitor {
         user,
@@ -410,7 +409,7 @@ fn figures(app: &App, usage: Usage, periods: &Periods) -> Figures {
     let most = usage.used_by_day.iter().copied().max().unwrap_or(0);
     let days = app.zone.days(periods).into_iter().zip(&usage.used_by_day);
     let bars = days.enumerate().map(|(number, (day, count))| {
-        // A day with one use among thousands still shows.
+        // Rounds up, so that a day with one use among thousands still shows.
         let height = (count * CHART).div_ceil(most.max(1));
         Bar {
             day,
@@ -443,17 +442,17 @@ fn choices<T: Copy>(all: &[(&'static str, &'static str, T)], wanted: &str) -> (V
 async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageError> {
     let (filters, filter) = choices(&FILTERS, &list.filter);
     let (sorts, order) = choices(&ORDERS, &list.sort);
-    let mut query = UsersQuery::new(app.now()).filter(filter);
+    let mut query = UsersQuery::new(app.now()).with_filter(filter);
     let q = list.q.trim();
     let (mut others, mut too_many) = (Vec::new(), false);
     if !q.is_empty() {
-        // Names are this application's business: it finds the users, the directory lists those with
-        // codes, and who is left is named beside the list.
+        // The crate knows ids, not names. The application finds the users, the directory lists
+        // those with codes, and the others are named beside the list.
         others = app.users.matching(q, FOUND + 1).await?;
         too_many = others.len() > usize::from(FOUND);
         others.truncate(FOUND.into());
-        query = query.among(others.iter().map(|user| user.subject().id().clone()));
-        let all = query.clone().limit(FOUND);
+        query = query.with_among(others.iter().map(|user| user.subject().id().clone()));
+        let all = query.clone().with_limit(FOUND);
         let listed = app.reports.users(all, &visitor.context).await?;
         let listed: BTreeSet<&[u8]> = listed.iter().map(|row| row.user.as_bytes()).collect();
         others.retain(|user| list.after.is_empty() && !listed.contains(user.id.as_bytes()));
@@ -462,12 +461,12 @@ async fn lines(app: &App, visitor: &Visitor, list: List) -> Result<Lines, PageEr
     others.truncate(ROWS.into());
 
     // One more than shown: whether it is there says whether there is a next page.
-    query = query.order(order).limit(ROWS + 1);
+    query = query.with_order(order).with_limit(ROWS + 1);
     if !list.after.is_empty() {
         let row = serde_json::from_str::<UserRow>(&list.after);
-        query = query.after(row.map_err(|_| {
+        query = query.with_after(row.map_err(|_| {
             PageError::unprocessable(
-                "This link leads to no page of the list. Begin with the first.",
+                "This link is not valid. Start again from the first page of the list.",
             )
         })?);
     }

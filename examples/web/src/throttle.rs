@@ -1,4 +1,4 @@
-//! A limit on tries of passwords and authenticator codes.
+//! A limit on attempts of passwords and authenticator codes.
 
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use backup_codes::{Effect, Timestamp};
 
-/// Tries are counted over this time.
+/// The time over which attempts are counted.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 
-/// Buckets. Whatever is counted has one by a hash with a secret: names that do not exist are counted
-/// like those that do, and memory is bounded. Two in one bucket share its tries.
+/// The number of buckets. A keyed hash assigns a bucket to each name or address: names that do not
+/// exist are counted like those that do, and memory is bounded. Two keys in one bucket share its
+/// attempts.
 const BUCKETS: usize = 16_384;
 
-/// Tries since a moment, for each bucket.
+/// Counts attempts for each bucket since a moment.
 ///
-/// It is lost with the process. One who can restart it can read the database.
+/// The counters are lost with the process. An attacker who can restart the process can read the
+/// database too.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     tries: u32,
@@ -30,7 +32,7 @@ struct Bucket {
 }
 
 impl Throttle {
-    /// So many tries in a quarter of an hour.
+    /// Allows this number of attempts in a quarter of an hour.
     pub(crate) fn new(tries: u32) -> Self {
         let empty = Bucket {
             tries: 0,
@@ -39,7 +41,7 @@ impl Throttle {
         Self {
             tries,
             buckets: Mutex::new(vec![empty; BUCKETS]),
-            // Which names share a bucket is not for a test to depend on.
+            // Fixed in tests, which must not depend on which names share a bucket.
             secret: if cfg!(test) {
                 0
             } else {
@@ -48,11 +50,13 @@ impl Throttle {
         }
     }
 
-    /// Counts a try before it is made, so that parallel tries are counted too. `Err` is the wait.
+    /// Counts an attempt before it is made, so that parallel attempts are counted too. `Err` is the
+    /// time to wait.
     pub(crate) fn begin(&self, key: &str, now: Timestamp) -> Result<(), Duration> {
         self.with(key, |bucket| {
             let age = now.saturating_since(bucket.since);
-            // A window of the future is left from a clock that was ahead: it begins now.
+            // A window that begins in the future is left from a clock that was ahead: it begins
+            // now.
             bucket.since = bucket.since.min(now);
             if age >= WINDOW {
                 *bucket = Bucket {
@@ -67,7 +71,7 @@ impl Throttle {
         })
     }
 
-    /// Clears the tries after a right one.
+    /// Clears the attempts after a right one.
     pub(crate) fn clear(&self, key: &str) -> Effect {
         match self.with(key, |bucket| std::mem::take(&mut bucket.tries)) {
             0 => Effect::Nothing,
@@ -75,7 +79,7 @@ impl Throttle {
         }
     }
 
-    /// Takes back a try that came to no verdict.
+    /// Takes back an attempt that ended without a verdict.
     pub(crate) fn take_back(&self, key: &str) {
         self.with(key, |bucket| bucket.tries = bucket.tries.saturating_sub(1));
     }

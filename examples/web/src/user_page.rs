@@ -1,4 +1,4 @@
-//! One user, as an administrator sees them.
+//! The page of one user, as an administrator sees it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::session::{SignedIn, Visitor};
 use crate::users::User;
 use crate::zone::Moment;
 
-/// How long an override code may work, in minutes.
+/// The lifetimes of an override code on offer, in minutes.
 const LIFETIMES: [(u32, &str); 3] = [(60, "1 hour"), (8 * 60, "8 hours"), (24 * 60, "1 day")];
 
 #[derive(Template)]
@@ -54,12 +54,13 @@ pub(crate) struct OverrideForm {
 }
 
 fn page_of(user: &User) -> String {
-    // Text is always text.
+    // Encoding text cannot fail.
     let Ok(id) = urlencode_strict(&user.id);
     format!("/settings/backup-codes/users/{id}")
 }
 
-/// The user of the address, for those who may see reports: others do not learn who there is.
+/// Returns the user of the address to a caller who may see reports. Other callers do not learn
+/// which users exist.
 async fn target(app: &App, visitor: &Visitor, id: &str) -> Result<(User, Subject), PageError> {
     app.codes.authorize_reports(&visitor.context).await?;
     let user = app.users.find(id).await?.ok_or_else(PageError::not_found)?;
@@ -67,15 +68,13 @@ async fn target(app: &App, visitor: &Visitor, id: &str) -> Result<(User, Subject
     Ok((user, subject))
 }
 
-/// The same, for what nobody does to themselves here: to void one's own codes takes the password.
-async fn somebody_else(
-    app: &App,
-    visitor: &Visitor,
-    id: &str,
-) -> Result<(User, Subject), PageError> {
+/// Returns the user of the address, unless it is the caller's own account: to revoke one's own
+/// codes takes the password.
+async fn other_user(app: &App, visitor: &Visitor, id: &str) -> Result<(User, Subject), PageError> {
     let target = target(app, visitor, id).await?;
     if target.0.id == visitor.user.id {
-        let text = "This is you: your own codes are revoked on your profile, with your password.";
+        let text =
+            "This is your own account: revoke your codes on your profile, with your password.";
         return Err(PageError::new(StatusCode::FORBIDDEN, text));
     }
     Ok(target)
@@ -103,7 +102,7 @@ pub(crate) async fn revoke(
     Path(id): Path<String>,
     Form(form): Form<RevokeForm>,
 ) -> Result<Response, PageError> {
-    let (user, subject) = somebody_else(&app, &visitor, &id).await?;
+    let (user, subject) = other_user(&app, &visitor, &id).await?;
     if form.sure.is_none() {
         return not_done(&visitor, "Tick the box if you are sure.", &page_of(&user)).await;
     }
@@ -116,7 +115,7 @@ pub(crate) async fn revoke(
         Some(notice) => {
             app.tell(&notice);
             app.users.end_sessions(&user.id).await?;
-            let text = format!("All backup codes of {} are void.", user.name);
+            let text = format!("All backup codes of {} are invalid.", user.name);
             done(&visitor, text, &page_of(&user)).await
         }
         None => {
@@ -135,14 +134,14 @@ pub(crate) async fn unlock(
     let codes = app.codes.unlock(&subject, &visitor.context).await?;
     let authenticator = authenticator_page::unlock(&app, &user, &visitor.user).await?;
     let text = if [codes, authenticator].contains(&Effect::Done) {
-        format!("Wrong codes counted against {} are cleared.", user.name)
+        format!("The wrong codes counted against {} are cleared.", user.name)
     } else {
         format!("No wrong codes were counted against {}.", user.name)
     };
     done(&visitor, text, &page_of(&user)).await
 }
 
-/// Issues an override code and shows it in this very answer, as a sheet is.
+/// Issues an override code and shows it in this response, as a sheet is shown.
 pub(crate) async fn issue_override(
     State(app): State<Arc<App>>,
     SignedIn(visitor): SignedIn,
@@ -169,13 +168,13 @@ pub(crate) async fn revoke_override(
     SignedIn(visitor): SignedIn,
     Path(id): Path<String>,
 ) -> Result<Response, PageError> {
-    let (user, subject) = somebody_else(&app, &visitor, &id).await?;
+    let (user, subject) = other_user(&app, &visitor, &id).await?;
     let text = match app
         .codes
         .revoke_override(&subject, &visitor.context)
         .await?
     {
-        Effect::Done => "The override code is void.",
+        Effect::Done => "The override code is revoked.",
         Effect::Nothing => {
             "There was no override code to revoke: it was used, revoked or purged before."
         }

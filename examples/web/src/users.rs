@@ -1,5 +1,5 @@
-//! The application's own users. Their login name is their key in the records of backup codes: it
-//! never changes here. Where names change, take the number of the row.
+//! The application's own users. The login name is the user's id in the records of backup codes, and
+//! never changes here. Where names change, use the number of the row instead.
 
 use backup_codes::{Effect, Subject, UserId};
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
@@ -33,16 +33,16 @@ pub(crate) const ROLES: [SiteRole; 4] = [
     },
 ];
 
-/// A user that a new database is seeded with.
+/// A demo user that a new database is seeded with.
 #[derive(Debug, Clone, Copy)]
 pub struct DemoUser {
-    /// Login name and key.
+    /// The login name, which is the user's id.
     pub id: &'static str,
-    /// Full name.
+    /// The full name.
     pub name: &'static str,
-    /// Password; no secret.
+    /// The password, which is no secret.
     pub password: &'static str,
-    /// Role.
+    /// The role.
     pub role: &'static str,
 }
 
@@ -86,29 +86,30 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS web_users (
     sign_outs INTEGER NOT NULL DEFAULT 0
 ) STRICT";
 
-/// Wrong codes of an authenticator app in a row (NIST SP 800-63B-4, 3.2.2).
+/// The limit of wrong codes of an authenticator app in a row (NIST SP 800-63B-4, 3.2.2).
 const MOST_TRIES: i64 = 100;
 
-/// A user as stored.
+/// A user as stored in the table.
 #[derive(Clone)]
 pub(crate) struct User {
     pub(crate) id: String,
     pub(crate) name: String,
-    /// The PHC string.
+    /// The PHC string of the password.
     pub(crate) password: String,
     pub(crate) roles: Vec<String>,
     /// The authenticator app's secret, in base 32.
     pub(crate) totp_secret: Option<String>,
-    /// A secret that the user has yet to confirm.
+    /// A secret of an authenticator app that the user has yet to confirm.
     pub(crate) totp_pending: Option<String>,
     totp_tries: i64,
-    /// How often all sessions were ended. One of before the last time is over. A count: a moment
-    /// of a clock that was ahead would end sessions for as long.
+    /// How often all sessions of this user were ended. A session made before the last time is over.
+    /// It is a count and not a time, because a time from a clock that was ahead would end new
+    /// sessions until then.
     pub(crate) sign_outs: i64,
     key: UserId,
 }
 
-// The secrets are nobody's business.
+// Written by hand to leave the secrets out.
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("User")
@@ -119,17 +120,17 @@ impl std::fmt::Debug for User {
 }
 
 impl User {
-    /// The user as the policy sees it.
+    /// Returns the user as the policy sees it.
     pub(crate) fn subject(&self) -> Subject {
         Subject::new(self.key.clone(), self.roles.iter().cloned())
     }
 
-    /// Whether the authenticator app can let the user in.
+    /// Returns whether the user can log in with the authenticator app.
     pub(crate) fn app_works(&self) -> bool {
         self.totp_secret.is_some() && self.totp_tries < MOST_TRIES
     }
 
-    /// The names of the user's roles.
+    /// Returns the names of the user's roles.
     pub(crate) fn role_names(&self) -> String {
         let name = |id: &String| {
             let role = ROLES.iter().find(|role| role.id == id);
@@ -155,7 +156,7 @@ impl User {
     }
 }
 
-/// Seeding failed.
+/// An error of seeding the table.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SeedError {
     #[error(transparent)]
@@ -174,7 +175,7 @@ impl Users {
         Ok(Self(pool))
     }
 
-    /// Puts the demo users into an empty table.
+    /// Adds the demo users to an empty table.
     pub(crate) async fn seed(&self, passwords: &Passwords) -> Result<(), SeedError> {
         let count: i64 = sqlx::query_scalar("SELECT count(*) FROM web_users")
             .fetch_one(&self.0)
@@ -186,7 +187,7 @@ impl Users {
         for user in DEMO_USERS {
             hashes.push(passwords.hash(user.password).await?);
         }
-        // All of them or none, whenever it is stopped.
+        // One transaction: all users or none, even if the process is stopped.
         let mut transaction = self.0.begin().await?;
         for (user, hash) in DEMO_USERS.iter().zip(hashes) {
             sqlx::query(
@@ -211,8 +212,8 @@ impl Users {
         row.as_ref().map(User::from_row).transpose()
     }
 
-    /// Users whose name or login name contains this, by login name, so many at most. Small letters of
-    /// the English alphabet and capitals are the same.
+    /// Returns at most `most` users whose name or login name contains this text, by login name. The
+    /// case of the letters A to Z is ignored.
     pub(crate) async fn matching(&self, part: &str, most: u16) -> Result<Vec<User>, sqlx::Error> {
         let rows = sqlx::query(
             "SELECT * FROM web_users
@@ -226,7 +227,7 @@ impl Users {
         rows.iter().map(User::from_row).collect()
     }
 
-    /// The users with these ids, in any order; those that are not there left out.
+    /// Returns the users with these ids, in any order; ids that do not exist are left out.
     pub(crate) async fn find_all(&self, ids: &[String]) -> Result<Vec<User>, sqlx::Error> {
         let rows =
             sqlx::query("SELECT * FROM web_users WHERE id IN (SELECT value FROM json_each(?1))")
@@ -236,8 +237,8 @@ impl Users {
         rows.iter().map(User::from_row).collect()
     }
 
-    /// Counts a try of the authenticator app at the login, before it is made. `false` after a hundred
-    /// in a row that were wrong, until they are cleared (NIST SP 800-63B-4, 3.2.2).
+    /// Counts an attempt of the authenticator app at the login, before it is made. Returns `false`
+    /// after a hundred wrong ones in a row, until they are cleared (NIST SP 800-63B-4, 3.2.2).
     pub(crate) async fn begin_totp_try(&self, id: &str) -> Result<bool, sqlx::Error> {
         self.changed(
             sqlx::query(
@@ -249,7 +250,7 @@ impl Users {
         .await
     }
 
-    /// Forgets the tries of the authenticator app, if there are any.
+    /// Clears the attempts of the authenticator app, if there are any.
     pub(crate) async fn clear_totp_tries(&self, id: &str) -> Result<Effect, sqlx::Error> {
         let query =
             sqlx::query("UPDATE web_users SET totp_tries = 0 WHERE id = ?1 AND totp_tries <> 0");
@@ -259,10 +260,11 @@ impl Users {
         })
     }
 
-    /// Marks a step of the authenticator app as used, and forgets wrong tries. `false` where it, or a
-    /// later one, was used before: a code of the app counts once too (RFC 6238, 5.2). A step that lies
-    /// more than ten minutes ahead was written by a clock that was ahead, and keeps no user out; a code
-    /// could be used again where the clock falls back by more than that.
+    /// Marks a time step of the authenticator app as used, and clears wrong attempts. Returns
+    /// `false` if this step, or a later one, was used before: a code of the app is valid once too
+    /// (RFC 6238, 5.2). A stored step more than ten minutes ahead was written by a clock that was
+    /// ahead, and is ignored; so a code could be used again if the clock falls back by more than
+    /// that.
     pub(crate) async fn use_totp_step(&self, id: &str, step: i64) -> Result<bool, sqlx::Error> {
         self.changed(
             sqlx::query(
@@ -275,7 +277,7 @@ impl Users {
         .await
     }
 
-    /// Ends this user's sessions, and says how often that was done by now.
+    /// Ends this user's sessions, and returns how often that has been done so far.
     pub(crate) async fn end_sessions(&self, id: &str) -> Result<i64, sqlx::Error> {
         sqlx::query_scalar(
             "UPDATE web_users SET sign_outs = sign_outs + 1 WHERE id = ?1 RETURNING sign_outs",
@@ -285,9 +287,11 @@ impl Users {
         .await
     }
 
-    /// Keeps a secret that the user has yet to confirm. `false` where an app is set up.
+    /// Stores a secret that the user has yet to confirm. Returns `false` if an app is set up
+    /// already.
     pub(crate) async fn prepare_totp(&self, id: &str, secret: &str) -> Result<bool, sqlx::Error> {
-        // A new secret has other codes: none of them was used, whatever the clock was before.
+        // A new secret has other codes: none of them has been used, so the last used step is
+        // cleared.
         let query = sqlx::query(
             "UPDATE web_users SET totp_pending = ?2, totp_last_step = 0
              WHERE id = ?1 AND totp_secret IS NULL",
@@ -295,7 +299,7 @@ impl Users {
         self.changed(query.bind(id).bind(secret)).await
     }
 
-    /// Puts the pending secret in force, if it still is this one.
+    /// Activates the pending secret, if it is still this one.
     pub(crate) async fn activate_totp(&self, id: &str, secret: &str) -> Result<bool, sqlx::Error> {
         self.changed(
             sqlx::query(
@@ -308,7 +312,7 @@ impl Users {
         .await
     }
 
-    /// Forgets the authenticator app.
+    /// Removes the authenticator app.
     pub(crate) async fn remove_totp(&self, id: &str) -> Result<(), sqlx::Error> {
         let query = sqlx::query(
             "UPDATE web_users SET totp_secret = NULL, totp_pending = NULL WHERE id = ?1",

@@ -1,19 +1,20 @@
-//! Moments as people of the site's time zone read them.
+//! Times in the site's time zone, as people read them.
 
 use std::iter;
 use std::ops::Range;
 
-use backup_codes::report::PeriodsError;
+use backup_codes::error::ValueError;
 use backup_codes::{Periods, Timestamp};
 use jiff::civil::Date;
 use jiff::tz::{Offset, TimeZone};
 
-/// A moment, for machines and for people.
+/// A time, for machines and for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Moment {
     /// RFC 3339, in UTC.
     pub(crate) iso: String,
-    /// In the site's time zone, with its offset: an hour that a clock shows twice is two moments.
+    /// The time in the site's time zone, with its offset: an hour that a clock shows twice stays
+    /// unambiguous.
     pub(crate) text: String,
 }
 
@@ -26,7 +27,7 @@ impl Zone {
         Self(zone)
     }
 
-    /// The zone's name, or the rule that stands for it.
+    /// Returns the zone's name, or the rule that stands for it.
     pub(crate) fn name(&self) -> String {
         let offset = || self.0.to_fixed_offset().ok().map(offset);
         let name = self.0.iana_name().map(str::to_owned);
@@ -51,13 +52,13 @@ impl Zone {
         self.moment_as(at, "%-d %b %Y, %H:%M")
     }
 
-    /// The same to the second, for the audit log.
+    /// Returns the time to the second, for the audit log.
     pub(crate) fn second(&self, at: Timestamp) -> Moment {
         self.moment_as(at, "%Y-%m-%d %H:%M:%S")
     }
 
-    /// The names of the days of these periods, such as `3 Nov`. They are counted back from today: a
-    /// day that the zone skipped begins where the next one does.
+    /// Returns the names of the days of these periods, such as `3 Nov`. They are counted back from
+    /// today: a day that the zone skipped begins where the next one does.
     pub(crate) fn days(&self, periods: &Periods) -> Vec<String> {
         let today = periods.today().start.unix_millis();
         let Ok(today) = jiff::Timestamp::from_millisecond(today) else {
@@ -72,12 +73,12 @@ impl Zone {
         names
     }
 
-    /// Today, this month and the last thirty days.
-    pub(crate) fn periods(&self, now: Timestamp) -> Result<Periods, PeriodsError> {
+    /// Returns the periods: today, this month and the last thirty days.
+    pub(crate) fn periods(&self, now: Timestamp) -> Result<Periods, ValueError> {
         Periods::in_zone(now, &self.0, 30)
     }
 
-    /// The moments of a day written as `2026-11-24`.
+    /// Returns the beginning and the end of a day written as `2026-11-24`.
     pub(crate) fn day_of(&self, text: &str) -> Option<Range<Timestamp>> {
         let date: Date = text.parse().ok()?;
         let start = |date: Date| {
@@ -88,7 +89,7 @@ impl Zone {
     }
 }
 
-/// An offset as people read it: `UTC`, `UTC+05:30`.
+/// Returns an offset as people read it: `UTC`, `UTC+05:30`.
 fn offset(offset: Offset) -> String {
     if offset.is_zero() {
         return "UTC".to_owned();
@@ -120,7 +121,7 @@ mod tests {
                 "2026-11-24T00:00Z",
                 "2026-11-25T00:00Z",
             ),
-            // 23 and 25 hours.
+            // Days of 23 and of 25 hours.
             (
                 "Europe/Berlin",
                 "2026-03-29",
@@ -133,7 +134,7 @@ mod tests {
                 "2026-10-24T22:00Z",
                 "2026-10-25T23:00Z",
             ),
-            // No midnight: the clock goes from 23:59 to 01:00.
+            // A day without midnight: the clock goes from 23:59 to 01:00.
             (
                 "Africa/Cairo",
                 "2026-04-24",
@@ -173,7 +174,7 @@ mod tests {
                 "2012-01-02T12:00Z",
                 ["30 Dec", "31 Dec", "1 Jan", "2 Jan", "3 Jan"],
             ),
-            // Half past eleven in the evening of the 6th, a second time.
+            // 23:30 on the 6th, for the second time.
             (
                 "America/St_Johns",
                 "2010-11-07T03:00Z",
@@ -206,7 +207,7 @@ mod tests {
         assert_eq!(fixed.moment(noon).text, "24 Nov 2026, 03:00 UTC-09:00");
         let rule = TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").unwrap();
         assert_eq!(Zone::new(rule).name(), "the site's time zone");
-        // One after the other, an hour apart.
+        // Two times an hour apart, at the hour that repeats.
         let berlin = zone("Europe/Berlin");
         for (at_utc, text) in [
             ("2026-10-25T00:30Z", "25 Oct 2026, 02:30 UTC+02:00"),

@@ -1,4 +1,4 @@
-// What a browser can do beyond forms. Every page works without it.
+// The functions of a page beyond its forms. Every page works without this script.
 "use strict";
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -9,9 +9,9 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     try {
       await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
       button.textContent = button.dataset.done;
-      status.textContent = "The codes are in the clipboard.";
+      status.textContent = "The codes were copied to the clipboard.";
     } catch {
-      status.textContent = "The browser did not let this page copy.";
+      status.textContent = "The browser did not allow copying: download or print the codes.";
     }
   });
 }
@@ -55,8 +55,8 @@ for (const form of document.querySelectorAll("form[data-guard]")) {
   });
 }
 
-// Browsers keep pages for Back, `no-store` or not: loaded anew, they show nothing to whoever comes
-// after a logout.
+// Browsers keep pages for Back, `no-store` or not: loaded again, they show nothing after a
+// logout.
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
 });

@@ -10,7 +10,7 @@ use backup_codes::code::NotACode;
 use backup_codes::hash::{Cost, HashSalt, Matrix, StoredHash, Target};
 use backup_codes::memcheck::{Hooks, set_hooks};
 use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
-use backup_codes::{Format, Formats, Hasher, Keyring, SetId, SetSize, UserId};
+use backup_codes::{Format, Formats, HashParams, Keyring, SetId, SetSize, UserId};
 use getrandom::SysRng;
 
 unsafe extern "C" {
@@ -104,7 +104,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let formats = Formats::new(Format::HIGH_ENTROPY)
         .accepting(Format::CROCKFORD)?
         .accepting(Format::DIGITS)?;
-    let hasher = Hasher::new(Keyring::without_pepper())
+    let params = HashParams::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
     let (user, set, mut matrix) = (
@@ -167,7 +167,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         code.classify_payload();
         assert_eq!(counts(), (before.0 + 1, before.1));
         let salt = HashSalt::random(&mut rng)?;
-        stored.push(hash(&hasher, &mut matrix, &user, set, code, salt)?);
+        stored.push(hash(&params, &mut matrix, &user, set, code, salt)?);
     }
     // Each code of high entropy against its own hash, the other one's and none; the last one
     // against its own.
@@ -176,7 +176,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let before = counts();
         let target = stored.get(against).cloned();
         let target = target.map_or(Target::Nothing, |stored| Target::Hash(set, stored));
-        let verified = verify(&hasher, &mut matrix, &user, &attempt, &target)?;
+        let verified = verify(&params, &mut matrix, &user, &attempt, &target)?;
         let equal = format!("{verified:?}").contains("equality: Equal");
         assert_eq!(equal, text == against);
         // A run that marks nothing proves nothing: the tag, and whether it is equal.

@@ -1,4 +1,4 @@
-//! Accounts and roles: what an application has already, in two tables of its own.
+//! Accounts and roles, in two tables of the application's own.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use sqlx::SqlitePool;
 
 use crate::failure::Failure;
 
-// A name is the key of its account's codes as well: there is no command that changes one.
+// The name of an account is also its user id: there is no command that changes a name.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS console_roles (name TEXT NOT NULL PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS console_accounts (
@@ -25,7 +25,7 @@ impl Accounts {
         Ok(Self(pool))
     }
 
-    /// Closes the database, so that nothing is left to be recovered.
+    /// Closes the database, so that SQLite leaves no write-ahead log to be recovered.
     pub(crate) async fn close(&self) {
         self.0.close().await;
     }
@@ -38,8 +38,7 @@ impl Accounts {
             .execute(&self.0)
             .await?;
         if done.rows_affected() == 0 {
-            let text =
-                "there is such an account already: type user roles NAME ROLE ... to change it";
+            let text = "this account exists already: type user roles NAME ROLE ... to change it";
             return Err(Failure::new(text));
         }
         Ok(())
@@ -64,7 +63,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// The account of this name, with the roles it has at this moment.
+    /// Returns the account of this name, with its current roles.
     pub(crate) async fn named(&self, name: &str) -> Result<Subject, Failure> {
         let roles: Option<String> =
             sqlx::query_scalar("SELECT roles FROM console_accounts WHERE name = ?")
@@ -75,7 +74,7 @@ impl Accounts {
         Ok(Subject::new(UserId::new(name)?, roles.split_whitespace()))
     }
 
-    /// Names and roles of all accounts, by name.
+    /// Returns the names and roles of all accounts, by name.
     pub(crate) async fn all(&self) -> Result<Vec<(String, String)>, Failure> {
         let all = "SELECT name, roles FROM console_accounts ORDER BY name";
         Ok(sqlx::query_as(all).fetch_all(&self.0).await?)
@@ -85,7 +84,7 @@ impl Accounts {
         checked(role)?;
         if ["all", "none"].contains(&role) {
             return Err(Failure::new(
-                "no role is called all or none: type another name",
+                "a role cannot be called all or none: type another name",
             ));
         }
         sqlx::query("INSERT OR IGNORE INTO console_roles VALUES (?)")
@@ -95,13 +94,13 @@ impl Accounts {
         Ok(())
     }
 
-    /// All roles, by name.
+    /// Returns all roles, by name.
     pub(crate) async fn roles(&self) -> Result<Vec<String>, Failure> {
         let all = "SELECT name FROM console_roles ORDER BY name";
         Ok(sqlx::query_scalar(all).fetch_all(&self.0).await?)
     }
 
-    /// These roles, each once, if all exist.
+    /// Returns these roles, each once, if all exist.
     pub(crate) async fn existing_roles(&self, roles: &[&str]) -> Result<Vec<String>, Failure> {
         let existing = self.roles().await?;
         let wanted: BTreeSet<String> = roles.iter().map(ToString::to_string).collect();
@@ -119,7 +118,7 @@ fn no_account() -> Failure {
     Failure::new("there is no such account: type user list to see all, or user add NAME")
 }
 
-/// Names of accounts and roles are words that any terminal shows as they are.
+/// Checks the name of an account or a role: it has to be a word that any terminal shows as it is.
 fn checked(name: &str) -> Result<(), Failure> {
     let allowed = |c: char| c.is_alphanumeric() || "-_.@+".contains(c);
     if name.chars().all(allowed) && name.len() <= 64 {

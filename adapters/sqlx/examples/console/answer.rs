@@ -1,4 +1,4 @@
-//! What a command says: tables that fit a terminal, or plain text for a pipe.
+//! The output of a command: tables that fit a terminal, or plain text for a pipe.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -13,19 +13,20 @@ pub(crate) enum Answer {
     Table(&'static [&'static str], Vec<Vec<String>>),
 }
 
-/// A row of whatever can be shown.
+/// Makes a row of values that can be displayed.
 macro_rules! row {
     ($($cell:expr),+ $(,)?) => { vec![$($cell.to_string()),+] };
 }
 pub(crate) use row;
 
-/// A cell that may be empty.
+/// Returns the text of a cell that may be empty.
 pub(crate) fn maybe(cell: Option<impl Display>) -> String {
     cell.map_or_else(String::new, |cell| cell.to_string())
 }
 
-/// One line, or one cell, of what may come from a database that was tampered with. A line that is
-/// shown as it is, such as one with a code, is not copied.
+/// Replaces characters that could forge output in a line or a cell, whose text may come from a
+/// database that was tampered with. A line without such characters, such as one with a code, is not
+/// copied.
 pub(crate) fn tame(text: &str) -> Cow<'_, str> {
     if text.contains(is_forging) {
         text.replace(is_forging, "\u{fffd}").into()
@@ -38,8 +39,8 @@ fn tame_cells(row: &[String]) -> Vec<Cow<'_, str>> {
     row.iter().map(|cell| tame(cell)).collect()
 }
 
-/// The answer on a terminal so many columns wide, or as plain text: rows are lines then, and cells
-/// stand between tabs.
+/// Renders the answer for a terminal of this width in columns, or as plain text: then a row is a
+/// line, and tabs separate the cells.
 pub(crate) fn render(answers: &[Answer], width: Option<u16>) -> Zeroizing<String> {
     let mut lines: Vec<Cow<'_, str>> = Vec::new();
     for answer in answers {
@@ -62,7 +63,7 @@ pub(crate) fn render(answers: &[Answer], width: Option<u16>) -> Zeroizing<String
             }
         }
     }
-    // In one piece of its final size: a text that grows leaves copies of what it shows behind.
+    // The text is allocated at its final size: a text that grows leaves copies of codes behind.
     let size = lines.iter().map(|line| line.len() + 1).sum();
     let mut text = Zeroizing::new(String::with_capacity(size));
     for line in lines {

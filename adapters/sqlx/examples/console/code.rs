@@ -1,4 +1,4 @@
-//! What people do with single codes.
+//! The commands for single codes.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Session {
             .check(actor.own()?, typed, &actor.context)
             .await?
         {
-            Check::Valid(slot) => say(format!("code {slot} is right and unused")),
+            Check::Valid(slot) => say(format!("code {slot} is valid and unused")),
             Check::Refused(refusal) => Err(refused(&refusal)),
             Check::NotACode(hint) => Err(Failure::new(hint.to_string())),
         }
@@ -46,7 +46,9 @@ impl Session {
         match self.codes.burn(actor.own()?, typed, &actor.context).await? {
             Burn::Done(notice) => {
                 let mail = notice.as_ref().map(mail).unwrap_or_default();
-                say(format!("if this was a code of yours, it is void{mail}"))
+                say(format!(
+                    "if this was a code of yours, it is invalid now{mail}"
+                ))
             }
             Burn::Refused(refusal) => Err(refused(&refusal)),
             Burn::NotACode(hint) => Err(Failure::new(hint.to_string())),
@@ -76,13 +78,13 @@ impl Session {
         };
         let revoked = self.codes.revoke_all(&user, reason, &actor.context).await?;
         match revoked {
-            Some(notice) => say(format!("all codes are void{}", mail(&notice))),
+            Some(notice) => say(format!("all codes are invalid{}", mail(&notice))),
             None => say("there were no codes"),
         }
     }
 }
 
-/// A refusal as it may be shown to somebody who has passed the first factor: never the reason.
+/// Returns the text of a refusal for a caller who has passed the first factor: never the reason.
 fn refused(refusal: &Refusal) -> Failure {
     let mut text = refusal.to_string();
     if let Some(wait) = refusal.wait() {
@@ -93,7 +95,7 @@ fn refused(refusal: &Refusal) -> Failure {
     Failure::new(text + &refusal.notice().map(mail).unwrap_or_default())
 }
 
-/// The message that an application sends over another channel.
+/// Returns the message that an application sends over another channel.
 pub(crate) fn mail(notice: &Notice) -> String {
     format!(" (mail to {}: {:?})", notice.user, notice.kind)
 }

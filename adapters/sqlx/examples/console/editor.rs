@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::command::{may_be_kept, next_words};
 
-/// Names that complete.
+/// The names offered for completion.
 pub(crate) struct Names {
     pub(crate) accounts: Vec<String>,
     pub(crate) roles: Vec<String>,
@@ -61,17 +61,17 @@ impl LineEditor {
             .completion_type(CompletionType::List)
             .build();
         let mut editor = Editor::with_config(config)?;
-        // There is none at the first start.
+        // At the first start there is no history yet.
         let _ = editor.load_history(&history);
         Ok(Self { editor, history })
     }
 
-    /// The terminal's width, if the output is one.
+    /// Returns the terminal's width, if the output is a terminal.
     pub(crate) fn width(&mut self) -> Option<u16> {
         self.editor.dimensions().map(|(columns, _)| columns)
     }
 
-    /// The next line, or `None` at the end: Ctrl-D, or Ctrl-C.
+    /// Reads the next line, or `None` at the end: Ctrl-D, or Ctrl-C.
     pub(crate) fn read(
         &mut self,
         prompt: &str,

@@ -1,4 +1,4 @@
-//! Why a line came to nothing: one line that says what to do.
+//! The error of a command: one line that says what to do.
 
 use std::error::Error;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use backup_codes::audit::is_forging;
 
-/// One line for whoever typed. It repeats nothing that was typed.
+/// The message of a failed command, in one line. It repeats nothing that the user typed.
 pub(crate) struct Failure(String);
 
 impl Failure {
@@ -15,13 +15,13 @@ impl Failure {
     }
 }
 
-/// An error with what caused it.
+/// Converts an error, with the chain of its causes.
 impl<E: Error> From<E> for Failure {
     fn from(error: E) -> Self {
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            // Some errors tell their cause themselves.
+            // Some errors name their cause themselves.
             if !text.contains(&cause.to_string()) {
                 text += &format!(": {cause}");
             }
@@ -37,7 +37,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// One line to the standard error; if nobody reads it, there is nothing else to do.
+/// Writes one line to the standard error; a failure to write it is ignored.
 pub(crate) fn complain(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -40,8 +40,8 @@ pub(crate) fn keyring(file: &Path, may_create: bool) -> Result<Keyring, Failure>
     Ok(Keyring::new(KeyId::new("console")?, pepper))
 }
 
-/// Writes a file that only its owner may read: whole, or not at all. Says whether it did; it does
-/// not write over another.
+/// Writes a file that only its owner may read: whole, or not at all. Returns `false` if the file
+/// exists already; it is not overwritten.
 pub(crate) fn save(file: &Path, content: &[u8]) -> Result<bool, Failure> {
     let folder = file
         .parent()

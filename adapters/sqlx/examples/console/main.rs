@@ -44,10 +44,10 @@ Exit codes:
   3  the database cannot be used"
 )]
 struct Arguments {
-    /// The database; made if it is not there
+    /// The database file; created if it does not exist
     #[arg(long, value_name = "FILE")]
     db: PathBuf,
-    /// Operation as this account from the start, instead of as the operator
+    /// Act as this account from the start, instead of as the operator
     #[arg(long = "as", value_name = "NAME")]
     account: Option<String>,
     /// The time zone of days, and of times without an offset [default: this machine's]
@@ -59,14 +59,15 @@ fn zone(name: &str) -> Result<TimeZone, &'static str> {
     TimeZone::get(name).map_err(|_| "there is no such time zone, type one like Europe/Zurich")
 }
 
-/// Room for a line of a pipe; a longer one gets more.
+/// The memory reserved for a line of a pipe, in bytes; a longer line gets more.
 const LONGEST_LINE: usize = 64 * 1024;
 
 const FAILED_LINE: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
 const NO_DATABASE: u8 = 3;
 
-// One thread: there is one line at a time, and reading it may block. Codes are hashed elsewhere.
+// One thread is enough: there is one line at a time, and reading it may block. The hash pool has
+// threads of its own.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -129,11 +130,12 @@ async fn converse(session: &mut Session, history: PathBuf) -> io::Result<ExitCod
     }
 }
 
-/// Reads commands from a pipe or a file: all of them, whatever becomes of one.
+/// Reads commands from a pipe or a file: all of them, even if one fails.
 async fn pipe(session: &mut Session) -> io::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut input = io::stdin().lock();
-    // Wiped, and in one place: a line that grows leaves copies of a code behind.
+    // The line is wiped, and reserved in one piece: a line that grows leaves copies of a code
+    // behind.
     let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_LINE));
     for number in 1.. {
         line.clear();
@@ -145,12 +147,12 @@ async fn pipe(session: &mut Session) -> io::Result<ExitCode> {
             Ok(line) if line.is_empty() || line.starts_with('#') => continue,
             Ok(line) => session.run(line).await,
             Err(_) => Err(Failure::new(
-                "this is no UTF-8 text: type help to see all commands",
+                "this is not UTF-8 text: type help to see all commands",
             )),
         };
         match said.map(|answers| print(&answers, None)) {
             Ok(Ok(())) => {}
-            // Whoever reads the answers has read enough.
+            // The reader of the answers has closed the pipe.
             Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => break,
             Ok(Err(error)) => return Err(error),
             Err(failure) => {

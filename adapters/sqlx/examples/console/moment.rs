@@ -1,9 +1,9 @@
-//! Times as people type them.
+//! Parsing of times as people type them.
 
 use std::time::SystemTime;
 
 use backup_codes::Timestamp;
-use backup_codes::error::TimestampError;
+use backup_codes::error::ValueError;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
@@ -13,11 +13,11 @@ use crate::failure::Failure;
     clippy::disallowed_methods,
     reason = "an application reads the clock; the crate does not"
 )]
-pub(crate) fn now() -> Result<Timestamp, TimestampError> {
+pub(crate) fn now() -> Result<Timestamp, ValueError> {
     Timestamp::try_from(SystemTime::now())
 }
 
-/// Reads a moment: with an offset, or as local time; a day is its beginning.
+/// Parses a time: with an offset, or as local time; a day means its beginning.
 pub(crate) fn read(text: &str, zone: &TimeZone) -> Result<Timestamp, Failure> {
     let local = || {
         let local: DateTime = text.parse().ok()?;
@@ -26,6 +26,6 @@ pub(crate) fn read(text: &str, zone: &TimeZone) -> Result<Timestamp, Failure> {
     let read = text.parse::<jiff::Timestamp>().ok().or_else(local);
     read.and_then(|at| Timestamp::from_unix_millis(at.as_millisecond()).ok())
         .ok_or_else(|| {
-            Failure::new("this is no time: type one like 2026-03-31 or 2026-03-31T18:30")
+            Failure::new("this is not a time: type one like 2026-03-31 or 2026-03-31T18:30")
         })
 }

@@ -1,4 +1,4 @@
-//! Status, the list of users, figures, and the audit log.
+//! The commands that report: status, the list of users, figures, and the audit log.
 
 use backup_codes::audit::{EventActor, EventKind};
 use backup_codes::{Periods, Subject, UserFilter, UsersQuery};
@@ -30,7 +30,7 @@ impl Session {
                 "refused",
                 maybe(status.not_in_force.map(|reason| reason.as_str()))
             ],
-            row!["in force since", maybe(status.activated_at)],
+            row!["active since", maybe(status.activated_at)],
             row!["last used", maybe(status.last_used_at)],
             row!["revoked", maybe(status.revoked_at)],
             row!["wrong in a row", status.wrong_in_a_row],
@@ -56,7 +56,9 @@ impl Session {
             _ => return Err(command.misused()),
         };
         let (mut rows, cx) = (Vec::new(), &actor.context);
-        let mut query = UsersQuery::new(cx.now()).filter(filter).limit(1000);
+        let mut query = UsersQuery::new(cx.now())
+            .with_filter(filter)
+            .with_limit(1000);
         loop {
             let page = self.reports.users(query.clone(), cx).await?;
             rows.extend(page.iter().map(|user| {
@@ -66,9 +68,9 @@ impl Session {
             let Some(last) = page.into_iter().last() else {
                 break;
             };
-            query = query.after(last);
+            query = query.with_after(last);
         }
-        let head = &["account", "left", "of", "in force since", "last used"];
+        let head = &["account", "left", "of", "active since", "last used"];
         Ok(vec![Answer::Table(head, rows)])
     }
 
@@ -93,7 +95,7 @@ impl Session {
         let by_day = labels.iter().zip(usage.used_by_day);
         rows.extend(by_day.map(|(day, used)| row![format!("codes used on {day}"), used]));
         let zone = self.zone.iana_name().map_or_else(
-            // A rule that the machine was given without a name; summer time may change its offset.
+            // The machine's zone is a rule without a name; summer time may change its offset.
             || format!("a zone without a name, now UTC{}", today.offset()),
             str::to_owned,
         );
@@ -112,16 +114,16 @@ impl Session {
     }
 
     pub(crate) async fn audit(&self, filters: &[&str], command: Command, actor: &Actor) -> Said {
-        // The log is read from the store, which asks no policy.
+        // The log is read from the repository, which asks no policy, so the policy is asked here.
         self.codes.authorize_reports(&actor.context).await?;
 
         let (mut query, mut limit) = (AuditQuery::new(), 50);
         for filter in filters.chunks(2) {
             query = match filter {
-                ["user", name] => query.user(self.accounts.named(name).await?.id().clone()),
-                ["kind", kind] => query.kind(kind_of(kind)?),
-                ["from", time] => query.from(moment::read(time, &self.zone)?),
-                ["until", time] => query.until(moment::read(time, &self.zone)?),
+                ["user", name] => query.with_user(self.accounts.named(name).await?.id().clone()),
+                ["kind", kind] => query.with_kind(kind_of(kind)?),
+                ["from", time] => query.with_from(moment::read(time, &self.zone)?),
+                ["until", time] => query.with_until(moment::read(time, &self.zone)?),
                 ["limit", number] => {
                     limit = number.parse().map_err(|_| command.misused())?;
                     query
@@ -132,7 +134,7 @@ impl Session {
         let (mut rows, mut unreadable) = (Vec::new(), 0);
         while rows.len() < limit {
             let missing = u16::try_from(limit - rows.len()).unwrap_or(u16::MAX);
-            let asked = query.clone().limit(missing);
+            let asked = query.clone().with_limit(missing);
             let page = self.store.audit_page(&asked).await?;
             unreadable += page.unreadable;
             rows.extend(page.events.into_iter().map(|event| {
@@ -153,8 +155,9 @@ impl Session {
         let head = &["time", "event", "outcome", "reason", "about", "by", "left"];
         let mut said = vec![Answer::Table(head, rows)];
         if unreadable > 0 {
-            let text =
-                format!("{unreadable} more events cannot be read: damaged, or of a newer version");
+            let text = format!(
+                "{unreadable} more events cannot be read: they are damaged, or of a newer version"
+            );
             said.extend(say(text)?);
         }
         Ok(said)

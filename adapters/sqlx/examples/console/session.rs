@@ -1,4 +1,4 @@
-//! A session: who is acting, and what each command does.
+//! A session: the acting account, and the commands.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -24,58 +24,58 @@ use crate::{key, moment};
 
 pub(crate) type Said = Result<Vec<Answer>, Failure>;
 
-/// How long a copy of the settings may be used. Each command reads them anew.
+/// How long the cached settings may be used. Each command reads the settings again.
 const SETTINGS_AGE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Session {
     pub(crate) codes: BackupCodes,
     pub(crate) reports: Reports,
     pub(crate) saved: SavedSettings,
-    /// The copy of the settings, which is the role policy.
+    /// The cached settings, which are the role policy.
     pub(crate) shared: SharedSettings,
     pub(crate) store: SqliteRepository,
     pub(crate) accounts: Accounts,
     pub(crate) zone: TimeZone,
-    /// The name of the account that is acting; without one it is the operator.
+    /// The name of the acting account; `None` for the operator.
     pub(crate) acting: Option<String>,
-    /// The sheet prepared last, until it is exported or somebody else acts.
+    /// The sheet prepared last, until it is exported or another account acts.
     pub(crate) sheet: Option<Sheet>,
 }
 
-/// Whoever is acting, with the roles of this moment.
+/// The acting account or operator, with the current roles.
 pub(crate) struct Actor {
     account: Option<Subject>,
     pub(crate) context: Context,
 }
 
 impl Actor {
-    /// The account that acts on its own codes.
+    /// Returns the account that acts on its own codes.
     pub(crate) fn own(&self) -> Result<&Subject, Failure> {
-        let nobody = || Failure::new("nobody is logged in: type login NAME first");
+        let nobody = || Failure::new("no account is logged in: type login NAME first");
         self.account.as_ref().ok_or_else(nobody)
     }
 }
 
-/// The file of this name with something after it.
+/// Returns the path of this file with a suffix.
 pub(crate) fn beside(db: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(db);
     name.push(suffix);
     name.into()
 }
 
-/// One text as a whole answer.
+/// Returns an answer of one text.
 pub(crate) fn say(text: impl Into<String>) -> Said {
     Ok(vec![Answer::Text(Zeroizing::new(text.into()))])
 }
 
-/// The same of these parts, some of which show a code.
+/// Returns an answer of these parts, some of which show a code.
 pub(crate) fn say_secret(parts: &[&str]) -> Said {
     // `concat` makes the text in one piece, so that no copy of a part is left behind.
     say(parts.concat())
 }
 
 impl Session {
-    /// Opens the database with all that stands on it.
+    /// Opens the database, and everything that uses it.
     pub(crate) async fn open(db: &Path, zone: TimeZone) -> Result<Self, Failure> {
         if db.is_dir() {
             return Err(Failure::new(
@@ -95,14 +95,16 @@ impl Session {
             .journal_mode(SqliteJournalMode::Wal);
         let pool = SqlitePoolOptions::new().connect_with(options).await;
         let pool = pool.map_err(|error| {
-            let why = Failure::from(backup_codes_sqlx::Error::of_sqlite(error));
+            let why = Failure::from(backup_codes_sqlx::Error::from_sqlite(error));
             let advice = "check the file and its folder, or type --db with another";
             Failure::new(format!("{why}; {advice}"))
         })?;
         // The events table is the audit log; the sink adds what is not stored with a record.
         let store = SqliteRepository::open(pool.clone()).await?.as_audit_log();
         let now = moment::now()?;
-        let any = UsersQuery::new(now).filter(UserFilter::Every).limit(1);
+        let any = UsersQuery::new(now)
+            .with_filter(UserFilter::Every)
+            .with_limit(1);
         let without_codes = Directory::users(&store, &any).await?.is_empty();
         let keyring = key::keyring(&beside(db, ".key"), without_codes)?;
         let shared = SharedSettings::new(SETTINGS_AGE);
@@ -130,7 +132,7 @@ impl Session {
         })
     }
 
-    /// Does what a line says.
+    /// Runs the command of a line.
     pub(crate) async fn run(&mut self, line: &str) -> Said {
         let typed: Vec<&str> = line.split_whitespace().collect();
         let (command, arguments) = command::find(&typed)?;
@@ -158,12 +160,13 @@ impl Session {
             }
             ("user remove", [name]) => {
                 self.may_manage(&actor)?;
-                // In this order: stopped in between, the account is there to be removed again.
+                // The codes are erased first: if the program stops in between, the account still
+                // exists and can be removed again.
                 let user = self.accounts.named(name).await?;
-                // Nothing was kept about an account that never had codes.
+                // An account that never had codes has no record to erase.
                 let _ = self.codes.erase(&user, cx).await?;
                 self.accounts.remove(name).await?;
-                say("removed, with all that was kept about its codes")
+                say("removed, with all data about its codes")
             }
             ("user list", []) => {
                 let all = self.accounts.all().await?.into_iter();
@@ -198,14 +201,14 @@ impl Session {
             ("revoke-override", [name]) => {
                 let user = self.accounts.named(name).await?;
                 match self.codes.revoke_override(&user, cx).await? {
-                    Effect::Done => say("the override code is void"),
+                    Effect::Done => say("the override code is revoked"),
                     Effect::Nothing => say("there was no unused override code"),
                 }
             }
             ("unlock", [name]) => {
                 let user = self.accounts.named(name).await?;
                 match self.codes.unlock(&user, cx).await? {
-                    Effect::Done => say("the wrong codes are forgotten"),
+                    Effect::Done => say("the count of wrong codes is reset"),
                     Effect::Nothing => say("no wrong codes were counted"),
                 }
             }
@@ -233,7 +236,7 @@ impl Session {
                 }
                 if purged.ahead > 0 {
                     told += &format!(
-                        ", left {} of the future: if the time is right, purge force",
+                        ", left {} of the future: if the clock is right, type purge force",
                         purged.ahead
                     );
                 }
@@ -263,14 +266,15 @@ impl Session {
         Ok(Actor { account, context })
     }
 
-    /// Acts as an account from now on. An application has checked a password before.
+    /// Acts as an account from now on. A real application checks a password first.
     pub(crate) async fn log_in(&mut self, name: &str) -> Said {
         self.accounts.named(name).await?;
         (self.acting, self.sheet) = (Some(name.to_owned()), None);
         say(format!("you are {name}"))
     }
 
-    /// Accounts are this application's own; whoever may change the settings may change them.
+    /// Checks that the actor may manage accounts. The crate knows no accounts, so the right to
+    /// change the settings is taken for it.
     fn may_manage(&self, actor: &Actor) -> Result<(), Failure> {
         if self.acting.is_none() {
             return Ok(());
@@ -283,7 +287,7 @@ impl Session {
         }
     }
 
-    /// Names for completion; none where they cannot be read.
+    /// Returns the names for completion; none if they cannot be read.
     pub(crate) async fn names(&self) -> Names {
         let accounts = self.accounts.all().await.unwrap_or_default();
         Names {

@@ -20,7 +20,8 @@ impl Session {
         Ok(vec![Answer::Table(&["setting", "value"], rows)])
     }
 
-    /// Edits a draft; it is in force when saved, unless somebody else saved meanwhile.
+    /// Edits a draft of the settings and saves it. If another administrator saved first, the draft
+    /// is not applied.
     pub(crate) async fn save_settings(
         &self,
         command: Command,
@@ -52,7 +53,7 @@ impl Session {
         match self.saved.save(draft, &actor.context).await? {
             SettingsSaved::Saved => say("saved"),
             SettingsSaved::Conflict(_) => Err(Failure::new(
-                "somebody else saved first: type settings to see theirs, then try again",
+                "another administrator saved first: type settings to see the current ones, then try again",
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! Sheets: prepared, shown once, exported, put in force.
+//! The commands for sheets: prepare, show once, export, activate.
 
 use std::path::Path;
 
@@ -19,11 +19,13 @@ impl Session {
         say_secret(&[&text, advice])
     }
 
-    /// Writes the sheet prepared last, and forgets it.
+    /// Writes the sheet prepared last to a file, and forgets it.
     pub(crate) fn export(&mut self, file: &str, actor: &Actor) -> Said {
         let me = actor.own()?;
         let sheet = self.sheet.as_ref().ok_or_else(|| {
-            Failure::new("there is no sheet to write, each is shown once: type prepare first")
+            Failure::new(
+                "there is no sheet to write, because each is shown once: type prepare first",
+            )
         })?;
         let text = sheet.expose().text(&wording(sheet, me));
         if !key::save(Path::new(file), text.as_bytes())? {
@@ -43,11 +45,11 @@ impl Session {
             typed => self.codes.activate_confirmed(me, set, typed, cx).await?,
         };
         match activation {
-            Activation::Activated(notice) => say(format!("the sheet is in force{}", mail(&notice))),
-            Activation::AlreadyActive => say("the sheet is in force already"),
+            Activation::Activated(notice) => say(format!("the sheet is active{}", mail(&notice))),
+            Activation::AlreadyActive => say("the sheet is already active"),
             Activation::NoSuchSet => Err(nothing_prepared()),
             Activation::WrongConfirmation => Err(Failure::new(
-                "this is no code of the new sheet, and nothing changed: type activate CODE",
+                "this code is not on the new sheet, and nothing changed: type activate CODE",
             )),
             Activation::NotACode(hint) => Err(Failure::new(hint.to_string())),
         }
@@ -59,14 +61,15 @@ impl Session {
         match self.codes.discard(me, set, &actor.context).await? {
             Effect::Done => {
                 self.sheet = None;
-                say("the prepared sheet is dropped")
+                say("the prepared sheet is discarded")
             }
-            // Another console was faster.
+            // Another console activated or discarded the sheet first.
             Effect::Nothing => Err(nothing_prepared()),
         }
     }
 
-    /// The set that waits to be activated. It is in the store, so a restart loses none.
+    /// Returns the set that waits to be activated. It is in the repository, so it survives a
+    /// restart.
     async fn prepared(&self, me: &Subject, actor: &Actor) -> Result<SetId, Failure> {
         let prepared = self.codes.status(me, &actor.context).await?.prepared;
         Ok(prepared.ok_or_else(nothing_prepared)?.set)

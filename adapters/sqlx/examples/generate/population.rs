@@ -5,8 +5,8 @@ use std::time::Duration;
 use backup_codes::audit::Event;
 use backup_codes::repository::{CodeRepository, Expected, Put, PutOutcome, Record, Revision};
 use backup_codes::{
-    BackupCodes, Context, Hasher, Hashing, Keyring, MemoryRepository, Redeem, Settings, Subject,
-    Timestamp, UserId,
+    BackupCodes, Context, HashParams, Hashing, Keyring, MemoryRepository, Redeem, Settings,
+    Subject, Timestamp, UserId,
 };
 use backup_codes_sqlx::SqliteRepository;
 use serde_json::{Value, json};
@@ -16,10 +16,10 @@ type Failure = Box<dyn std::error::Error>;
 const DAY: i64 = 86_400_000;
 const QUARTER: i64 = 900_000;
 
-/// Draws users, the same for the same number of them.
+/// A generator of users, which draws the same users for the same number of them.
 pub(crate) struct Population {
-    /// The records of a real set, by how many of its codes are used. The times of the set are
-    /// replaced, those of its slots stay, as a checksum covers them. The hashes are another
+    /// The records of a real set, by the number of its used codes. The times of the set are
+    /// replaced; those of its slots stay, because a checksum covers them. The hashes are another
     /// user's, so no code of these users can be redeemed.
     templates: Vec<Value>,
     now: Timestamp,
@@ -28,10 +28,10 @@ pub(crate) struct Population {
 }
 
 impl Population {
-    /// So many users, as they stand at `now`.
+    /// Makes a generator of `users` users, in their state at `now`.
     pub(crate) async fn new(users: u64, now: Timestamp) -> Result<Self, Failure> {
         let store = MemoryRepository::new();
-        let hashing = Hashing::inline(Hasher::new(Keyring::without_pepper())?);
+        let hashing = Hashing::inline(HashParams::new(Keyring::without_pepper())?);
         let codes = BackupCodes::new(store.clone(), Settings::default(), hashing);
         let somebody = Subject::new(UserId::new("template")?, ["staff"]);
         let cx = Context::new(now, &somebody);
@@ -61,7 +61,8 @@ impl Population {
         })
     }
 
-    /// SplitMix64 (Steele, Lea and Flood, 2014): made-up data has to be the same each time.
+    /// Returns the next number of SplitMix64 (Steele, Lea and Flood, 2014): made-up data has to be
+    /// the same each time.
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = self.state;
@@ -74,9 +75,10 @@ impl Population {
         i64::try_from(self.next() % bound.max(1)).unwrap_or(0)
     }
 
-    /// The key of the `number`th user. Keys come in no order, as those of an application do.
+    /// Returns the id of the `number`th user. The ids are in no order, as those of an application
+    /// are.
     pub(crate) fn user(&self, number: u64) -> Result<UserId, Failure> {
-        // A step that has no divisor in common with the number of users meets each of them once.
+        // A step that has no divisor in common with the number of users visits each of them once.
         let step = [7_919, 7_907, 7_901]
             .into_iter()
             .find(|prime| !self.users.is_multiple_of(*prime))
@@ -85,8 +87,8 @@ impl Population {
         Ok(UserId::new(format!("user-{scrambled:08}"))?)
     }
 
-    /// When which codes of a new user were used, oldest first: none of a third of all sheets,
-    /// all of one in twenty.
+    /// Draws the times at which codes of a new user were used, oldest first: none of a third of all
+    /// sheets, all of one in twenty.
     fn uses(&mut self, activated: i64) -> Vec<i64> {
         let used = match self.below(60) {
             0..20 => 0,
@@ -99,7 +101,7 @@ impl Population {
         uses
     }
 
-    /// The record of one more user.
+    /// Makes the record of one more user.
     fn record(&mut self) -> Result<(Record, Vec<i64>), Failure> {
         let now = self.now.unix_millis();
         let activated = now - 1 - self.below(400 * DAY.unsigned_abs());
@@ -165,10 +167,10 @@ impl Population {
     }
 }
 
-/// The moment that made-up data is for, unless somebody says otherwise.
+/// The default time of made-up data.
 pub(crate) const NOW_MILLIS: i64 = 1_790_000_000_000;
 
-/// Writes all users, and tells after each how many there are.
+/// Writes all users, and reports after each the number written.
 ///
 /// The pool has a single connection, so a transaction begun on it holds every write up to its
 /// end: one commit for ten thousand users.
@@ -192,7 +194,7 @@ pub(crate) async fn fill(
     Ok(())
 }
 
-/// A database file that is made as fast as SQLite goes: what is lost in a crash is made again.
+/// Opens a database file with settings for speed: data lost in a crash can be made again.
 pub(crate) async fn fast_pool(file: &std::path::Path) -> Result<sqlx::SqlitePool, sqlx::Error> {
     use sqlx::sqlite::{
         SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,

@@ -15,7 +15,7 @@ use backup_codes::repository::{
     SettingsStore, Use,
 };
 use backup_codes::{
-    Config, Format, Formats, Hasher, Keyring, Pepper, Periods, Settings, Timestamp, Usage,
+    Config, Format, Formats, HashParams, Keyring, Pepper, Periods, Settings, Timestamp, Usage,
     UserFilter, UserId, UserOrder, UsersQuery,
 };
 use backup_codes_sqlx::{Error, SqliteRepository};
@@ -142,11 +142,11 @@ type SummaryText = (Option<SetText>, Option<Timestamp>, Value, Option<Timestamp>
 /// The conditions that the cases ask with: the default ones, and wider ones.
 static CONDITIONS: LazyLock<[Acceptance; 2]> = LazyLock::new(|| {
     let pepper = Pepper::new([7; 32]).unwrap();
-    let hasher = Hasher::new(Keyring::new(KeyId::new("a").unwrap(), pepper)).unwrap();
-    let hasher = hasher.with_cost(Cost::new(65_536, 3).unwrap()).unwrap();
+    let params = HashParams::new(Keyring::new(KeyId::new("a").unwrap(), pepper)).unwrap();
+    let params = params.with_cost(Cost::new(65_536, 3).unwrap()).unwrap();
     let formats = Formats::new(Format::CROCKFORD).accepting(Format::DIGITS);
     let config = Config::default().with_formats(formats.unwrap());
-    [Acceptance::default(), Acceptance::new(&config, &hasher)]
+    [Acceptance::default(), Acceptance::new(&config, &params)]
 });
 
 fn acceptance_text(acceptance: &Acceptance) -> (usize, Option<Timestamp>) {
@@ -226,7 +226,7 @@ fn page_of(text: &Value) -> UsersQuery {
         acceptance,
     ) = serde_json::from_value(text.clone()).unwrap();
     query.acceptance = acceptance_of(acceptance);
-    query.filter(FILTERS[filter]).order(ORDERS[order])
+    query.with_filter(FILTERS[filter]).with_order(ORDERS[order])
 }
 
 fn figures_text(query: &UsageQuery) -> Value {

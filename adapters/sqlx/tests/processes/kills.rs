@@ -277,7 +277,9 @@ impl Said {
             .await
             .unwrap()
             .as_audit_log();
-        let mut query = AuditQuery::new().kind(EventKind::Redeem).limit(1000);
+        let mut query = AuditQuery::new()
+            .with_kind(EventKind::Redeem)
+            .with_limit(1000);
         query.from = Timestamp::from_unix_millis(START + now).unwrap();
         loop {
             let page = store.audit_page(&query).await.unwrap();
@@ -295,7 +297,7 @@ impl Said {
                 }
             }
             let Some(next) = page.next else { break };
-            query = query.after(next);
+            query = query.with_after(next);
         }
         for (set, remaining) in self.uses.drain(..) {
             if !self

@@ -14,7 +14,7 @@ use std::{env, io};
 use backup_codes::hash::Cost;
 use backup_codes::repository::CodeRepository;
 use backup_codes::{
-    BackupCodes, Config, Context, Format, Formats, Hasher, Hashing, Keyring, SetSize, Settings,
+    BackupCodes, Config, Context, Format, Formats, HashParams, Hashing, Keyring, SetSize, Settings,
     Subject, Timestamp, UserId,
 };
 use sqlx::SqlitePool;
@@ -156,13 +156,13 @@ async fn pool(options: SqliteConnectOptions) -> SqlitePool {
 
 /// Sets of so many codes, at the least cost.
 fn service(store: impl CodeRepository + 'static, codes: u8) -> BackupCodes {
-    let hasher = Hasher::new(Keyring::without_pepper())
+    let params = HashParams::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
     let config = Config::default()
         .with_formats(Formats::new(Format::HIGH_ENTROPY))
         .with_set_size(SetSize::new(codes).unwrap());
-    BackupCodes::new(store, Settings::default(), Hashing::inline(hasher)).with_config(config)
+    BackupCodes::new(store, Settings::default(), Hashing::inline(params)).with_config(config)
 }
 
 fn subject(user: &str) -> Subject {

@@ -146,7 +146,9 @@ fn each_code_is_accepted_once_however_many_processes_try_it() {
 
     // An event says how many codes are left, which no two uses of a set have in common.
     let mut logged: BTreeMap<(UserId, u8), usize> = BTreeMap::new();
-    let mut query = AuditQuery::new().kind(EventKind::Redeem).limit(1000);
+    let mut query = AuditQuery::new()
+        .with_kind(EventKind::Redeem)
+        .with_limit(1000);
     loop {
         let page = runtime.block_on(store.audit_page(&query)).unwrap();
         for event in page.events {
@@ -156,7 +158,7 @@ fn each_code_is_accepted_once_however_many_processes_try_it() {
             }
         }
         let Some(next) = page.next else { break };
-        query = query.after(next);
+        query = query.with_after(next);
     }
     assert!(logged.values().all(|events| *events == 1), "one event each");
     assert_eq!(logged.into_keys().collect::<BTreeSet<_>>(), told);

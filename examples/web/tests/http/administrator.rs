@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use backup_codes::audit::is_forging;
 use backup_codes::policy::{OnRoleLoss, PermittedRoles, Role};
 use backup_codes::repository::{Expected, PutOutcome, Revision, SettingsStore as _};
-use backup_codes::{BackupCodes, Context, Hasher, Hashing, Keyring, Settings, Subject, UserId};
+use backup_codes::{BackupCodes, Context, HashParams, Hashing, Keyring, Settings, Subject, UserId};
 use backup_codes_sqlx::SqliteRepository;
 use jiff::tz::TimeZone;
 use tokio::time::timeout;
@@ -23,7 +23,7 @@ async fn whoever_runs_the_program_can_let_somebody_in() {
         let mut browser = site.browser();
         assert_eq!(browser.password("carol").await.location(), "/login/second");
         let page = browser.submit("/login/code", &[("code", code)]).await;
-        assert!(page.says("You are signed in"), "{}", page.body);
+        assert!(page.says("You are logged in"), "{}", page.body);
     }
     let code = site.app.issue_override("carol").await.unwrap();
     let mut browser = site.browser();
@@ -90,7 +90,7 @@ async fn roles_that_the_form_does_not_show_and_newer_settings_are_kept() {
     );
     assert_eq!(settings.on_role_loss(), OnRoleLoss::StopRedeeming);
     let page = carol.get(SETTINGS).await;
-    assert!(page.says("The codes of who loses a role stop working until it comes back."));
+    assert!(page.says("The codes of users who no longer have a selected role stop working until they have one again."));
 
     // A form that was drawn by a node which is ahead of this one.
     let (mut settings, revision) = store.load_settings().await.unwrap().unwrap();
@@ -150,7 +150,7 @@ async fn settings_are_in_force_when_saved_and_an_overtaken_save_is_shown() {
         carol
             .get(SETTINGS)
             .await
-            .says("The changes are saved and in force.")
+            .says("The changes are saved and in effect.")
     );
     assert!(!dave.get(CODES).await.says("not-permitted"));
 
@@ -261,13 +261,13 @@ async fn figures_and_lists_follow_what_users_do() {
     // By name as by login name, and who has no codes is found too.
     let page = carol.get(&format!("{SETTINGS}?q=BECK")).await;
     assert_eq!(users(&page), ["bob"]);
-    assert!(!page.says("Not in this list"));
+    assert!(!page.says("Matching users who are not in this list"));
     let page = carol.get(&format!("{SETTINGS}?q=diaz&filter=all")).await;
     assert_eq!(
         page.text("no-users"),
         "There is no user with a sheet whose name contains “diaz”."
     );
-    assert!(page.says("Not in this list") && page.says("users/dave"));
+    assert!(page.says("Matching users who are not in this list") && page.says("users/dave"));
     let page = carol.get(&format!("{SETTINGS}?q=%25")).await;
     assert_eq!(users(&page), [""; 0], "a sign of patterns is a sign");
     let page = carol.get(&format!("{SETTINGS}?q=a&filter=low")).await;
@@ -278,7 +278,7 @@ async fn figures_and_lists_follow_what_users_do() {
         .await;
     let page = carol.get(SETTINGS).await;
     assert_eq!(users(&page), ["alice"]);
-    assert!(page.says("<span class=\"hint\">bob</span>") && page.says("No such user any more"));
+    assert!(page.says("<span class=\"hint\">bob</span>") && page.says("User no longer exists"));
 
     // More names than are looked at.
     site.sql(
@@ -290,7 +290,7 @@ async fn figures_and_lists_follow_what_users_do() {
     let page = carol.get(&format!("{SETTINGS}?q=many")).await;
     assert!(!page.says("id=\"too-many\""));
     let page = carol.get(&format!("{SETTINGS}?q=a")).await;
-    assert!(page.says("More than a thousand users have such a name."));
+    assert!(page.says("More than a thousand users match."));
     let page = carol.get(&format!("{SETTINGS}?q=one%20of%20many")).await;
     assert_eq!(users(&page).len(), 25);
     assert_eq!(
@@ -311,7 +311,7 @@ async fn events_that_cannot_be_read_are_not_passed_over_in_silence() {
     let page = carol.get("/audit").await;
     assert_eq!(
         page.text("unreadable"),
-        "1 event of this page cannot be read."
+        "1 event on this page cannot be read."
     );
     assert!(page.says("activate"));
     // An export says so too.
@@ -445,7 +445,7 @@ async fn days_and_times_are_those_of_the_sites_zone() {
         let mut phone = site.browser();
         phone.password("alice").await;
         let page = phone.submit("/login/code", &[("code", code)]).await;
-        assert!(page.says("You are signed in."));
+        assert!(page.says("You are logged in."));
         page
     };
     let figures = async || {
@@ -560,17 +560,17 @@ async fn an_override_code_works_until_it_expires_or_is_revoked() {
 
     let code = issue(&mut carol, "480").await;
     let page = carol.submit(&format!("{user}/override/revoke"), &[]).await;
-    assert!(page.says("The override code is void.") && !page.says("override-waits"));
+    assert!(page.says("The override code is revoked.") && !page.says("override-waits"));
     assert!(log_in(&code).await.says("This code was not accepted."));
 
     // The box first; then nothing is left, and the page has said what that means.
     let page = carol.submit(&format!("{user}/revoke"), &[]).await;
     assert!(page.says("Tick the box") && page.text("left") == "10");
-    assert!(page.says("the password alone then lets them in"));
+    assert!(page.says("the password alone is then enough to log in"));
     let page = carol
         .submit(&format!("{user}/revoke"), &[("sure", "yes")])
         .await;
-    assert!(page.says("All backup codes of Alice Arnold are void."));
+    assert!(page.says("All backup codes of Alice Arnold are invalid."));
     let page = carol
         .submit(&format!("{user}/revoke"), &[("sure", "yes")])
         .await;
@@ -588,7 +588,7 @@ async fn what_is_due_is_done_without_anybody_asking() {
     let others = BackupCodes::new(
         store.clone(),
         Settings::default(),
-        Hashing::inline(Hasher::new(Keyring::without_pepper()).unwrap()),
+        Hashing::inline(HashParams::new(Keyring::without_pepper()).unwrap()),
     );
     let subject = Subject::new(UserId::new("bob").unwrap(), ["editor"]);
     let system = Context::system(site.now());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use backup_codes::hash::PoolSize;
-use backup_codes::{BackupCodes, Context, Hasher, Hashing, Keyring, Settings, Subject, UserId};
+use backup_codes::{BackupCodes, Context, HashParams, Hashing, Keyring, Settings, Subject, UserId};
 use backup_codes_sqlx::SqliteRepository;
 use backup_codes_web::{App, Cookies};
 use tokio::task::JoinSet;
@@ -244,8 +244,12 @@ async fn every_error_is_a_page_with_safe_headers() {
     };
     for (request, status, title) in [
         (send(Method::GET, "/nothing", "", ""), 404, "Not found"),
-        (send(Method::GET, &check, "", ""), 405, "Not this way"),
-        (send(Method::DELETE, CODES, "", ""), 405, "Not this way"),
+        (send(Method::GET, &check, "", ""), 405, "Method not allowed"),
+        (
+            send(Method::DELETE, CODES, "", ""),
+            405,
+            "Method not allowed",
+        ),
         (
             send(Method::POST, &check, form, &"code=".repeat(5000)),
             413,
@@ -269,7 +273,7 @@ async fn every_error_is_a_page_with_safe_headers() {
         (
             send(Method::GET, "/audit?user=a&user=b", "", ""),
             400,
-            "Not understood",
+            "Request not understood",
         ),
         (send(Method::GET, SETTINGS, "", ""), 403, "Not allowed"),
     ] {
@@ -554,7 +558,7 @@ async fn what_the_store_refuses_or_cannot_do_is_a_page_that_says_what_to_do() {
     let others = BackupCodes::new(
         store,
         Settings::default(),
-        Hashing::inline(Hasher::new(Keyring::without_pepper()).unwrap()),
+        Hashing::inline(HashParams::new(Keyring::without_pepper()).unwrap()),
     );
     let subject = Subject::new(UserId::new("alice").unwrap(), ["staff"]);
     let _ = others
@@ -576,7 +580,7 @@ async fn what_the_store_refuses_or_cannot_do_is_a_page_that_says_what_to_do() {
             page.body
         );
         assert_eq!(page.header("retry-after"), "10");
-        assert!(page.says("look whether what you did has happened"));
+        assert!(page.says("check whether your change was made"));
         assert!(!page.says("backup_codes_") && !page.says("web_users"));
     };
     site.sql(
@@ -643,12 +647,12 @@ async fn who_only_knows_the_password_gains_nothing_by_confirming_somebody_elses_
     let page = thief.get("/login").await;
     assert!(
         page.text("message")
-            .ends_with("count from now on, and no others.")
+            .ends_with("is active now. Codes of older sheets are invalid.")
     );
     assert!(page.says(&format!("<title>{} · Log in", page.text("message"))));
     // She confirms too, and goes on.
     let page = alice.activate(&sheet).await;
-    assert!(page.says("count already") && page.text("left") == "10");
+    assert!(page.says("is already active") && page.text("left") == "10");
 }
 
 #[tokio::test]

@@ -235,7 +235,7 @@ impl Browser {
     pub(crate) async fn active_sheet(&mut self, user: &str) -> Sheet {
         let sheet = self.sheet(user).await;
         let page = self.activate(&sheet).await;
-        assert!(page.says("count from now on"), "{}", page.body);
+        assert!(page.says("is active now"), "{}", page.body);
         sheet
     }
 

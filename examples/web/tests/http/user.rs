@@ -17,7 +17,7 @@ async fn a_sheet_that_another_tab_has_activated_is_not_said_to_be_dropped() {
         .submit(&format!("{CODES}/discard"), &[("set", &sheet.set)])
         .await;
     assert!(
-        page.says("was not dropped: it is active. Keep it."),
+        page.says("was not discarded: it is active. Keep it."),
         "{}",
         page.body
     );
@@ -35,7 +35,7 @@ async fn a_user_makes_a_sheet_gets_in_with_a_code_once_and_sees_it_used() {
     assert_eq!(sheet.page.header("cache-control"), "no-store");
     // Nothing counts before she says so.
     let page = alice.get(CODES).await;
-    assert!(page.says("There are no backup codes.") && page.says("waits for you"));
+    assert!(page.says("There are no backup codes.") && page.says("is not active yet"));
     let page = alice.activate(&sheet).await;
     assert_eq!((page.text("left"), page.text("total")), ("10", "10"));
 
@@ -49,7 +49,7 @@ async fn a_user_makes_a_sheet_gets_in_with_a_code_once_and_sees_it_used() {
     let page = phone.submit("/login/code", &[("code", &messy)]).await;
     assert_eq!(
         page.text("message"),
-        "You are signed in. Code 3 is spent, 9 codes left."
+        "You are logged in. Code 3 is spent, 9 codes left."
     );
     assert_eq!(page.text("left"), "9");
     assert!(
@@ -74,10 +74,7 @@ async fn a_user_makes_a_sheet_gets_in_with_a_code_once_and_sees_it_used() {
     for _ in 0..2 {
         let check = format!("{CODES}/check");
         let page = phone.submit(&check, &[("code", &sheet.codes[4])]).await;
-        assert_eq!(
-            page.text("message"),
-            "This is code 5. It is right, and still unused."
-        );
+        assert_eq!(page.text("message"), "Code 5 is valid and unused.");
     }
 
     let logged = String::from_utf8_lossy(&log().0.lock().unwrap()).into_owned();
@@ -109,7 +106,7 @@ async fn the_old_sheet_counts_until_the_new_one_is_confirmed() {
     let prepare = format!("{CODES}/prepare");
     for wrong in ["", "wrong", password("bob")] {
         let page = alice.submit(&prepare, &[("password", wrong)]).await;
-        assert!(page.says("This is not your password.") && !page.says("waits for you"));
+        assert!(page.says("This is not your password.") && !page.says("is not active yet"));
     }
     let new = alice.sheet("alice").await;
     assert!(
@@ -119,28 +116,28 @@ async fn the_old_sheet_counts_until_the_new_one_is_confirmed() {
     let check = format!("{CODES}/check");
     for (sheet, right) in [(&old, true), (&new, false)] {
         let page = alice.submit(&check, &[("code", &sheet.codes[0])]).await;
-        assert_eq!(page.says("It is right"), right);
+        assert_eq!(page.says("is valid and unused"), right);
     }
     alice.activate(&new).await;
     for (sheet, right) in [(&old, false), (&new, true)] {
         let page = alice.submit(&check, &[("code", &sheet.codes[1])]).await;
-        assert_eq!(page.says("It is right"), right);
+        assert_eq!(page.says("is valid and unused"), right);
     }
     let dropped = alice.sheet("alice").await;
     let page = alice
         .submit(&format!("{CODES}/discard"), &[("set", &dropped.set)])
         .await;
-    assert!(page.says("is dropped") && !page.says("waits for you"));
-    assert!(alice.activate(&dropped).await.says("counts for nothing"));
+    assert!(page.says("is discarded") && !page.says("is not active yet"));
+    assert!(alice.activate(&dropped).await.says("cannot be activated"));
     // Nor does a borrowed session take the second factor away.
     let revoke = format!("{CODES}/revoke");
     let page = alice.submit(&revoke, &[("password", "wrong")]).await;
     assert!(page.says("This is not your password.") && page.text("left") == "10");
-    assert!(page.says("your password alone lets you in"));
+    assert!(page.says("your password alone is enough to log in"));
     let own = [("password", password("alice"))];
     let page = alice.submit(&revoke, &own).await;
     assert!(
-        page.says("All your backup codes are void.") && page.says("There are no backup codes.")
+        page.says("All your backup codes are invalid.") && page.says("There are no backup codes.")
     );
 }
 
@@ -188,7 +185,7 @@ async fn a_form_sent_twice_does_once() {
     let mut alice = site.signed_in("alice").await;
     let sheet = alice.active_sheet("alice").await;
     let page = alice.activate(&sheet).await;
-    assert!(page.says("count already") && page.text("left") == "10");
+    assert!(page.says("is already active") && page.text("left") == "10");
 
     let mut phone = site.browser();
     phone.password("alice").await;
@@ -214,16 +211,20 @@ async fn a_form_sent_twice_does_once() {
     let revoke = format!("{CODES}/revoke");
     let own = [("password", password("alice"))];
     let page = alice.submit(&revoke, &own).await;
-    assert!(page.says("All your backup codes are void."));
+    assert!(page.says("All your backup codes are invalid."));
     let page = alice.submit(&revoke, &own).await;
     assert!(page.says("There were no backup codes to revoke."));
 
     let dropped = alice.sheet("alice").await;
     let discard = format!("{CODES}/discard");
     let page = alice.submit(&discard, &[("set", &dropped.set)]).await;
-    assert!(page.says("is dropped") && !page.says("waits for you"));
+    assert!(page.says("is discarded") && !page.says("is not active yet"));
     let page = alice.submit(&discard, &[("set", &dropped.set)]).await;
-    assert!(page.says("was dropped or replaced before"), "{}", page.body);
+    assert!(
+        page.says("was discarded, replaced or purged before"),
+        "{}",
+        page.body
+    );
     // What an administrator sends twice.
     alice.active_sheet("alice").await;
     let mut carol = site.signed_in("carol").await;
@@ -233,7 +234,7 @@ async fn a_form_sent_twice_does_once() {
         .await;
     for (form, says) in [
         ("unlock", "No wrong codes were counted"),
-        ("override/revoke", "The override code is void."),
+        ("override/revoke", "The override code is revoked."),
         ("override/revoke", "There was no override code to revoke"),
     ] {
         let page = carol.submit(&format!("{user}/{form}"), &[]).await;
@@ -264,12 +265,12 @@ async fn of_two_tabs_that_generate_at_once_one_sheet_counts() {
         (second, first)
     };
     assert_eq!(waiting, counts.set);
-    assert!(alice.activate(&lost).await.says("counts for nothing"));
-    assert!(alice.activate(&counts).await.says("count from now on"));
+    assert!(alice.activate(&lost).await.says("cannot be activated"));
+    assert!(alice.activate(&counts).await.says("is active now"));
     let check = format!("{CODES}/check");
     let right = alice.submit(&check, &[("code", &counts.codes[0])]).await;
     let wrong = alice.submit(&check, &[("code", &lost.codes[0])]).await;
-    assert!(right.says("It is right") && wrong.says("was not accepted"));
+    assert!(right.says("is valid and unused") && wrong.says("was not accepted"));
 }
 
 #[tokio::test]
@@ -282,23 +283,23 @@ async fn every_refusal_reads_the_same_and_a_typo_is_told_as_one() {
     for (typed, text) in [
         (
             "hello",
-            "This does not look like a backup code: type one code as it is printed. Nothing was counted.",
+            "This does not look like a backup code: type one code as it is printed. This was not counted as a wrong code.",
         ),
         (
             "",
-            "This does not look like a backup code: type one code as it is printed. Nothing was counted.",
+            "This does not look like a backup code: type one code as it is printed. This was not counted as a wrong code.",
         ),
         (
             &*swapped(&sheet.codes[0]),
-            "There is probably a typing error in this code: compare it with your sheet. Nothing was counted.",
+            "There is probably a typing error in this code: compare it with your sheet. This was not counted as a wrong code.",
         ),
         (
             &*sheet.codes[0].replacen('1', "Ж", 1),
-            "This has letters of another alphabet: switch the keyboard to Latin letters. Nothing was counted.",
+            "This has letters of another alphabet: switch the keyboard to Latin letters. This was not counted as a wrong code.",
         ),
         (
             "1140-4239-2772-2271-0588-7026",
-            "This looks like a code of an older kind, which is no longer accepted: compare it with your newest sheet. Nothing was counted.",
+            "This looks like a code of an older kind, which is no longer accepted: compare it with your newest sheet. This was not counted as a wrong code.",
         ),
         (
             &*others.codes[0],
@@ -315,7 +316,7 @@ async fn every_refusal_reads_the_same_and_a_typo_is_told_as_one() {
     for code in &others.codes[2..] {
         alice.submit("/login/code", &[("code", code)]).await;
     }
-    let locked = "This code was not accepted. Too many were wrong: wait 30 minutes.";
+    let locked = "This code was not accepted. Too many wrong codes: wait 30 minutes.";
     let page = alice
         .submit("/login/code", &[("code", &sheet.codes[0])])
         .await;
@@ -349,7 +350,7 @@ async fn every_refusal_reads_the_same_and_a_typo_is_told_as_one() {
     let page = alice.submit("/login/code", &[("code", &over)]).await;
     assert!(
         page.text("message")
-            .starts_with("You are signed in. The override code is spent.")
+            .starts_with("You are logged in. The override code is spent.")
     );
     let mut again = site.browser();
     again.password("alice").await;
@@ -363,7 +364,7 @@ async fn every_refusal_reads_the_same_and_a_typo_is_told_as_one() {
     let page = carol
         .submit(&format!("{user}/revoke"), &[("sure", "yes")])
         .await;
-    assert!(page.says("All backup codes of Alice Arnold are void."));
+    assert!(page.says("All backup codes of Alice Arnold are invalid."));
     // No second factor is left, so the password is enough again.
     site.signed_in("alice").await;
 }
@@ -440,7 +441,7 @@ async fn an_authenticator_app_stands_beside_the_codes_and_takes_them_with_it() {
         phone
             .get("/login/second")
             .await
-            .says("Code of your authenticator app")
+            .says("Code from your authenticator app")
     );
     // Each of the app's codes counts once.
     let page = phone
@@ -452,7 +453,7 @@ async fn an_authenticator_app_stands_beside_the_codes_and_takes_them_with_it() {
     let page = phone
         .submit("/login/authenticator", &[("code", &code)])
         .await;
-    assert!(page.says("You are signed in."));
+    assert!(page.says("You are logged in."));
 
     let mut thief = site.browser();
     thief.password("alice").await;
@@ -462,7 +463,7 @@ async fn an_authenticator_app_stands_beside_the_codes_and_takes_them_with_it() {
         assert!(page.says("This code was not accepted."));
     }
     // The right one is not looked at any more, until an administrator helps.
-    let refused = "Come again in 14 minutes, or use a backup code.";
+    let refused = "Try again in 14 minutes, or use a backup code.";
     site.wait(STEP).await;
     let code = app_code(&secret, site.now());
     for code in ["wrong", &code] {
@@ -478,12 +479,12 @@ async fn an_authenticator_app_stands_beside_the_codes_and_takes_them_with_it() {
     let page = thief
         .submit("/login/authenticator", &[("code", &code)])
         .await;
-    assert!(page.says("You are signed in."), "{}", page.body);
+    assert!(page.says("You are logged in."), "{}", page.body);
 
     let page = alice
         .submit(&path("remove"), &[("password", password("alice"))])
         .await;
-    assert!(page.says("and your backup codes with it"));
+    assert!(page.says("and your backup codes are revoked"));
     assert!(alice.get(CODES).await.says("There are no backup codes."));
     let mut alice = site.signed_in("alice").await;
     // Sent once more, it takes no codes that were made since.
@@ -524,14 +525,14 @@ async fn a_hundred_wrong_codes_of_an_app_in_a_row_end_it_until_somebody_helps() 
     let page = thief
         .submit("/login/authenticator", &[("code", &code)])
         .await;
-    assert!(page.says("You are signed in."));
+    assert!(page.says("You are logged in."));
     let mut thief = site.browser();
     tries(&mut thief, 100).await;
     for code in [app_code(&secret, site.now()), "wrong".to_owned()] {
         let page = thief
             .submit("/login/authenticator", &[("code", &code)])
             .await;
-        assert!(page.says("it lets nobody in any more"), "{}", page.body);
+        assert!(page.says("the app no longer gives access"), "{}", page.body);
     }
     let page = thief
         .submit("/login/code", &[("code", &sheet.codes[0])])
@@ -543,7 +544,7 @@ async fn a_hundred_wrong_codes_of_an_app_in_a_row_end_it_until_somebody_helps() 
     let page = again
         .submit("/login/authenticator", &[("code", &code)])
         .await;
-    assert!(page.says("it lets nobody in any more"));
+    assert!(page.says("the app no longer gives access"));
 
     let mut carol = site.signed_in("carol").await;
     carol
@@ -553,7 +554,7 @@ async fn a_hundred_wrong_codes_of_an_app_in_a_row_end_it_until_somebody_helps() 
     let page = again
         .submit("/login/authenticator", &[("code", &code)])
         .await;
-    assert!(page.says("You are signed in."), "{}", page.body);
+    assert!(page.says("You are logged in."), "{}", page.body);
 }
 
 #[tokio::test]
@@ -567,8 +568,8 @@ async fn locks_sheets_and_logins_end_with_time() {
     // A sheet that nobody confirmed for an hour.
     let old = alice.sheet("alice").await;
     site.wait(minutes(60)).await;
-    assert!(!alice.get(CODES).await.says("waits for you"));
-    assert!(alice.activate(&old).await.says("counts for nothing"));
+    assert!(!alice.get(CODES).await.says("is not active yet"));
+    assert!(alice.activate(&old).await.says("cannot be activated"));
 
     // Half a login, for ten minutes.
     let mut phone = site.browser();
@@ -666,7 +667,7 @@ async fn an_app_that_is_set_up_anew_has_its_tries_and_is_not_set_up_twice() {
     let page = phone
         .submit("/login/authenticator", &[("code", &code)])
         .await;
-    assert!(page.says("You are signed in."), "{}", page.body);
+    assert!(page.says("You are logged in."), "{}", page.body);
 }
 
 #[tokio::test]
@@ -699,7 +700,7 @@ async fn a_database_that_is_away_uses_up_no_tries_of_the_app() {
     let page = phone
         .submit("/login/authenticator", &[("code", &code)])
         .await;
-    assert!(page.says("You are signed in."), "{}", page.body);
+    assert!(page.says("You are logged in."), "{}", page.body);
 }
 
 #[tokio::test]

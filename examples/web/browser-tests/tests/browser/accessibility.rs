@@ -1,4 +1,4 @@
-//! Every page in each of its states, by what holds for all of them.
+//! The checks of `checks.rs`, on every page in each of its states.
 
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ async fn the_app_and_errors() {
         dave.is_accessible("what is not there").await;
         site.sql("ALTER TABLE web_users RENAME TO elsewhere").await;
         dave.goto("/profile").await;
-        dave.says("h1", "Not at this moment").await;
+        dave.says("h1", "Temporarily unavailable").await;
         dave.is_accessible("a database that does not answer").await;
     })
     .await;
@@ -141,7 +141,7 @@ async fn settings() {
         carol.log_in("carol").await;
         carol.goto(SETTINGS).await;
         carol.is_accessible("settings without users").await;
-        // The browser would not send this.
+        // Otherwise the browser would not send an invalid form.
         carol
             .run(
                 "document.getElementById('settings').noValidate = true",
@@ -155,7 +155,7 @@ async fn settings() {
         let other = stage.browser(Script::On).await;
         other.log_in("carol").await;
         other.goto(SETTINGS).await;
-        // As without script, where axe-core cannot run.
+        // The page as it is without script, where axe-core cannot run.
         let all = "const [form, all] = ['settings', 'select-all'].map((id) => \
                    document.getElementById(id)); form.requestSubmit(all);";
         let submit = async { drop(other.run(all, Vec::new()).await) };
@@ -229,7 +229,7 @@ async fn users_and_events() {
             .await;
         carol.goto("/audit").await;
         carol
-            .says("#unreadable", "1 event of this page cannot be read.")
+            .says("#unreadable", "1 event on this page cannot be read.")
             .await;
         carol.is_accessible("the audit log").await;
         carol.follow("#next-page").await;

@@ -6,7 +6,7 @@ use crate::driver::{Script, play};
 async fn the_audit_log_is_filtered_paged_and_saved() {
     play("the audit log", async |stage| {
         stage.site.populate().await;
-        // A browser that would like to be calculated.
+        // A user agent that a spreadsheet would calculate.
         let alice = stage.browser(Script::On).await;
         let agent = serde_json::json!({ "userAgent": "=1+1" });
         alice
@@ -34,7 +34,7 @@ async fn the_audit_log_is_filtered_paged_and_saved() {
         carol.fill("#day", "02292020").await;
         carol.follow("#filters button").await;
         carol.says("#no-events", "No events.").await;
-        // A day that has some; the filters stay as they are chosen.
+        // A day that has events; the filters stay as they are chosen.
         carol.fill("#day", "11192026").await;
         carol.follow("#filters button").await;
         assert_eq!(carol.count("#events tbody tr").await, 1);
@@ -49,7 +49,7 @@ async fn the_audit_log_is_filtered_paged_and_saved() {
             ["malik", "redeem", "2026-11-19"]
         );
         carol.says("#events td:nth-child(4)", "malik").await;
-        // The files are of the same day, user and event.
+        // The exported files have the same day, user and event.
         carol.click("#csv").await;
         let csv = carol.download("audit.csv").await;
         let lines: Vec<&str> = csv.lines().collect();
@@ -63,7 +63,7 @@ async fn the_audit_log_is_filtered_paged_and_saved() {
         let event: serde_json::Value = serde_json::from_str(&jsonl).unwrap();
         assert_eq!(event["event.action"], "redeem", "{event}");
 
-        // Pages of what is filtered stay filtered.
+        // The next pages keep the filters.
         carol.goto("/audit").await;
         carol.click("#event option[value=redeem]").await;
         carol.follow("#filters button").await;

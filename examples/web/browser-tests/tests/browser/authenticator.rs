@@ -8,7 +8,7 @@ use crate::site::password;
 
 const STEP: Duration = Duration::from_secs(30);
 
-/// Has a secret shown.
+/// Lets the page show a secret, and returns it.
 pub(crate) async fn secret(browser: &Browser, user: &str) -> String {
     browser.goto("/profile").await;
     browser.fill("#prepare-password", password(user)).await;
@@ -36,14 +36,14 @@ async fn an_app_is_set_up_used_and_removed() {
         bob.says("#authenticator-prepare button", "Show another secret")
             .await;
 
-        // The secret that was shown before is worth nothing then.
+        // A second secret makes the first one invalid.
         let second = secret(&bob, "bob").await;
         assert_ne!(first, second);
         bob.fill("#code", &site.app_code(&first)).await;
         bob.follow("form.stack button").await;
         bob.says(
             "#message",
-            "This is not the app's code. Nothing was changed: wait for the next one.",
+            "This is not the app's current code. Nothing was changed: wait for the next one.",
         )
         .await;
         bob.fill("#activate-code", &site.app_code(&second)).await;
@@ -60,7 +60,7 @@ async fn an_app_is_set_up_used_and_removed() {
             bob.fill("#authenticator-code", code).await;
             bob.follow("#login-authenticator button").await;
         };
-        // A code lets in once.
+        // A code of the app is valid once.
         app(&site.app_code(&second)).await;
         bob.says(
             "#message",
@@ -69,7 +69,7 @@ async fn an_app_is_set_up_used_and_removed() {
         .await;
         site.wait(STEP).await;
         app(&site.app_code(&second)).await;
-        bob.says("#message", "You are signed in.").await;
+        bob.says("#message", "You are logged in.").await;
 
         bob.click("summary").await;
         bob.fill("#remove-password", "wrong").await;
@@ -80,7 +80,7 @@ async fn an_app_is_set_up_used_and_removed() {
         bob.follow("#authenticator-remove button").await;
         bob.says(
             "#message",
-            "The authenticator app is removed, and your backup codes with it.",
+            "The authenticator app is removed, and your backup codes are revoked.",
         )
         .await;
         bob.says("#authenticator-state", "Not set up").await;

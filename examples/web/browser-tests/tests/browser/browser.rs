@@ -1,4 +1,4 @@
-//! A browser as somebody uses it.
+//! A browser and its steps, used as a user would.
 
 use std::env;
 use std::fs;
@@ -12,22 +12,22 @@ use fantoccini::wd::{PrintConfiguration, WebDriverCompatibleCommand};
 use fantoccini::{Client, Locator};
 use serde_json::{Value, json};
 
-/// CSS pixels.
+/// A width and a height in CSS pixels.
 pub(crate) type Size = (u32, u32);
 pub(crate) const DESKTOP: Size = (1280, 900);
 pub(crate) const PHONE: Size = (390, 844);
-/// WCAG 2.2, 1.4.10.
+/// The narrowest screen that a page has to fit (WCAG 2.2, 1.4.10).
 pub(crate) const NARROWEST: Size = (320, 640);
 
-/// What the user prefers.
+/// The colour scheme that the user prefers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
     Light,
     Dark,
 }
 
-/// A browser as somebody uses it. Every step waits for what it needs, and fails when it does not
-/// come.
+/// A browser, used as a user would. Every step waits for what it needs, and fails when that does
+/// not come.
 pub(crate) struct Browser {
     pub(crate) client: Client,
     pub(crate) origin: String,
@@ -54,7 +54,7 @@ impl WebDriverCompatibleCommand for Chromium {
     }
 }
 
-/// Asks until there is an answer, for a minute at the most.
+/// Asks until there is an answer, for a minute at most.
 pub(crate) async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     for _ in 0..3000 {
@@ -101,7 +101,7 @@ impl Browser {
         url.path().to_owned()
     }
 
-    /// The fragment of the address.
+    /// Returns the fragment of the address.
     pub(crate) async fn fragment(&self) -> String {
         let url = self.client.current_url().await.unwrap();
         url.fragment().unwrap_or_default().to_owned()
@@ -120,7 +120,7 @@ impl Browser {
         self.all(css).await.len()
     }
 
-    /// Whether it is there and can be seen.
+    /// Returns whether the element exists and is visible.
     pub(crate) async fn shows(&self, css: &str) -> bool {
         for element in self.all(css).await {
             if element.is_displayed().await.unwrap() {
@@ -167,7 +167,7 @@ impl Browser {
         self.leads_on(css, self.click(css)).await;
     }
 
-    /// Does this, and waits for the page it leads to.
+    /// Does a step, and waits for the page it leads to.
     pub(crate) async fn leads_on(&self, what: &str, step: impl Future<Output = ()>) {
         let page = self.element("html").await;
         step.await;
@@ -178,7 +178,7 @@ impl Browser {
         self.element("#main").await;
     }
 
-    /// Presses keys one after the other; `held` is down meanwhile.
+    /// Presses keys one after the other, while `held` is down.
     pub(crate) async fn keys(&self, held: Option<Key>, keys: &str) {
         let mut actions = KeyActions::new("keys".to_owned());
         let held = held.map(char::from);
@@ -199,7 +199,7 @@ impl Browser {
         self.keys(None, &char::from(key).to_string()).await;
     }
 
-    /// Presses the key on what has the focus, and waits for the page it leads to.
+    /// Presses the key on the focused element, and waits for the page it leads to.
     pub(crate) async fn press_on(&self, key: Key) {
         self.leads_on("a key", self.press(key)).await;
     }
@@ -220,12 +220,12 @@ impl Browser {
         self.client.perform_actions(drag).await.unwrap();
     }
 
-    /// Fails unless this is all that the element says.
+    /// Fails unless this is the whole text of the element.
     pub(crate) async fn says(&self, css: &str, text: &str) {
         assert_eq!(self.text(css).await, text, "{css}");
     }
 
-    /// Waits for the element to say this.
+    /// Waits for the element to have this text.
     pub(crate) async fn becomes(&self, css: &str, text: &str) {
         until(&format!("{css} says {text}"), async || {
             let element = self.client.find(Locator::Css(css)).await.ok()?;
@@ -234,7 +234,7 @@ impl Browser {
         .await;
     }
 
-    /// How many pages of paper this page takes.
+    /// Returns the number of pages of paper that this page takes.
     pub(crate) async fn printed_pages(&self) -> usize {
         let pdf = self.client.print(PrintConfiguration::default()).await;
         let pdf = String::from_utf8_lossy(&pdf.unwrap()).into_owned();
@@ -249,7 +249,7 @@ impl Browser {
         self.client.execute_async(script, arguments).await.unwrap()
     }
 
-    /// The question that the browser asks before it leaves a page.
+    /// Waits for the question that the browser asks before it leaves a page.
     pub(crate) async fn asked(&self) {
         until("a question", async || {
             self.client.get_alert_text().await.ok()
@@ -257,11 +257,11 @@ impl Browser {
         .await;
     }
 
-    /// What is in the file of this name, once it was saved; then removes it.
+    /// Returns the content of the file of this name, once it is saved, and removes the file.
     pub(crate) async fn download(&self, name: &str) -> String {
         let file = self.downloads.join(name);
         // Chromium writes under another name, and may reserve this one with an empty file. So the
-        // file is whole when it is alone in the folder and has something in it.
+        // download is complete when its file is alone in the folder and not empty.
         let text = until(name, async || {
             let alone = fs::read_dir(&self.downloads).unwrap().count() == 1;
             let text = fs::read_to_string(&file).ok()?;
@@ -272,7 +272,7 @@ impl Browser {
         text
     }
 
-    /// A picture of the page's beginning, for the README.
+    /// Takes a picture of the top of the page, for the README.
     pub(crate) async fn picture(&self, name: &str, size: Size) {
         let Some(folder) = env::var_os("BACKUP_CODES_SCREENSHOTS") else {
             return;
@@ -306,7 +306,7 @@ impl Browser {
         self.follow("#login-code button").await;
     }
 
-    /// Generates codes, which are on the page then.
+    /// Generates codes, and returns those on the page.
     pub(crate) async fn sheet(&self, user: &str) -> Vec<String> {
         self.goto("/profile/backup-codes").await;
         self.fill("#password", crate::site::password(user)).await;

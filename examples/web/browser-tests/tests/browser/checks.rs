@@ -1,4 +1,4 @@
-//! What holds for every page: axe-core, reflow, text spacing.
+//! The checks of every page: axe-core, reflow, text spacing.
 
 use std::fs;
 
@@ -9,8 +9,8 @@ use crate::driver::axe_file;
 
 impl Browser {
     /// Fails unless axe-core finds nothing on this page, in light and dark, on a phone and a
-    /// desktop; nothing is cut off or covered when text is spaced; and nothing is to be scrolled
-    /// sideways on the narrowest screen.
+    /// desktop; no text is cut off or covered when it is spaced; and the page needs no sideways
+    /// scrolling on the narrowest screen.
     pub(crate) async fn is_accessible(&self, page: &str) {
         self.run(&fs::read_to_string(axe_file()).unwrap(), Vec::new())
             .await;
@@ -32,7 +32,7 @@ impl Browser {
     }
 }
 
-/// All rules that are on, and the one of WCAG 2.2 that is off unless it is asked for.
+/// Runs all rules that are on by default, and the one of WCAG 2.2 that is not.
 const AXE: &str = r#"
 const done = arguments[arguments.length - 1];
 const rules = { "target-size": { enabled: true } };
@@ -51,7 +51,7 @@ axe.run(document, { rules, resultTypes: ["violations"] }).then(
 );
 "#;
 
-/// WCAG 2.2, 1.4.12: text that leaves its box, that something clips, or that lies on other text.
+/// Finds text that, spaced by WCAG 2.2, 1.4.12, leaves its box, is clipped, or overlaps other text.
 const SPACED: &str = r#"
 const spacing = new CSSStyleSheet();
 spacing.replaceSync(`

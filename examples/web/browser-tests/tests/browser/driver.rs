@@ -20,14 +20,14 @@ use tokio::process::{Child, Command};
 use crate::browser::{Browser, DESKTOP, Scheme};
 use crate::site::Site;
 
-/// Whether pages may run scripts.
+/// The setting of the browser for scripts in pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Script {
     On,
     Off,
 }
 
-/// What the tests need beside a Rust toolchain.
+/// The tools that the tests need besides a Rust toolchain.
 struct Tools {
     chromium: PathBuf,
     chromedriver: PathBuf,
@@ -41,7 +41,7 @@ fn program(name: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("there is no {name}"))
 }
 
-/// Where `npm install` puts it.
+/// Returns the path at which `npm install` puts axe-core.
 pub(crate) fn axe_file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("node_modules/axe-core/axe.min.js")
 }
@@ -65,15 +65,15 @@ pub(crate) struct Stage {
     open: RefCell<Vec<Client>>,
 }
 
-/// Plays a test on a stage of its own, and closes its browsers whatever comes of it. Says that it
-/// is skipped where there is no browser.
+/// Runs a test on a stage of its own, and closes its browsers, even if the test fails. Without a
+/// browser the test is skipped, and a line says so.
 pub(crate) async fn play(name: &str, test: impl AsyncFnOnce(&Stage)) {
     let tools = match tools() {
         Ok(tools) => tools,
         Err(why) => {
             let required = env::var_os("BACKUP_CODES_BROWSER").is_some_and(|it| it == "required");
             assert!(!required, "{why}");
-            // Past the capture of a passing test's output.
+            // Written directly, because the output of a passing test is captured.
             let mut stderr = std::io::stderr();
             writeln!(stderr, "skipped: {name}: {why}").unwrap();
             return;
@@ -119,7 +119,7 @@ async fn start(chromedriver: &Path) -> (Child, String) {
     while let Some(line) = lines.next_line().await.unwrap() {
         if let Some((_, port)) = line.split_once("successfully on port ") {
             let address = format!("http://127.0.0.1:{}", port.trim_end_matches('.'));
-            // Without a reader the driver's next line would end it.
+            // Without a reader, chromedriver would end at its next line of output.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
             return (driver, address);
         }
@@ -128,7 +128,7 @@ async fn start(chromedriver: &Path) -> (Child, String) {
 }
 
 impl Stage {
-    /// A new browser, with a profile of its own.
+    /// Starts a new browser, with a profile of its own.
     pub(crate) async fn browser(&self, script: Script) -> Browser {
         let folder = self
             .folder
@@ -138,8 +138,8 @@ impl Stage {
         fs::create_dir_all(&downloads).unwrap();
         let javascript = if script == Script::On { 1 } else { 2 };
         let capabilities = json!({
-            // The question before unsaved changes are left is answered by the test. Without the
-            // second line chromedriver says yes by itself.
+            // The test answers the question before unsaved changes are left. Without the second
+            // line chromedriver answers yes by itself.
             "unhandledPromptBehavior": { "beforeUnload": "ignore" },
             "webSocketUrl": true,
             "goog:chromeOptions": {
@@ -161,7 +161,8 @@ impl Stage {
                 "prefs": {
                     "download.default_directory": downloads,
                     "profile.managed_default_content_settings.javascript": javascript,
-                    // Chromium warns of passwords known to everybody, which are all there are here.
+                    // Chromium warns of passwords that are publicly known, as those of the demo
+                    // users are.
                     "profile.password_manager_leak_detection": false,
                     "credentials_enable_service": false,
                 },

@@ -1,4 +1,4 @@
-//! The keyboard alone, with what has the focus to be seen.
+//! The application used with the keyboard alone, with the focus visible.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use crate::browser::{Browser, DESKTOP, PHONE, Scheme, Size};
 use crate::driver::{Script, play};
 use crate::site::password;
 
-/// What has the focus, and what is wrong with how it shows: WCAG 2.2, 2.4.7, 2.4.11 and, for the
-/// colour of the outline, 1.4.11.
+/// Returns the focused element, and the faults in how its focus shows: WCAG 2.2, 2.4.7, 2.4.11 and,
+/// for the colour of the outline, 1.4.11.
 const FOCUS: &str = r"
 const focused = document.activeElement;
 const style = getComputedStyle(focused);
@@ -40,7 +40,8 @@ return [all.indexOf(focused), focused.outerHTML.slice(0, 120), faults];
 ";
 
 impl Browser {
-    /// Presses Tab; the number and the beginning of what has the focus then.
+    /// Presses Tab, and returns the number and the beginning of the element that has the focus
+    /// then.
     async fn tab(&self) -> (u64, String) {
         self.press(Key::Tab).await;
         let focus = self.run(FOCUS, Vec::new()).await;
@@ -54,7 +55,7 @@ impl Browser {
         self.run(script, vec![json!(css)]).await == json!(true)
     }
 
-    /// Presses Tab until this has the focus.
+    /// Presses Tab until this element has the focus.
     async fn tab_to(&self, css: &str) {
         let mut passed = Vec::new();
         while !self.has_focus(css).await {
@@ -83,7 +84,7 @@ async fn the_main_path_needs_no_mouse() {
         log_in().await;
         assert_eq!(alice.path().await, "/profile");
 
-        // The first stop leads past the head of the page.
+        // The first stop is the link that skips the head of the page.
         alice.tab().await;
         assert!(alice.has_focus(".skip").await);
         alice.press(Key::Enter).await;
@@ -115,20 +116,18 @@ async fn the_main_path_needs_no_mouse() {
         alice
             .says(
                 "#message",
-                "You are signed in. Code 1 is spent, 9 codes left.",
+                "You are logged in. Code 1 is spent, 9 codes left.",
             )
             .await;
         alice.types("#code", &codes[1]).await;
         alice.tab_to("#check button").await;
         alice.press_on(Key::Space).await;
-        alice
-            .says("#message", "This is code 2. It is right, and still unused.")
-            .await;
+        alice.says("#message", "Code 2 is valid and unused.").await;
     })
     .await;
 }
 
-/// Fails unless Tab comes by everything that can be used, and out of it again.
+/// Fails unless Tab reaches every element that can be used, and leaves the page again.
 async fn is_walked_through(browser: &Browser, path: &str, size: Size, scheme: Scheme) {
     const STOPS: &str = "
         const all = [...document.querySelectorAll('*')];
@@ -149,7 +148,7 @@ async fn is_walked_through(browser: &Browser, path: &str, size: Size, scheme: Sc
     loop {
         seen.insert(stop);
         browser.press(Key::Tab).await;
-        // After the last comes the browser itself.
+        // After the last element the focus goes to the browser itself.
         if browser.has_focus("body").await {
             break;
         }

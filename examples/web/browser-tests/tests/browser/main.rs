@@ -1,8 +1,8 @@
-//! The web application as people use it: in Chromium, clicked through.
+//! Tests of the web application in Chromium, used as people use it.
 //!
 //! Without a browser each test prints that it is skipped. With `BACKUP_CODES_BROWSER=required` a
-//! missing one is a failure. With `BACKUP_CODES_SCREENSHOTS=FOLDER` the pictures of the README are
-//! made anew.
+//! missing browser is a failure. With `BACKUP_CODES_SCREENSHOTS=FOLDER` the tests make the pictures
+//! of the README again.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod accessibility;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::browser::Scheme;
 use crate::driver::{Script, play};
 
-/// What a colour is, on everything that can be seen.
+/// Returns the colours of every visible element.
 const COLOURS: &str = "
 const seen = [...document.querySelectorAll('body, body *')].filter((it) => it.checkVisibility());
 const styles = seen.map((it) => getComputedStyle(it));
@@ -63,7 +63,7 @@ async fn a_row_copied_by_hand_lets_in() {
             return [from.left, from.top + from.height / 2, to.right, to.top + to.height / 2];";
         let places = alice.run(places, Vec::new()).await;
         let place = |number: usize| places[number].as_f64().unwrap();
-        // The number is to the right of its box: from its left edge to beyond the code.
+        // Drags over the number and the code: from the number's left edge to beyond the code.
         alice
             .drag((place(0) + 1.0, place(1)), (place(2) + 4.0, place(3)))
             .await;
@@ -83,14 +83,14 @@ async fn a_row_copied_by_hand_lets_in() {
         alice
             .says(
                 "#message",
-                "You are signed in. Code 3 is spent, 9 codes left.",
+                "You are logged in. Code 3 is spent, 9 codes left.",
             )
             .await;
     })
     .await;
 }
 
-/// The texts below a node of the accessibility tree, in order.
+/// Collects the texts below a node of the accessibility tree, in order.
 fn heard(nodes: &[Value], node: &Value, texts: &mut Vec<String>) {
     if node["role"]["value"] == "StaticText" {
         texts.push(node["name"]["value"].as_str().unwrap().trim().to_owned());

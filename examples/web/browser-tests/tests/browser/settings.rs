@@ -30,7 +30,7 @@ async fn settings_are_a_draft_until_they_are_saved() {
         carol.click("#select-all").await;
         assert_eq!(ticked_roles(&carol).await.len(), 4);
 
-        // Unsaved changes are asked about, and stay when the answer is no.
+        // The browser asks about unsaved changes, and they stay when the answer is no.
         carol.click("a[href='/profile']").await;
         carol.asked().await;
         carol.client.dismiss_alert().await.unwrap();
@@ -40,7 +40,7 @@ async fn settings_are_a_draft_until_they_are_saved() {
         carol.asked().await;
         carol.client.accept_alert().await.unwrap();
         carol.becomes("h1", "Profile").await;
-        // Nothing was saved, and nothing unchanged is asked about.
+        // The changes were not saved; without changes the browser does not ask.
         carol.goto(SETTINGS).await;
         assert_eq!(ticked_roles(&carol).await, first);
         carol.follow("a[href='/profile']").await;
@@ -48,7 +48,7 @@ async fn settings_are_a_draft_until_they_are_saved() {
         carol.goto(SETTINGS).await;
         carol.click("#select-all").await;
         carol.click("#role-editor").await;
-        // Out of bounds, the browser sends nothing.
+        // The browser does not send a threshold out of bounds.
         carol.fill("#low-threshold", "32").await;
         carol.click("#save").await;
         let wrong = "return document.querySelector('#low-threshold').matches(':invalid:focus');";
@@ -56,7 +56,7 @@ async fn settings_are_a_draft_until_they_are_saved() {
         carol.fill("#low-threshold", "5").await;
         carol.follow("#save").await;
         carol
-            .says("#message", "The changes are saved and in force.")
+            .says("#message", "The changes are saved and in effect.")
             .await;
         assert_eq!(
             ticked_roles(&carol).await,
@@ -68,7 +68,7 @@ async fn settings_are_a_draft_until_they_are_saved() {
         dave.goto("/profile/backup-codes").await;
         assert!(dave.shows("#generate").await);
 
-        // Off, while a page of before is still open elsewhere.
+        // Switches codes off, while an older page is still open in another browser.
         let other = stage.browser(Script::On).await;
         other.log_in("carol").await;
         other.goto(SETTINGS).await;
@@ -85,7 +85,7 @@ async fn settings_are_a_draft_until_they_are_saved() {
         other.follow("#save").await;
         let text = other.text("#message").await;
         assert!(
-            text.starts_with("Nothing of yours was saved: somebody else saved before you.")
+            text.starts_with("Your changes were not saved: another administrator saved first.")
                 && text.ends_with("low threshold 7."),
             "{text}"
         );
@@ -93,7 +93,7 @@ async fn settings_are_a_draft_until_they_are_saved() {
         other.click("#switch").await;
         other.follow("#save").await;
         other
-            .says("#message", "The changes are saved and in force.")
+            .says("#message", "The changes are saved and in effect.")
             .await;
     })
     .await;
@@ -107,7 +107,7 @@ async fn back_and_forward_ask_about_unsaved_changes_too() {
         carol.follow("a[href='/settings/backup-codes']").await;
         let first = ["administrator", "editor", "staff"];
         let back = async || {
-            // The command waits for a page, and with the question open there is none.
+            // The command waits for a page, which does not come while the question is open.
             carol
                 .run("setTimeout(() => history.back())", Vec::new())
                 .await;
@@ -123,7 +123,8 @@ async fn back_and_forward_ask_about_unsaved_changes_too() {
         carol.client.accept_alert().await.unwrap();
         carol.becomes("h1", "Profile").await;
 
-        // The browser may have kept the page as it was left; it shows what is saved all the same.
+        // The browser may have kept the page as it was left; it has to show the saved settings all
+        // the same.
         carol.client.forward().await.unwrap();
         let guest_is = async |ticked: bool| {
             let guest = "return document.getElementById('role-guest').checked;";

@@ -1,5 +1,5 @@
-//! The application, in this process, on a port of its own, under a clock that stands until a test
-//! moves it.
+//! The application, in this process, on a port of its own, with a clock that only the tests
+//! advance.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use backup_codes::hash::{Cost, KeyId, PoolSize};
 use backup_codes::{
-    Activation, BackupCodes, Config, Context, Hasher, Hashing, Keyring, Pepper, Redeem, Settings,
-    Subject, Timestamp, UserId,
+    Activation, BackupCodes, Config, Context, HashParams, Hashing, Keyring, Pepper, Redeem,
+    Settings, Subject, Timestamp, UserId,
 };
 use backup_codes_sqlx::SqliteRepository;
 use backup_codes_web::{App, Clock, DEMO_USERS, Options, router};
@@ -59,7 +59,7 @@ impl Site {
         }
     }
 
-    /// As a secure context: `localhost`, by its name.
+    /// Returns the origin by the name `localhost`, which browsers treat as a secure context.
     pub(crate) fn origin(&self) -> String {
         format!("http://localhost:{}", self.address.port())
     }
@@ -68,15 +68,15 @@ impl Site {
         at(self.clock.load(Ordering::Relaxed))
     }
 
-    /// Lets so much time pass.
+    /// Advances the clock by this time.
     pub(crate) async fn wait(&self, time: Duration) {
         let millis = i64::try_from(time.as_millis()).unwrap();
         self.clock.fetch_add(millis, Ordering::Relaxed);
-        // As its schedule does every ten seconds.
+        // The application does this every ten seconds.
         self.app.refresh_settings().await.unwrap();
     }
 
-    /// What an authenticator app with this secret shows.
+    /// Returns the code that an authenticator app with this secret shows.
     pub(crate) fn app_code(&self, secret: &str) -> String {
         let secret = Secret::try_from_base32(secret).unwrap();
         let totp = Builder::new().with_secret(secret).build().unwrap();
@@ -84,7 +84,7 @@ impl Site {
         totp.generate(seconds).to_string()
     }
 
-    /// Another connection to the same database.
+    /// Opens another connection to the same database.
     async fn database(&self) -> SqlitePool {
         let file = self.folder.path().join("web.db");
         SqlitePool::connect(file.to_str().unwrap()).await.unwrap()
@@ -97,7 +97,7 @@ impl Site {
             .unwrap();
     }
 
-    /// Thirty more users, with sheets a month old and codes used since: 92 of them, none today.
+    /// Adds thirty users, with sheets a month old and 92 codes used since, none of them today.
     pub(crate) async fn populate(&self) {
         let people = People::of(self).await;
         for (number, (name, role)) in PEOPLE.into_iter().enumerate() {
@@ -115,7 +115,7 @@ impl Site {
         }
     }
 
-    /// Another user of the staff, with a sheet.
+    /// Adds a user with the role `staff`, and a sheet.
     pub(crate) async fn add(&self, id: &str, name: &str) {
         People::of(self).await.add(id, name, "staff", 99).await;
     }
@@ -127,7 +127,7 @@ impl Site {
         let context = people.days_ago(1, &user, 99);
         let config = people.config.with_disable_after(1).unwrap();
         let codes = people.codes.with_config(config);
-        // The code of a sheet that does not count yet.
+        // A code of a sheet that is not active yet, which is a wrong code.
         let sheet = codes.prepare(&user, &context).await.unwrap();
         let code = sheet.expose().codes().next().unwrap().1.to_string();
         let redeem = codes.redeem(&user, &code, &context).await.unwrap();
@@ -135,7 +135,7 @@ impl Site {
     }
 }
 
-/// The users' codes beside the application.
+/// Access to the users' codes without the application's pages.
 struct People {
     pool: SqlitePool,
     codes: BackupCodes,
@@ -147,12 +147,12 @@ impl People {
     async fn of(site: &Site) -> Self {
         let pool = site.database().await;
         let store = SqliteRepository::open(pool.clone()).await.unwrap();
-        // As the application hashes, or it would not count these codes.
+        // The hashing has to be the application's, or it would not accept these codes.
         let key = std::fs::read(site.folder.path().join("web.db.key")).unwrap();
         let id = KeyId::new("key-file").unwrap();
         let keyring = Keyring::new(id, Pepper::new(key).unwrap());
-        let hasher = Hasher::new(keyring).unwrap().with_cost(Cost::MIB_12);
-        let hashing = Hashing::pool_with(hasher.unwrap(), PoolSize::default()).unwrap();
+        let params = HashParams::new(keyring).unwrap().with_cost(Cost::MIB_12);
+        let hashing = Hashing::pool_with(params.unwrap(), PoolSize::default()).unwrap();
         let config = Config::default();
         let codes = BackupCodes::new(store.as_audit_log(), Settings::default(), hashing)
             .with_config(config.clone());
@@ -169,7 +169,7 @@ impl People {
         Context::new(self.now.saturating_sub(ago), user).with_address([192, 0, 2, address])
     }
 
-    /// A user with a sheet of 29 days ago.
+    /// Adds a user with a sheet made 29 days ago.
     async fn add(&self, id: &str, name: &str, role: &str, address: u8) -> Vec<String> {
         let insert = "INSERT INTO web_users (id, name, password, roles) VALUES (?1, ?2, '', ?3)";
         let insert = sqlx::query(insert).bind(id).bind(name).bind(role);
@@ -188,7 +188,7 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_unix_millis(millis).unwrap()
 }
 
-/// How many codes this one of `PEOPLE` has used.
+/// Returns the number of codes that this user of `PEOPLE` has used.
 fn used(number: usize) -> usize {
     [1, 0, 3, 2, 10, 4, 0, 8, 1, 2, 5, 0, 7][number % 13]
 }

@@ -1,4 +1,4 @@
-//! What a user does.
+//! Tests of the user's pages.
 
 use fantoccini::Locator;
 use serde_json::json;
@@ -33,7 +33,7 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
         let dropped = alice.sheet("alice").await;
         alice.follow("#discard button").await;
         assert!(!alice.shows("#prepared").await);
-        // It can be dropped later too.
+        // A prepared sheet can be discarded later too.
         alice.sheet("alice").await;
         let label = alice.text("#label").await;
         alice.goto("/profile/backup-codes").await;
@@ -41,8 +41,9 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
             .says(
                 "#prepared",
                 &format!(
-                    "Sheet {label} waits for you\nYou were shown it on 24 Nov 2026, 10:00 UTC. Its codes \
-                     do not count yet.\nI have saved these codes\nDrop this sheet"
+                    "Sheet {label} is not active yet\nYou were shown this sheet on 24 Nov 2026, 10:00 UTC. \
+                     Its codes become active when you confirm that you have saved them.\nI have \
+                     saved these codes\nDiscard this sheet"
                 ),
             )
             .await;
@@ -50,7 +51,7 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
         alice
             .says(
                 "#message",
-                &format!("Sheet {label} is dropped. Throw it away."),
+                &format!("Sheet {label} is discarded. Throw it away."),
             )
             .await;
         assert!(!alice.shows("#prepared").await);
@@ -61,7 +62,7 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
         assert!(codes.iter().all(|code| code.len() == 19), "{codes:?}");
         alice.picture("sheet.png", (1000, 840)).await;
 
-        // The file is the sheet, and so is what is copied.
+        // The file holds the sheet, and so does the clipboard.
         let label = alice.text("#label").await;
         alice.click("#download button").await;
         let text = alice.download(&format!("backup-codes-{label}.txt")).await;
@@ -80,14 +81,14 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
         let read = "const done = arguments[0]; navigator.clipboard.readText().then(done, done);";
         assert_eq!(alice.run_async(read, Vec::new()).await, json!(text));
 
-        // Shown once.
+        // The codes are shown once.
         alice.goto("/profile/backup-codes").await;
         assert!(alice.shows("#prepared").await && !alice.shows("#codes").await);
         alice.follow("#prepared-activate button").await;
         alice
             .says(
                 "#message",
-                &format!("The codes of sheet {label} count from now on, and no others."),
+                &format!("Sheet {label} is active now. Codes of older sheets are invalid."),
             )
             .await;
         alice.log_out().await;
@@ -102,7 +103,7 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
         alice.code(&typo).await;
         let text = alice.text("#message").await;
         assert!(
-            text.contains("typing error") && text.ends_with("Nothing was counted."),
+            text.contains("typing error") && text.ends_with("This was not counted as a wrong code."),
             "{text}"
         );
         alice.code(&dropped[2]).await;
@@ -114,7 +115,7 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
         alice
             .says(
                 "#message",
-                "You are signed in. Code 3 is spent, 9 codes left.",
+                "You are logged in. Code 3 is spent, 9 codes left.",
             )
             .await;
         let third = alice.text(".slots li:nth-child(3)").await;
@@ -129,17 +130,17 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
         phone.follow("#cancel").await;
         assert_eq!(phone.path().await, "/login");
 
-        // Trying one spends nothing.
+        // Checking a code does not consume it.
         for _ in 0..2 {
             alice.fill("#code", &codes[4]).await;
             alice.follow("#check button").await;
             alice
-                .says("#message", "This is code 5. It is right, and still unused.")
+                .says("#message", "Code 5 is valid and unused.")
                 .await;
         }
         alice.says("#left", "9").await;
 
-        // The password has to be typed, which the browser says by itself.
+        // The browser itself asks for the missing password.
         alice.click("#revoke button").await;
         alice.says("#left", "9").await;
         alice
@@ -147,7 +148,7 @@ async fn a_sheet_is_made_saved_and_lets_its_user_in() {
             .await;
         alice.follow("#revoke button").await;
         alice
-            .says("#message", "All your backup codes are void. You are logged out everywhere else.")
+            .says("#message", "All your backup codes are invalid. You are logged out everywhere else.")
             .await;
         alice.follow("#log-out").await;
         alice.log_in("alice").await;
@@ -166,7 +167,8 @@ async fn after_logging_out_back_shows_nothing() {
         alice.client.back().await.unwrap();
         alice.becomes("h1", "Log in").await;
 
-        // A sheet is an answer to a form, which no browser keeps, with script or without.
+        // A sheet is the response to a form, which browsers do not keep for Back, with script or
+        // without.
         for script in [Script::On, Script::Off] {
             let alice = stage.browser(script).await;
             alice.log_in("alice").await;
@@ -204,8 +206,8 @@ async fn of_two_tabs_with_a_sheet_the_later_counts() {
             .says(
                 "#message",
                 &format!(
-                    "Sheet {old} counts for nothing: it was replaced by a newer one, dropped, is older \
-                     than an hour, or is not accepted any more. Throw it away."
+                    "Sheet {old} cannot be activated: it was replaced or discarded, is older than an \
+                     hour, or is no longer accepted. Throw it away."
                 ),
             )
             .await;
@@ -215,7 +217,7 @@ async fn of_two_tabs_with_a_sheet_the_later_counts() {
         alice
             .says(
                 "#message",
-                &format!("The codes of sheet {new} count from now on, and no others."),
+                &format!("Sheet {new} is active now. Codes of older sheets are invalid."),
             )
             .await;
         alice.says("#label", &new).await;
@@ -225,7 +227,7 @@ async fn of_two_tabs_with_a_sheet_the_later_counts() {
         alice
             .says(
                 "#message",
-                "You are signed in. Code 1 is spent, 9 codes left.",
+                "You are logged in. Code 1 is spent, 9 codes left.",
             )
             .await;
     })
@@ -252,7 +254,7 @@ async fn the_head_of_a_page_leads_to_the_others() {
             assert_eq!(carol.path().await, path);
             assert_eq!(carol.texts(".top nav [aria-current]").await, [part]);
         }
-        // A page below another belongs to it.
+        // The navigation marks the part of the site for the pages below it, too.
         carol.goto("/settings/backup-codes/users/bob").await;
         assert_eq!(carol.texts(".top nav [aria-current]").await, ["Settings"]);
         carol.follow(".brand").await;
@@ -290,7 +292,8 @@ async fn a_double_click_sends_a_form_once() {
         let alice = stage.browser(Script::On).await;
         alice.log_in("alice").await;
         alice.goto("/profile/backup-codes").await;
-        // What the page does about clicks, without the browser's own share: it sends no form for these.
+        // Tests the page's handling of clicks without the browser's own: it sends no form for these
+        // clicks.
         let twice = "const click = () => document.getElementById('generate') \
                      .dispatchEvent(new Event('submit', { cancelable: true })); \
                      return [click(), click()];";

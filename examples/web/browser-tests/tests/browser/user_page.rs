@@ -1,4 +1,4 @@
-//! One user, as an administrator sees them.
+//! Tests of the page of one user, as an administrator sees it.
 
 use serde_json::json;
 
@@ -21,7 +21,7 @@ async fn a_locked_out_user_is_unlocked_or_let_in_by_an_override_code() {
             }
             let text = alice.text("#message").await;
             assert!(
-                text.ends_with("Too many were wrong: wait 30 minutes."),
+                text.ends_with("Too many wrong codes: wait 30 minutes."),
                 "{text}"
             );
         };
@@ -40,7 +40,7 @@ async fn a_locked_out_user_is_unlocked_or_let_in_by_an_override_code() {
         alice
             .says(
                 "#message",
-                "You are signed in. Code 1 is spent, 9 codes left.",
+                "You are logged in. Code 1 is spent, 9 codes left.",
             )
             .await;
         alice.follow("#log-out").await;
@@ -57,18 +57,20 @@ async fn a_locked_out_user_is_unlocked_or_let_in_by_an_override_code() {
         };
         let void = issue().await;
         carol.follow("#override-revoke button").await;
-        carol.says("#message", "The override code is void.").await;
+        carol
+            .says("#message", "The override code is revoked.")
+            .await;
         assert!(!carol.shows("#override-waits").await);
         let code = issue().await;
         alice.code(&void).await;
         assert_eq!(alice.path().await, "/login/second");
         alice.code(&code).await;
         alice
-            .says("#message", "You are signed in. The override code is spent.")
+            .says("#message", "You are logged in. The override code is spent.")
             .await;
 
         carol.goto(&format!("{SETTINGS}/users/alice")).await;
-        // Without the tick the browser sends nothing.
+        // Without the tick the browser does not send the form.
         carol.click("#revoke button").await;
         let missing = "return document.querySelector('#revoke-sure').matches(':invalid:focus');";
         assert_eq!(carol.run(missing, Vec::new()).await, json!(true));
@@ -76,7 +78,7 @@ async fn a_locked_out_user_is_unlocked_or_let_in_by_an_override_code() {
         carol.click("#revoke-sure").await;
         carol.follow("#revoke button").await;
         carol
-            .says("#message", "All backup codes of Alice Arnold are void.")
+            .says("#message", "All backup codes of Alice Arnold are invalid.")
             .await;
         carol.says("#no-codes", "There are no backup codes.").await;
         carol.goto(&format!("{SETTINGS}/users/carol")).await;
@@ -137,7 +139,7 @@ async fn somebody_without_a_sheet_is_found_and_let_in() {
         bob.code(&code).await;
         bob.says(
             "#message",
-            "You are signed in. The override code is spent. Make a new sheet now.",
+            "You are logged in. The override code is spent. Make a new sheet now.",
         )
         .await;
         bob.follow(".crumbs a").await;
@@ -177,7 +179,9 @@ async fn a_name_and_an_id_are_text_whatever_is_in_them() {
         nothing_ran().await;
         carol.follow("a.button").await;
         carol.follow("#override-revoke button").await;
-        carol.says("#message", "The override code is void.").await;
+        carol
+            .says("#message", "The override code is revoked.")
+            .await;
         carol.follow("#unlock button").await;
         carol
             .says(
@@ -188,7 +192,10 @@ async fn a_name_and_an_id_are_text_whatever_is_in_them() {
         carol.click("#revoke-sure").await;
         carol.follow("#revoke button").await;
         carol
-            .says("#message", &format!("All backup codes of {NAME} are void."))
+            .says(
+                "#message",
+                &format!("All backup codes of {NAME} are invalid."),
+            )
             .await;
         carol.says("#no-codes", "There are no backup codes.").await;
         nothing_ran().await;
@@ -199,7 +206,7 @@ async fn a_name_and_an_id_are_text_whatever_is_in_them() {
         carol.follow("#others a").await;
         carol.says("h1", NAME).await;
 
-        // What is searched for comes back as it was typed.
+        // The search term comes back as it was typed.
         let typed = format!("\"'>{NAME}");
         carol.goto(SETTINGS).await;
         carol.fill("#q", &typed).await;

@@ -1,4 +1,4 @@
-//! The figures, and the list of users.
+//! Tests of the usage figures and the list of users.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use crate::driver::{Script, play};
 
 const SETTINGS: &str = "/settings/backup-codes";
 
-/// The user names of this page.
+/// Returns the user names on this page.
 async fn names(browser: &Browser) -> Vec<String> {
     browser.texts("#users-table tbody .hint").await
 }
 
-/// Which list is shown: what is searched for, the filter, the order.
+/// Returns the choices for the list shown: search, filter, order.
 async fn choices(browser: &Browser) -> [String; 3] {
     [
         browser.value("#q").await,
@@ -80,7 +80,7 @@ async fn the_list_is_filtered_sorted_searched_and_paged() {
         carol.log_in("carol").await;
         carol.goto(SETTINGS).await;
         let page = names(&carol).await;
-        // Who has none left is not in this list.
+        // Users without codes left are not in this list.
         assert_eq!(page.len(), 25);
         assert_eq!(page[..3], ["alice", "amara", "anton"]);
         carol.follow("#next-page").await;
@@ -106,7 +106,7 @@ async fn the_list_is_filtered_sorted_searched_and_paged() {
         sorted.dedup();
         assert_eq!(sorted.len(), 9, "{sorted:?}");
         assert!(!carol.shows("#next-page").await);
-        // Refresh stays on this page, however often.
+        // Refresh stays on this page, however often it is used.
         stage.site.wait(Duration::from_secs(1)).await;
         carol.follow("#refresh").await;
         assert_eq!(names(&carol).await, second);
@@ -150,7 +150,7 @@ async fn the_list_is_filtered_sorted_searched_and_paged() {
         carol.follow("#search button").await;
         assert_eq!(names(&carol).await, ["malik", "nadia", "alice"]);
 
-        // Refresh keeps what was asked for, and shows what has happened.
+        // Refresh keeps search, filter and order, and shows new events.
         carol.fill("#q", "alice").await;
         carol.follow("#search button").await;
         assert_eq!(names(&carol).await, ["alice"]);

@@ -1,4 +1,4 @@
-//! The same where pages may run no scripts.
+//! Tests of the pages where they may not run scripts.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn a_user_needs_no_script() {
         assert!(!alice.shows("#prepared").await);
         let codes = alice.sheet("alice").await;
         assert_eq!(codes.len(), 10);
-        // What needs a script is not offered; what does not is.
+        // Controls that need a script are not shown; the others are.
         assert!(!alice.shows("#copy").await && !alice.shows("#print").await);
         let name = format!("backup-codes-{}.txt", alice.text("#label").await);
         alice.click("#download button").await;
@@ -32,9 +32,7 @@ async fn a_user_needs_no_script() {
 
         alice.fill("#code", &codes[1]).await;
         alice.follow("#check button").await;
-        alice
-            .says("#message", "This is code 2. It is right, and still unused.")
-            .await;
+        alice.says("#message", "Code 2 is valid and unused.").await;
         alice.fill("#code", &wrong[1]).await;
         alice.follow("#check button").await;
         alice
@@ -48,7 +46,7 @@ async fn a_user_needs_no_script() {
         alice
             .says(
                 "#message",
-                "You are signed in. Code 1 is spent, 9 codes left.",
+                "You are logged in. Code 1 is spent, 9 codes left.",
             )
             .await;
         alice.fill("#revoke-password", password("alice")).await;
@@ -56,7 +54,7 @@ async fn a_user_needs_no_script() {
         alice
             .says(
                 "#message",
-                "All your backup codes are void. You are logged out everywhere else.",
+                "All your backup codes are invalid. You are logged out everywhere else.",
             )
             .await;
         alice.log_out().await;
@@ -84,7 +82,7 @@ async fn an_app_needs_no_script() {
         bob.fill("#authenticator-code", &stage.site.app_code(&secret))
             .await;
         bob.follow("#login-authenticator button").await;
-        bob.says("#message", "You are signed in.").await;
+        bob.says("#message", "You are logged in.").await;
         bob.click("summary").await;
         bob.fill("#remove-password", password("bob")).await;
         bob.follow("#authenticator-remove button").await;
@@ -105,20 +103,20 @@ async fn settings_and_the_list_need_no_script() {
         carol
             .says(
                 "#message",
-                "All roles are ticked. Save the changes to put them in force.",
+                "All roles are selected. Save the changes to apply them.",
             )
             .await;
         assert!(carol.ticked("#role-guest").await);
         carol.follow("#save").await;
         carol
-            .says("#message", "The changes are saved and in force.")
+            .says("#message", "The changes are saved and in effect.")
             .await;
         carol.goto(SETTINGS).await;
         assert!(carol.ticked("#role-guest").await);
         assert_eq!(carol.value("#low-threshold").await, "4");
         carol.follow("#remove-all").await;
         assert!(!carol.ticked("#role-guest").await);
-        // Nothing is asked, and nothing saved.
+        // The browser does not ask, and nothing is saved.
         carol.follow("nav a[href='/profile']").await;
         carol.goto(SETTINGS).await;
         assert!(carol.ticked("#role-guest").await);
@@ -146,7 +144,9 @@ async fn settings_and_the_list_need_no_script() {
         assert!(carol.shows("#override-code").await);
         carol.follow("a.button").await;
         carol.follow("#override-revoke button").await;
-        carol.says("#message", "The override code is void.").await;
+        carol
+            .says("#message", "The override code is revoked.")
+            .await;
         carol.follow("#unlock button").await;
         carol
             .says(
@@ -154,13 +154,13 @@ async fn settings_and_the_list_need_no_script() {
                 "No wrong codes were counted against Malik Diallo.",
             )
             .await;
-        // The tick is the browser's own business.
+        // The browser itself requires the tick.
         carol.click("#revoke button").await;
         assert!(carol.shows("#left").await);
         carol.click("#revoke-sure").await;
         carol.follow("#revoke button").await;
         carol
-            .says("#message", "All backup codes of Malik Diallo are void.")
+            .says("#message", "All backup codes of Malik Diallo are invalid.")
             .await;
 
         carol.goto(&format!("{SETTINGS}?q=alice")).await;
