@@ -1,10 +1,8 @@
 //! The figures: `cargo bench --bench figures`, or with `-- --brief` a short run that only shows
 //! that they can be measured.
 //!
-//! Prints lines `figure <name> <value> <unit>`. A ratio is the median of pairs measured in turn, so
-//! that a machine that slows down slows both. Before each sample the pool has time to wipe its
-//! matrices, which happens after an answer is out. `usage_ns_per_user_1m` is over summaries, which
-//! is what a repository keeps of a record for figures.
+//! `usage_ns_per_user_1m` is over summaries, which is what a repository keeps of a record for
+//! figures.
 #![expect(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads clocks")]
 #![expect(
@@ -13,12 +11,12 @@
     reason = "a benchmark"
 )]
 
+mod shared;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::future::Future;
 use std::hint::black_box;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,7 +26,11 @@ use backup_codes::report::{Summary, UsageQuery};
 use backup_codes::rules::usage;
 use backup_codes::{
     BackupCodes, Config, Context, Error, Format, Formats, HashParams, Hashing, Keyring,
-    MemoryRepository, Periods, Redeem, SetSize, Settings, Sheet, Subject, Timestamp, UserId,
+    MemoryRepository, Periods, Redeem, Settings, Subject, Timestamp,
+};
+use shared::{
+    burst, code, context, figure, issue, median, now, ratio, redeem, redeem_over, seconds, service,
+    settled, subject,
 };
 
 struct Counting;
@@ -56,46 +58,6 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn figure(name: &str, value: f64, unit: &str) {
-    println!("figure {name} {value:.4} {unit}");
-}
-
-fn seconds(run: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    run();
-    start.elapsed().as_secs_f64()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Gives the pool's workers time to wipe their matrices, which would slow down a measurement that
-/// runs at the same time.
-fn settle() {
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(5) {
-        std::hint::spin_loop();
-    }
-}
-
-fn settled(run: impl FnOnce()) -> f64 {
-    settle();
-    seconds(run)
-}
-
-/// Returns the median ratio of a's time to b's, measured in turn.
-fn ratio(pairs: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> f64 {
-    a();
-    b();
-    median(
-        (0..pairs)
-            .map(|_| settled(&mut a) / settled(&mut b))
-            .collect(),
-    )
-}
-
 /// A bare Argon2id evaluation, with memory of its own that stays warm.
 struct Bare(Vec<Block>, Params);
 
@@ -115,64 +77,22 @@ impl Bare {
     }
 }
 
-fn codes(size: u8, pool: PoolSize) -> BackupCodes {
-    let hashing =
-        Hashing::pool_with(HashParams::new(Keyring::without_pepper()).unwrap(), pool).unwrap();
-    let config = Config::default().with_set_size(SetSize::new(size).unwrap());
-    BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing).with_config(config)
+fn hashing(size: PoolSize) -> Hashing {
+    Hashing::pool_with(HashParams::new(Keyring::without_pepper()).unwrap(), size).unwrap()
 }
 
-fn subject(name: &str) -> Subject {
-    Subject::new(UserId::new(name).unwrap(), ["staff"])
-}
-
-fn context(subject: &Subject) -> Context {
-    Context::new(now(), subject)
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_unix_millis(1_790_000_000_000).unwrap()
-}
-
-fn issue(codes: &BackupCodes, subject: &Subject) -> Sheet {
-    pollster::block_on(codes.issue(subject, &context(subject)))
-        .unwrap()
-        .sheet
-}
-
-fn code(sheet: &Sheet, index: usize) -> String {
-    sheet.expose().codes().nth(index).unwrap().1.to_string()
-}
-
-fn redeem(codes: &BackupCodes, subject: &Subject, typed: &str) -> Redeem {
-    pollster::block_on(codes.redeem(subject, typed, &context(subject))).unwrap()
-}
-
-/// Measures a whole redeem over one bare evaluation. Hits consume the codes of one sheet after
-/// another.
+/// Measures a whole redeem over one bare evaluation.
 fn redeem_over_floor(pairs: usize, workers: usize) {
     let pool = PoolSize::new(workers, 64).unwrap();
     let mut bare = Bare::new(Cost::MIB_19);
 
-    let service = codes(10, pool);
+    let hit = redeem_over(pairs, hashing(pool), || bare.evaluate());
+    figure("redeem_hit_over_floor_10", hit, "ratio");
+
     let alice = subject("alice");
-    let mut ratios = Vec::new();
-    while ratios.len() < pairs {
-        let sheet = issue(&service, &alice);
-        for typed in (0..10).map(|index| code(&sheet, index)) {
-            let whole = settled(|| {
-                assert!(matches!(
-                    redeem(&service, &alice, &typed),
-                    Redeem::Accepted(_)
-                ));
-            });
-            ratios.push(whole / settled(|| bare.evaluate()));
-        }
-    }
-    figure("redeem_hit_over_floor_10", median(ratios), "ratio");
 
     for size in [10, 31] {
-        let service = codes(size, pool);
+        let service = service(size, hashing(pool));
         let sheet = issue(&service, &alice);
         let spent = code(&sheet, 0);
         assert!(matches!(
@@ -238,7 +158,7 @@ fn fresh_over_warm(pairs: usize) {
 }
 
 fn issue_over_floor(pairs: usize, workers: usize) {
-    let service = codes(10, PoolSize::new(workers, 64).unwrap());
+    let service = service(10, hashing(PoolSize::new(workers, 64).unwrap()));
     let alice = subject("alice");
     let mut bare = Bare::new(Cost::MIB_19);
     let value = ratio(pairs, || drop(issue(&service, &alice)), || bare.evaluate());
@@ -247,7 +167,7 @@ fn issue_over_floor(pairs: usize, workers: usize) {
 }
 
 fn refusals_without_work(runs: u32) {
-    let service = codes(10, PoolSize::default());
+    let service = service(10, hashing(PoolSize::default()));
     let alice = subject("alice");
     let cx = context(&alice);
     let sheet = issue(&service, &alice);
@@ -276,111 +196,6 @@ fn refusals_without_work(runs: u32) {
         if refusal.reason().as_str() == "locked")
     );
     figure("locked_us", timed(&wrong) * 1e6, "us");
-}
-
-/// Polls futures in turn until all are done.
-fn join<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
-    let mut done = Vec::with_capacity(futures.len());
-    pollster::block_on(std::future::poll_fn(|context| {
-        let mut index = 0;
-        while index < futures.len() {
-            match futures[index].as_mut().poll(context) {
-                Poll::Ready(value) => {
-                    done.push(value);
-                    drop(futures.swap_remove(index));
-                }
-                Poll::Pending => index += 1,
-            }
-        }
-        if futures.is_empty() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }));
-    done
-}
-
-/// Returns resident memory in MiB (Linux; elsewhere 0).
-fn resident_mib() -> f64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm
-        .split_whitespace()
-        .nth(1)
-        .and_then(|pages| pages.parse::<f64>().ok());
-    pages.unwrap_or(0.0) * 4096.0 / 1_048_576.0
-}
-
-/// Returns the highest resident memory seen while something runs, sampled each millisecond.
-fn peak_mib(run: impl FnOnce()) -> f64 {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let watch = scope.spawn(|| {
-            let mut peak = resident_mib();
-            while !done.load(Ordering::Relaxed) {
-                peak = peak.max(resident_mib());
-                thread::sleep(Duration::from_millis(1));
-            }
-            peak
-        });
-        run();
-        done.store(true, Ordering::Relaxed);
-        watch.join().unwrap()
-    })
-}
-
-fn burst(users: usize, pairs: usize, workers: usize) {
-    let store = MemoryRepository::new();
-    let config = Config::default().with_set_size(SetSize::new(1).unwrap());
-    let with = |hashing| {
-        BackupCodes::new(store.clone(), Settings::default(), hashing).with_config(config.clone())
-    };
-    // Users are set up on the calling thread, so that the pool measured is a new one.
-    let setup = with(Hashing::inline(
-        HashParams::new(Keyring::without_pepper()).unwrap(),
-    ));
-    let subjects: Vec<(Subject, String)> = (0..users)
-        .map(|n| {
-            let user = subject(&format!("user {n}"));
-            let typed = code(&issue(&setup, &user), 0);
-            (user, typed)
-        })
-        .collect();
-    let size = PoolSize::new(workers, users.max(64)).unwrap();
-    let before = resident_mib();
-    let service = with(
-        Hashing::pool_with(HashParams::new(Keyring::without_pepper()).unwrap(), size).unwrap(),
-    );
-    let contexts: Vec<Context> = subjects.iter().map(|(user, _)| context(user)).collect();
-    let run = || {
-        let all = subjects.iter().zip(&contexts).map(|((user, typed), cx)| {
-            let future: Pin<Box<dyn Future<Output = Result<Redeem, Error>> + Send + '_>> =
-                Box::pin(service.redeem(user, typed, cx));
-            future
-        });
-        let outcomes = join(all.collect());
-        assert!(outcomes.iter().all(Result::is_ok), "nobody is turned away");
-    };
-    let growth = peak_mib(run) - before;
-    let matrices = workers as f64 * 19.0;
-    // Dropped only now: the pool must not reuse the memory of its matrix.
-    drop(setup);
-    figure("burst_growth_mib", growth, "MiB");
-    figure("burst_peak_mib_over_matrices", growth - matrices, "MiB");
-    let bare = || {
-        thread::scope(|scope| {
-            for worker in 0..workers {
-                scope.spawn(move || {
-                    let mut bare = Bare::new(Cost::MIB_19);
-                    for _ in 0..(users + worker) / workers {
-                        bare.evaluate();
-                    }
-                });
-            }
-        });
-    };
-    let ratios = (0..pairs).map(|_| seconds(bare) / seconds(run)).collect();
-    figure("burst_throughput_over_bare", median(ratios), "ratio");
 }
 
 fn busy_reply(runs: usize) {
@@ -474,7 +289,10 @@ fn main() {
     println!("workers {workers}, pairs {pairs}");
     // Measured first: later, new memory could come unseen from memory that was freed.
     let (users, bursts) = if brief { (50, 2) } else { (1000, 15) };
-    burst(users, bursts, workers);
+    burst(users, bursts, workers, hashing, || {
+        let mut bare = Bare::new(Cost::MIB_19);
+        move || bare.evaluate()
+    });
     redeem_over_floor(pairs, workers);
     loop_over_floor(if brief { 2 } else { 15 });
     fresh_over_warm(pairs);

@@ -8,7 +8,7 @@
 
 use std::time::SystemTime;
 
-use backup_codes::hash::{Acceptance, HashSalt, Matrix};
+use backup_codes::hash::{Acceptance, DefaultEngine, Engine, HashSalt};
 use backup_codes::policy::{Action, Decision, Request, RolePolicy};
 use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::{self, NewSet, Operation, Progress, Step};
@@ -60,7 +60,7 @@ impl OutcomeText for backup_codes::audit::Event {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (mut rng, mut matrix) = (SysRng, Matrix::new());
+    let (mut rng, mut engine) = (SysRng, DefaultEngine::new());
     let (config, params) = (
         Config::default(),
         HashParams::new(Keyring::without_pepper())?,
@@ -80,9 +80,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut hashes = Vec::new();
     for code in &codes {
         let salt = HashSalt::random(&mut rng)?;
-        hashes.push(hash(&params, &mut matrix, alice.id(), set, code, salt)?);
+        hashes.push(hash(&params, &mut engine, alice.id(), set, code, salt)?);
     }
-    matrix.wipe();
+    engine.wipe();
     let (record, expected) = row.load()?;
     let revision = Revision::random(&mut rng)?;
     let operation = Operation {
@@ -131,8 +131,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     Progress::Compare(target) => {
                         // Hashes outside any transaction: this takes tens of milliseconds.
                         let user = alice.id();
-                        verified = Some(verify(&params, &mut matrix, user, &attempt, &target)?);
-                        matrix.wipe();
+                        verified = Some(verify(&params, &mut engine, user, &attempt, &target)?);
+                        engine.wipe();
                     }
                 }
             };

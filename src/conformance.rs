@@ -1,4 +1,4 @@
-//! The contract of the storage traits as tests, one case for each promise.
+//! The contracts of the storage traits and of [`Engine`] as tests, one case for each promise.
 //!
 //! Implement [`Harness`] for your repository and let the macros create named tests of the cases:
 //! [`conformance_tests!`](crate::conformance_tests) for a [`CodeRepository`],
@@ -34,8 +34,18 @@
 //! # fn main() {}
 //! ```
 //!
+//! [`engine_conformance_tests!`](crate::engine_conformance_tests) does it for an [`Engine`], given a
+//! function that creates one:
+//!
+//! ```
+//! mod engine {
+//!     backup_codes::engine_conformance_tests!(backup_codes::hash::DefaultEngine::new);
+//! }
+//! # fn main() {}
+//! ```
+//!
 //! A program that is not a test calls [`run`], [`run_directory`] and [`run_settings`], or
-//! [`run_all`] for a repository that implements all three traits.
+//! [`run_all`] for a repository that implements all three traits, and [`run_engine`].
 //!
 //! A case panics with the clause it tests when the repository breaks that clause. It runs on a
 //! thread of its own, and panics too when a call does not end within [`Harness::limit`].
@@ -48,6 +58,8 @@
 //!   [`PutError::Unknown`](crate::repository::PutError::Unknown), and that the repository's own
 //!   time limit holds: no case makes the repository fail. Test these with failures of your own
 //!   database.
+//! - That an engine uses no time and no address that depends on a secret (clause 5), and that a lack
+//!   of memory is an error (clause 4).
 //! - A gap between two parts of a write that is much shorter than a read takes, such as that
 //!   between two locks of one mutex. Two statements of a database leave one that is long enough.
 #![expect(
@@ -63,6 +75,7 @@
 
 mod directory;
 mod drops;
+mod engine;
 mod events;
 mod faulty;
 mod fixtures;
@@ -80,6 +93,7 @@ use std::time::Duration;
 
 pub use self::directory::*;
 pub use self::drops::*;
+pub use self::engine::*;
 pub use self::events::*;
 pub use self::faulty::{Fault, Faulty, FaultyError};
 pub use self::observer::{
@@ -89,6 +103,7 @@ pub use self::records::*;
 pub use self::settings::*;
 use self::watch::run_shared;
 pub use self::watch::{Case, run_case};
+use crate::hash::Engine;
 use crate::repository::{CodeRepository, Directory, SettingsStore};
 
 /// A repository under test, and the functions that open it.
@@ -99,7 +114,6 @@ use crate::repository::{CodeRepository, Directory, SettingsStore};
 /// other. For each repository it calls [`second_handle`](Self::second_handle) at most once, and
 /// [`close`](Self::close) once at the end. So a case has one repository open at a time, with at
 /// most two handles.
-/// at most.
 ///
 /// [`block_on`](Self::block_on) is called from the case's thread and from up to eight more threads
 /// at once, half of them with calls of the one handle and half with calls of the other: eight calls
@@ -222,6 +236,31 @@ macro_rules! conformance_tests {
             a_dropped_save_is_whole_or_nothing,
         );
     };
+    (@engine $mode:ident $($argument:tt)+) => {
+        $crate::conformance_tests!(@$mode $($argument)+;
+            tags_are_those_of_the_reference,
+            tags_of_real_costs_are_those_of_the_reference,
+            tags_of_random_inputs_are_those_of_the_default_engine,
+            a_tag_does_not_depend_on_earlier_evaluations,
+            engines_do_not_disturb_each_other,
+            a_wiped_engine_leaves_no_matrix,
+            a_dropped_engine_leaves_no_matrix,
+        );
+    };
+    (@engine_tests $engine:expr; $($case:ident,)*) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::conformance::$case($engine);
+            }
+        )*
+    };
+    (@engine_run $engine:ident $passed:ident; $($case:ident,)*) => {
+        $(
+            $crate::conformance::$case(&$engine);
+            $passed(stringify!($case));
+        )*
+    };
     (@tests $harness:expr; $($case:ident,)*) => {
         $(
             #[test]
@@ -255,6 +294,15 @@ macro_rules! directory_conformance_tests {
 macro_rules! settings_conformance_tests {
     ($harness:expr) => {
         $crate::conformance_tests!(@settings tests $harness);
+    };
+}
+
+/// Creates a named test of each case about an [`Engine`](crate::hash::Engine), given a function that
+/// creates one.
+#[macro_export]
+macro_rules! engine_conformance_tests {
+    ($engine:expr) => {
+        $crate::conformance_tests!(@engine engine_tests $engine);
     };
 }
 
@@ -294,4 +342,10 @@ where
     conformance_tests!(@records run harness passed);
     conformance_tests!(@directory run harness passed);
     conformance_tests!(@settings run harness passed);
+}
+
+/// Runs every case about an [`Engine`], given a function that creates one, and calls `passed` with
+/// the name of each case that has passed.
+pub fn run_engine<E: Engine>(engine: impl Fn() -> E, mut passed: impl FnMut(&str)) {
+    conformance_tests!(@engine engine_run engine passed);
 }

@@ -31,9 +31,10 @@
 
 pub(crate) mod acceptance;
 pub(crate) mod cost;
+pub(crate) mod default_engine;
+pub(crate) mod engine;
 pub(crate) mod hashing;
 pub(crate) mod keyring;
-pub(crate) mod matrix;
 pub(crate) mod message;
 pub(crate) mod params;
 pub(crate) mod pool;
@@ -41,9 +42,10 @@ pub(crate) mod stored;
 
 pub use self::acceptance::{Acceptance, Scheme};
 pub use self::cost::Cost;
+pub use self::default_engine::DefaultEngine;
+pub use self::engine::{Engine, self_test};
 pub use self::hashing::{Hashing, PoolSize};
 pub use self::keyring::{KeyId, Keyring, Pepper, StoredKey};
-pub use self::matrix::Matrix;
 pub use self::params::HashParams;
 pub use self::stored::{HashSalt, StoredHash, Unverifiable};
 pub use crate::error::machine::HashError;
@@ -56,7 +58,6 @@ use zeroize::Zeroizing;
 use crate::code::Code;
 use crate::code::attempt::Attempt;
 use crate::code::format::{classify, declassify};
-use crate::hash::matrix::argon2id;
 use crate::hash::message::code_message;
 use crate::hash::stored::{SALT_LEN, TAG_LEN};
 use crate::id::{OperationId, SetId, UserId};
@@ -64,13 +65,13 @@ use crate::id::{OperationId, SetId, UserId};
 /// Hashes one code for its user and set.
 ///
 /// It does one Argon2id evaluation over the message described in [`framing`](crate::framing). The
-/// matrix keeps traces of the code: call [`Matrix::wipe`] once the answer is out.
+/// engine keeps traces of the code: call [`Engine::wipe`] once the answer is out.
 ///
 /// # Errors
 /// [`HashError::Memory`] when there is no memory for the evaluation.
 pub fn hash(
     params: &HashParams,
-    matrix: &mut Matrix,
+    engine: &mut dyn Engine,
     user: &UserId,
     set: SetId,
     code: &Code,
@@ -80,7 +81,7 @@ pub fn hash(
     let message = code_message(code.format(), user, set, code.slot(), code.payload());
     let mut tag = [0; TAG_LEN];
     let secret = params.current_secret();
-    argon2id(matrix, cost, secret, salt.as_bytes(), &message, &mut tag)?;
+    engine.evaluate(cost, secret, salt.as_bytes(), &message, &mut tag)?;
     let key = params.current_key().cloned();
     Ok(StoredHash::new(cost, salt, tag, key))
 }
@@ -125,14 +126,14 @@ pub(crate) enum Equality {
 ///
 /// Tags are compared in constant time. Where there is no hash to compare with, or the stored hash
 /// may not be evaluated, one evaluation at the current cost is done and its result discarded, so
-/// that all of these take the same time (OWASP ASVS 5.0, 6.3.8). The matrix keeps traces of the
-/// code: call [`Matrix::wipe`] once the answer is out.
+/// that all of these take the same time (OWASP ASVS 5.0, 6.3.8). The engine keeps traces of the
+/// code: call [`Engine::wipe`] once the answer is out.
 ///
 /// # Errors
 /// [`HashError::Memory`] when there is no memory for the evaluation.
 pub fn verify(
     params: &HashParams,
-    matrix: &mut Matrix,
+    engine: &mut dyn Engine,
     user: &UserId,
     attempt: &Attempt,
     target: &Target,
@@ -149,7 +150,7 @@ pub fn verify(
     };
     let message = code_message(format, user, set, attempt.slot(), attempt.payload());
     let mut tag = Zeroizing::new([0; TAG_LEN]);
-    argon2id(matrix, cost, secret, &salt, &message, &mut tag)?;
+    engine.evaluate(cost, secret, &salt, &message, &mut tag)?;
     let equal = tags_equal(&mut tag, &stored_tag);
     let equality = match (target, unverifiable) {
         (_, Some(why)) => Equality::Unknown(why),
@@ -199,7 +200,9 @@ mod tests {
         let mut tag = [0; TAG_LEN];
         let cost = Cost::MIB_19;
         let salt = [0x5a; SALT_LEN];
-        argon2id(&mut Matrix::new(), cost, &[], &salt, &message, &mut tag).unwrap();
+        DefaultEngine::new()
+            .evaluate(cost, &[], &salt, &message, &mut tag)
+            .unwrap();
         let phc = StoredHash::new(cost, HashSalt::from_bytes(salt), tag, None).expose_phc();
         assert!(document.contains(&format!("{phc}\n")), "{phc}");
     }
@@ -232,7 +235,7 @@ mod tests {
 
         let codes = vectors["codes"].as_array().unwrap();
         assert_eq!(codes.len(), 30);
-        let mut matrix = Matrix::new();
+        let mut engine = DefaultEngine::new();
         for code in codes {
             let shown = text(&code["shown"]);
             let format: Format = text(&code["format"]).parse().unwrap();
@@ -256,7 +259,9 @@ mod tests {
             };
             let salt: [u8; SALT_LEN] = bytes(&code["salt"]).try_into().unwrap();
             let mut tag = [0; TAG_LEN];
-            argon2id(&mut matrix, cost, &secret, &salt, &message, &mut tag).unwrap();
+            engine
+                .evaluate(cost, &secret, &salt, &message, &mut tag)
+                .unwrap();
             let key = keys.iter().find(|key| key["pepper"] == *pepper);
             let key =
                 key.map(|key| format!("{}:{}", text(&key["id"]), text(&key["check"])).parse());

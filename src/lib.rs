@@ -38,6 +38,9 @@
 //! * [`AuditSink`](audit::AuditSink) receives every [`Event`](audit::Event): [`JsonLines`],
 //!   [`MemoryAudit`](audit::MemoryAudit), [`NoAudit`](audit::NoAudit), or `tracing` behind a feature.
 //!
+//! Codes are hashed by an [`Engine`](hash::Engine): the built-in one on the `argon2` crate, or a faster
+//! one from the package `backup-codes-argon2-simd`.
+//!
 //! *The second entrance is [`rules`]*, for applications that do their own I/O: pure functions on
 //! values, which generate, hash, verify and consume codes and compute usage. Time and randomness are
 //! arguments; nothing in this crate reads a clock.
@@ -74,8 +77,8 @@
 //!
 //! # Features
 //!
-//! All features are additive, and off by default: `conformance` (the storage contract as tests; for
-//! development), `jiff` (periods of figures out of a time zone; without it, pass the midnights
+//! All features are additive, and off by default: `conformance` (the contracts of storage and
+//! engines as tests; for development), `jiff` (periods of figures out of a time zone; without it, pass the midnights
 //! yourself), `tracing` (an audit sink).
 #![forbid(unsafe_code)]
 // Labels on docs.rs for what needs a feature.

@@ -5,12 +5,13 @@
 //! [`BackupCodes`](crate::BackupCodes) does that writing; `examples/blocking.rs` does it by hand.
 //!
 //! ```
-//! use backup_codes::hash::{Acceptance, HashParams, HashSalt, Keyring, Matrix};
+//! use backup_codes::hash::{Acceptance, DefaultEngine, HashParams, HashSalt, Keyring};
 //! use backup_codes::repository::{Record, Revision};
 //! use backup_codes::rules::{self, Attempt, NewSet, Operation, OperationId, Progress};
 //! use backup_codes::{Config, Context, Redeem, SetId, Subject, Timestamp, UserId};
 //!
-//! let (config, mut rng, mut matrix) = (Config::default(), getrandom::SysRng, Matrix::new());
+//! let (config, mut rng) = (Config::default(), getrandom::SysRng);
+//! let mut engine = DefaultEngine::new();
 //! let params = HashParams::new(Keyring::without_pepper())?;
 //! let alice = Subject::new(UserId::new("42")?, ["staff"]);
 //! let context = Context::new(Timestamp::from_unix_millis(1_790_000_000_000)?, &alice);
@@ -29,7 +30,7 @@
 //! let mut hashes = Vec::new();
 //! for code in &codes {
 //!     let salt = HashSalt::random(&mut rng)?;
-//!     hashes.push(rules::hash(&params, &mut matrix, alice.id(), set, code, salt)?);
+//!     hashes.push(rules::hash(&params, &mut engine, alice.id(), set, code, salt)?);
 //! }
 //! let issued = rules::issue(&Record::new(), NewSet::new(set, format, hashes)?, &issuing)?;
 //! // Write the step, on the condition that the record is unchanged. Then show the codes.
@@ -44,7 +45,7 @@
 //! let Progress::Compare(target) = rules::consume(&record, &attempt, None, &redeeming) else {
 //!     panic!("one hash comes first");
 //! };
-//! let verified = rules::verify(&params, &mut matrix, alice.id(), &attempt, &target)?;
+//! let verified = rules::verify(&params, &mut engine, alice.id(), &attempt, &target)?;
 //! match rules::consume(&record, &attempt, Some(&verified), &redeeming) {
 //!     // Write `done.step`, and only then let the user in.
 //!     Progress::Done(done) => assert!(matches!(done.outcome, Redeem::Accepted(_))),
@@ -59,7 +60,9 @@ use std::time::Duration;
 
 pub use crate::code::attempt::Attempt;
 pub use crate::code::{Code, generate, generate_override};
-pub use crate::hash::{HashSalt, Matrix, StoredHash, Target, Unverifiable, Verified, hash, verify};
+pub use crate::hash::{
+    DefaultEngine, Engine, HashSalt, StoredHash, Target, Unverifiable, Verified, hash, verify,
+};
 pub use crate::id::OperationId;
 pub use crate::report::usage;
 

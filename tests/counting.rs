@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use backup_codes::audit::{Event, EventOutcome, Reason};
 use backup_codes::code::Code;
-use backup_codes::hash::{Acceptance, HashSalt, KeyId, Matrix, StoredHash, Target, Verified};
+use backup_codes::hash::{
+    Acceptance, DefaultEngine, HashSalt, KeyId, StoredHash, Target, Verified,
+};
 use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::{self, NewSet, Operation, Progress, Step, Transition};
 use backup_codes::rules::{Attempt, OperationId, generate, generate_override, hash, verify};
@@ -77,7 +79,15 @@ struct Paper {
 fn hashed(set: SetId, code: &Code) -> StoredHash {
     let salt = HashSalt::random(&mut SysRng).unwrap();
     let user = alice();
-    hash(&HASHERS[0], &mut Matrix::new(), user.id(), set, code, salt).unwrap()
+    hash(
+        &HASHERS[0],
+        &mut DefaultEngine::new(),
+        user.id(),
+        set,
+        code,
+        salt,
+    )
+    .unwrap()
 }
 
 fn draw(codes: u8) -> Vec<Code> {
@@ -182,7 +192,7 @@ fn attempt(
             evaluations += 1;
             verify(
                 params,
-                &mut Matrix::new(),
+                &mut DefaultEngine::new(),
                 operation.user,
                 &attempt,
                 &target,
@@ -831,7 +841,7 @@ fn a_set_has_hashes_of_one_key() {
     let user = alice();
     let other = hash(
         &HASHERS[1],
-        &mut Matrix::new(),
+        &mut DefaultEngine::new(),
         user.id(),
         set,
         &codes[2],

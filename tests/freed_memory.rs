@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
-use backup_codes::hash::{Acceptance, HashSalt, KeyId, Matrix, PoolSize, Target};
+use backup_codes::hash::{Acceptance, DefaultEngine, HashSalt, KeyId, PoolSize, Target};
 use backup_codes::repository::{Record, Revision};
 use backup_codes::rules::{
     Attempt, OperationId, consume, generate, generate_override, hash, verify,
@@ -382,7 +382,7 @@ fn the_pure_functions_leave_no_code() {
         let one = generate_override(Format::HIGH_ENTROPY, &mut rng).unwrap();
         let shared: Arc<[_]> = codes.into_iter().chain([one]).collect::<Vec<_>>().into();
         let (user, set) = (UserId::new("alice").unwrap(), SetId::from_bytes([1; 16]));
-        let (params, mut matrix) = (cheap_hasher(), Matrix::new());
+        let (params, mut engine) = (cheap_hasher(), DefaultEngine::new());
         let (config, context) = (Config::default(), own());
         let formats = Formats::new(Format::HIGH_ENTROPY);
         let acceptance = Acceptance::new(&config, &params);
@@ -398,7 +398,7 @@ fn the_pure_functions_leave_no_code() {
         for code in &*shared {
             is_secret(&code.expose());
             let salt = HashSalt::random(&mut rng).unwrap();
-            let stored = hash(&params, &mut matrix, &user, set, code, salt).unwrap();
+            let stored = hash(&params, &mut engine, &user, set, code, salt).unwrap();
             for how in EVERY_TYPED {
                 // The override is not on a list.
                 if code.slot() == 0 && matches!(how, Typed::FromThePrintedList) {
@@ -410,7 +410,7 @@ fn the_pure_functions_leave_no_code() {
                 let attempt = Arc::new(Some(Attempt::parse(&typed, &formats, id).unwrap()));
                 let attempt = attempt.as_ref().as_ref().unwrap();
                 for target in [Target::Hash(set, stored.clone()), Target::Nothing] {
-                    drop(verify(&params, &mut matrix, &user, attempt, &target).unwrap());
+                    drop(verify(&params, &mut engine, &user, attempt, &target).unwrap());
                 }
                 let judged = consume(&Record::new(), attempt, None, &operation);
                 assert!(matches!(judged, Progress::Compare(Target::Nothing)));
@@ -457,7 +457,7 @@ fn a_keyring_leaves_no_key() {
         let params = cheap(keyring);
         let (user, set) = (UserId::new("alice").unwrap(), SetId::from_bytes([1; 16]));
         let salt = HashSalt::random(&mut Numbers::new(10)).unwrap();
-        let stored = hash(&params, &mut Matrix::new(), &user, set, code, salt).unwrap();
+        let stored = hash(&params, &mut DefaultEngine::new(), &user, set, code, salt).unwrap();
         assert_eq!(stored.key().unwrap().id().as_str(), "c");
         drop(format!("{params:?}"));
         let again = Keyring::new(id("c"), Pepper::new(first).unwrap())

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use backup_codes::audit::{Event, Reason};
 use backup_codes::code::Code;
-use backup_codes::hash::{Acceptance, HashSalt, KeyId, Matrix, StoredHash, Verified};
+use backup_codes::hash::{Acceptance, DefaultEngine, HashSalt, KeyId, StoredHash, Verified};
 use backup_codes::outcome::Refusal;
 use backup_codes::report::{Summary, UsageQuery};
 use backup_codes::repository::{Record, Revision};
@@ -349,7 +349,7 @@ impl Holder {
         let salt = HashSalt::random(&mut SysRng).unwrap();
         hash(
             &self.params,
-            &mut Matrix::new(),
+            &mut DefaultEngine::new(),
             &self.user,
             set,
             code,
@@ -405,8 +405,8 @@ impl Holder {
             Progress::Done(transition) => return transition,
             Progress::Compare(target) => target,
         };
-        let mut matrix = Matrix::new();
-        let verified = verify(&self.params, &mut matrix, &self.user, attempt, &target).unwrap();
+        let mut engine = DefaultEngine::new();
+        let verified = verify(&self.params, &mut engine, &self.user, attempt, &target).unwrap();
         match rule(Some(&verified)) {
             Progress::Done(transition) => transition,
             Progress::Compare(_) => panic!("one comparison is enough"),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backup_codes::audit::{AuditSink, Event, EventId, MemoryAudit};
-use backup_codes::hash::{Acceptance, HashSalt, KeyId, Matrix, StoredHash};
+use backup_codes::hash::{Acceptance, DefaultEngine, HashSalt, KeyId, StoredHash};
 use backup_codes::policy::Denial;
 use backup_codes::report::Summary;
 use backup_codes::repository::{
@@ -275,9 +275,9 @@ fn values(kept: &Kept) -> Vec<String> {
     let (user, set) = (UserId::new("alice").unwrap(), SetId::from_bytes([1; 16]));
     let size = SetSize::new(2).unwrap();
     let codes = generate(Format::HIGH_ENTROPY, size, &mut rng).unwrap();
-    let (params, mut matrix) = (params(), Matrix::new());
+    let (params, mut engine) = (params(), DefaultEngine::new());
     let salt = HashSalt::random(&mut rng).unwrap();
-    let stored = hash(&params, &mut matrix, &user, set, &codes[0], salt).unwrap();
+    let stored = hash(&params, &mut engine, &user, set, &codes[0], salt).unwrap();
     let typed = codes[0].expose();
     let id = OperationId::from_bytes([2; 16]);
     let attempt = Attempt::parse(&typed, config().formats(), id).unwrap();
@@ -286,7 +286,7 @@ fn values(kept: &Kept) -> Vec<String> {
     kept.debug(&stored);
     kept.debug(&attempt);
     kept.debug(&params);
-    kept.debug(&matrix);
+    kept.debug(&engine);
     kept.debug(&keyring());
     kept.debug(&Pepper::new(PEPPER).unwrap());
     let (context, config) = (Context::system(Timestamp::MIN), config());
@@ -314,7 +314,7 @@ fn values(kept: &Kept) -> Vec<String> {
     let Progress::Compare(target) = judged else {
         panic!("nothing was compared yet")
     };
-    let verified = verify(&params, &mut matrix, &user, &attempt, &target).unwrap();
+    let verified = verify(&params, &mut engine, &user, &attempt, &target).unwrap();
     kept.debug(&verified);
     kept.debug(&rules::consume(
         &record,

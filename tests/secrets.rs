@@ -10,7 +10,7 @@ mod support;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use backup_codes::hash::{HashSalt, KeyId, Matrix, Target};
+use backup_codes::hash::{DefaultEngine, HashSalt, KeyId, Target};
 use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
 use backup_codes::{
     Activation, Format, Formats, Keyring, MemoryRepository, Pepper, Redeem, SetId, SetSize, UserId,
@@ -88,22 +88,22 @@ fn what_is_dropped_is_gone_from_memory() {
     assert!(found(&symbols) > 0, "the search finds what is there");
     assert!(found(&pepper_needle) > 0);
 
-    let (user, set, mut matrix) = (
+    let (user, set, mut engine) = (
         UserId::new("a").unwrap(),
         SetId::from_bytes([1; 16]),
-        Matrix::new(),
+        DefaultEngine::new(),
     );
     let salt = HashSalt::random(&mut SysRng).unwrap();
-    let stored = hash(&params, &mut matrix, &user, set, &codes[0], salt).unwrap();
+    let stored = hash(&params, &mut engine, &user, set, &codes[0], salt).unwrap();
     {
         let typed = codes[0].expose();
         let formats = Formats::new(Format::HIGH_ENTROPY);
         let attempt = Attempt::parse(&typed, &formats, OperationId::from_bytes([2; 16])).unwrap();
         let target = Target::Hash(set, stored);
-        let _ = verify(&params, &mut matrix, &user, &attempt, &target).unwrap();
+        let _ = verify(&params, &mut engine, &user, &attempt, &target).unwrap();
     }
     drop(codes);
-    drop(matrix);
+    drop(engine);
     assert_eq!(found(&shown), 0, "a shown code is left in memory");
     assert_eq!(found(&symbols), 0, "a code's symbols are left in memory");
     drop(params);

@@ -183,7 +183,11 @@ fn every_published_checksum_is_that_of_the_record() {
 /// `tests/vectors/check.py` on this file; `None` where Python or its library is missing.
 fn check(vectors: &Path) -> Option<Output> {
     let script = file("tests/vectors/check.py");
-    match Command::new("python3").arg(script).arg(vectors).output() {
+    run(Command::new("python3").arg(script).arg(vectors))
+}
+
+fn run(script: &mut Command) -> Option<Output> {
+    match script.output() {
         Ok(output) if output.status.code() != Some(77) => Some(output),
         missing => {
             eprintln!("skipped, .ci/run requires it: {missing:?}");
@@ -201,6 +205,17 @@ fn an_implementation_from_the_documentation_alone_gives_the_same() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}");
     assert!(said.starts_with("30 codes, 3 keys, 7 checksums"), "{said}");
+}
+
+#[test]
+fn the_known_answers_are_those_of_the_reference_implementation() {
+    let script = file("tests/vectors/argon2id.py");
+    let Some(output) = run(Command::new("python3").arg(script)) else {
+        return;
+    };
+    assert!(output.status.success());
+    let known = fs::read_to_string(file("src/hash/known_answers.txt")).unwrap();
+    assert!(known == String::from_utf8(output.stdout).unwrap());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Errors of the machine: no random numbers, no memory, no thread.
+//! Errors of the machine: no random numbers, no memory, no thread, a wrong computation.
 
 use std::fmt;
 use std::io;
@@ -19,13 +19,16 @@ impl RandomError {
     }
 }
 
-/// A hash, or the threads that compute hashes, for which the machine has no room.
+/// A hash that could not be computed, or a pool that did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HashError {
     /// There was no memory for an evaluation.
     #[error("no memory for an argon2 evaluation: use fewer workers or a smaller cost")]
     Memory,
+    /// The engine did not compute a known tag, so nothing was started. The text says which one.
+    #[error("the Argon2 engine gave {0}: use the default engine, or another version of this one")]
+    Engine(String),
     /// The operating system gave no thread.
     #[error("a worker thread could not be started: use fewer workers")]
     Thread(#[source] io::Error),

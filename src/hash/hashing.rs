@@ -11,10 +11,12 @@ use crate::code::attempt::Attempt;
 use crate::error::Error;
 use crate::error::machine::HashError;
 use crate::error::value::ValueError;
+use crate::hash::default_engine::DefaultEngine;
+use crate::hash::engine::{Engine, quick_self_test, self_test, wipe};
 use crate::hash::keyring::Keyring;
 pub(crate) use crate::hash::pool::Owner;
 use crate::hash::pool::{JobError, Pool};
-use crate::hash::{HashParams, HashSalt, Matrix, StoredHash, Target, Verified, hash, verify};
+use crate::hash::{HashParams, HashSalt, StoredHash, Target, Verified, hash, verify};
 use crate::id::{SetId, UserId};
 
 /// The size of a hash pool.
@@ -69,7 +71,11 @@ struct Inner {
 
 enum Place {
     Pool(Pool),
-    Inline(Mutex<Matrix>),
+    Inline(Mutex<Box<dyn Engine>>),
+}
+
+fn inline(engine: impl Engine) -> Place {
+    Place::Inline(Mutex::new(Box::new(engine)))
 }
 
 impl Hashing {
@@ -86,9 +92,47 @@ impl Hashing {
     /// Creates a pool of this size with these parameters.
     ///
     /// # Errors
-    /// [`HashError::Thread`] when the operating system gives no thread.
+    /// [`HashError::Thread`] when the operating system gives no thread, [`HashError::Memory`] when
+    /// there is no memory for an evaluation.
     pub fn pool_with(params: HashParams, size: PoolSize) -> Result<Self, HashError> {
-        let pool = Pool::start(size.workers, size.queue).map_err(HashError::Thread)?;
+        Self::pool_with_engine(params, size, DefaultEngine::new)
+    }
+
+    /// Creates a pool of this size with these parameters, whose workers compute with engines of
+    /// their own.
+    ///
+    /// Before a thread is started, every engine has to compute 24 known tags at 9 KiB, and the first
+    /// one another tag at [`Cost::MIB_19`](crate::hash::Cost::MIB_19).
+    ///
+    /// ```
+    /// use backup_codes::hash::{DefaultEngine, PoolSize};
+    /// use backup_codes::{HashParams, Hashing, Keyring};
+    ///
+    /// let params = HashParams::new(Keyring::without_pepper())?;
+    /// // In an application: `backup_codes_argon2_simd::SimdEngine::new`.
+    /// let engine = DefaultEngine::new;
+    /// let hashing = Hashing::pool_with_engine(params, PoolSize::new(2, 128)?, engine)?;
+    /// # drop(hashing);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`HashError::Engine`] when an engine does not compute a known tag, [`HashError::Memory`] when
+    /// there is no memory for an evaluation, [`HashError::Thread`] when the operating system gives
+    /// no thread.
+    pub fn pool_with_engine<E: Engine>(
+        params: HashParams,
+        size: PoolSize,
+        engine: impl Fn() -> E,
+    ) -> Result<Self, HashError> {
+        let mut engines: Vec<E> = (0..size.workers).map(|_| engine()).collect();
+        for (number, engine) in engines.iter_mut().enumerate() {
+            match number {
+                0 => self_test(engine)?,
+                _ => quick_self_test(engine)?,
+            }
+        }
+        let pool = Pool::start(engines, size.queue).map_err(HashError::Thread)?;
         Ok(Self::at(params, Place::Pool(pool)))
     }
 
@@ -99,7 +143,18 @@ impl Hashing {
     /// for the time of an evaluation.
     #[must_use]
     pub fn inline(params: HashParams) -> Self {
-        Self::at(params, Place::Inline(Mutex::default()))
+        Self::at(params, inline(DefaultEngine::new()))
+    }
+
+    /// Creates hashing on the calling thread with this engine, after a [`self_test`].
+    ///
+    /// # Errors
+    /// [`HashError::Engine`] when the engine does not compute a known tag, [`HashError::Memory`]
+    /// when there is no memory for an evaluation.
+    pub fn inline_with_engine(params: HashParams, engine: impl Engine) -> Result<Self, HashError> {
+        let mut engine = engine;
+        self_test(&mut engine)?;
+        Ok(Self::at(params, inline(engine)))
     }
 
     fn at(params: HashParams, place: Place) -> Self {
@@ -130,8 +185,8 @@ impl Hashing {
     ) -> Result<Verified, Error> {
         let (attempt, target) = (Arc::clone(attempt), target.clone());
         let mut verified = self
-            .compute(owner, 1, move |params, user, _, matrix| {
-                verify(params, matrix, user, &attempt, &target).ok()
+            .compute(owner, 1, move |params, user, _, engine| {
+                verify(params, engine, user, &attempt, &target).ok()
             })
             .await?;
         verified.pop().ok_or(Error::Hashing)
@@ -146,9 +201,9 @@ impl Hashing {
         salts: Vec<HashSalt>,
     ) -> Result<Vec<StoredHash>, Error> {
         let (codes, parts) = (Arc::clone(codes), codes.len());
-        let hashes = self.compute(owner, parts, move |params, user, part, matrix| {
+        let hashes = self.compute(owner, parts, move |params, user, part, engine| {
             let (code, salt) = (codes.get(part)?, salts.get(part)?);
-            hash(params, matrix, user, set, code, *salt).ok()
+            hash(params, engine, user, set, code, *salt).ok()
         });
         Ok(hashes.await?)
     }
@@ -157,7 +212,10 @@ impl Hashing {
         &self,
         owner: &Owner,
         parts: usize,
-        compute: impl Fn(&HashParams, &UserId, usize, &mut Matrix) -> Option<T> + Send + Sync + 'static,
+        compute: impl Fn(&HashParams, &UserId, usize, &mut dyn Engine) -> Option<T>
+        + Send
+        + Sync
+        + 'static,
     ) -> Result<Vec<T>, JobError> {
         let Inner {
             params,
@@ -165,25 +223,26 @@ impl Hashing {
             place,
         } = &*self.0;
         let pending = match place {
-            Place::Inline(matrix) => {
-                let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
-                // As in the pool, a panic is an answer, and the matrix is wiped after it too.
+            Place::Inline(engine) => {
+                let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+                let engine = engine.as_mut();
+                // As in the pool, a panic is an answer, and the engine is wiped after it too.
                 let computed = catch_unwind(AssertUnwindSafe(|| {
                     let computed = (0..parts).map(|part| {
                         evaluations.fetch_add(1, Ordering::Relaxed);
-                        compute(params, &owner.user, part, &mut matrix)
+                        compute(params, &owner.user, part, engine)
                     });
                     computed.collect::<Option<Vec<T>>>()
                 }));
-                matrix.wipe();
+                wipe(engine);
                 return computed.ok().flatten().ok_or(JobError::Failed);
             }
             Place::Pool(pool) => {
                 let (params, evaluations) = (Arc::clone(params), Arc::clone(evaluations));
                 let user = owner.user.clone();
-                pool.submit(owner, parts, move |part, matrix| {
+                pool.submit(owner, parts, move |part, engine| {
                     evaluations.fetch_add(1, Ordering::Relaxed);
-                    compute(&params, &user, part, matrix)
+                    compute(&params, &user, part, engine)
                 })?
             }
         };

@@ -8,8 +8,9 @@ use crate::code::Format;
 use crate::error::machine::HashError;
 use crate::error::value::ValueError;
 use crate::hash::cost::{Cost, HIGH_ENTROPY_BITS};
+use crate::hash::default_engine::DefaultEngine;
+use crate::hash::engine::Engine;
 use crate::hash::keyring::{KeyId, Keyring, StoredKey};
-use crate::hash::matrix::{Matrix, argon2id};
 use crate::hash::message::key_message;
 use crate::hash::stored::{SALT_LEN, StoredHash, TAG_LEN, Unverifiable};
 
@@ -28,14 +29,15 @@ pub struct HashParams {
 impl HashParams {
     /// Creates parameters that hash at [`Cost::MIB_19`] with the keyring's current key.
     ///
-    /// It computes the check value of each key, one evaluation at the default cost each.
+    /// It computes the check value of each key with the [`DefaultEngine`], one evaluation at the default
+    /// cost each.
     ///
     /// # Errors
     /// [`HashError::Memory`] when there is no memory for an evaluation.
     pub fn new(keyring: Keyring) -> Result<Self, HashError> {
-        let mut matrix = Matrix::new();
+        let mut engine = DefaultEngine::new();
         let checks = keyring.secrets().map(|(id, secret)| {
-            let check = key_check(&mut matrix, id, secret)?;
+            let check = key_check(&mut engine, id, secret)?;
             Ok((id.clone(), StoredKey::new(id.clone(), check)))
         });
         let known = KnownKeys {
@@ -127,21 +129,14 @@ impl HashParams {
 
 /// Computes the check value of a key; see `docs/framing.md`.
 fn key_check(
-    matrix: &mut Matrix,
+    engine: &mut DefaultEngine,
     id: &KeyId,
     secret: &[u8],
 ) -> Result<[u8; StoredKey::CHECK_LEN], HashError> {
     let mut tag = Zeroizing::new([0; TAG_LEN]);
     let message = key_message(id);
-    argon2id(
-        matrix,
-        Cost::MIB_19,
-        secret,
-        &KEY_CHECK_SALT,
-        &message,
-        &mut tag,
-    )?;
-    matrix.wipe();
+    engine.evaluate(Cost::MIB_19, secret, &KEY_CHECK_SALT, &message, &mut tag)?;
+    engine.wipe();
     let [a, b, c, d, ..] = *tag;
     Ok([a, b, c, d])
 }

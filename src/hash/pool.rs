@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use crate::hash::Matrix;
+use crate::hash::engine::{Engine, wipe};
 use crate::id::UserId;
 
 /// The maximum number of waiting jobs of one user: no user fills the queue alone.
@@ -63,7 +63,7 @@ struct Job {
 /// The parts of one job and the place where their results go.
 trait Work: Send + Sync {
     /// Computes one part. The last part completes the job, so the caller frees the user first.
-    fn compute(&self, part: usize, matrix: &mut Matrix);
+    fn compute(&self, part: usize, engine: &mut dyn Engine);
     fn is_abandoned(&self) -> bool;
     /// Hands over the result of one part.
     fn answer(&self, part: usize);
@@ -102,11 +102,11 @@ fn wake(waker: Option<Waker>) {
 impl<T, F> Work for Task<T, F>
 where
     T: Send,
-    F: Fn(usize, &mut Matrix) -> Option<T> + Send + Sync,
+    F: Fn(usize, &mut dyn Engine) -> Option<T> + Send + Sync,
 {
-    fn compute(&self, part: usize, matrix: &mut Matrix) {
+    fn compute(&self, part: usize, engine: &mut dyn Engine) {
         // A panic is an answer too: the worker and its other jobs continue.
-        let result = catch_unwind(AssertUnwindSafe(|| (self.compute)(part, matrix)));
+        let result = catch_unwind(AssertUnwindSafe(|| (self.compute)(part, engine)));
         lock(&self.computed)[part] = result.unwrap_or(None);
     }
 
@@ -184,20 +184,20 @@ impl<T> Drop for Pending<T> {
 }
 
 impl Pool {
-    /// Starts the workers.
-    pub(crate) fn start(workers: usize, capacity: usize) -> io::Result<Self> {
+    /// Starts a worker for each engine.
+    pub(crate) fn start<E: Engine>(engines: Vec<E>, capacity: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             work: Condvar::new(),
             capacity,
         });
         let pool = Self(Arc::clone(&shared));
-        for number in 0..workers {
+        for (number, mut engine) in engines.into_iter().enumerate() {
             let shared = Arc::clone(&shared);
             // If one cannot be started, dropping `pool` ends those before it.
             thread::Builder::new()
                 .name(format!("backup-codes-{number}"))
-                .spawn(move || shared.work())?;
+                .spawn(move || shared.work(&mut engine))?;
         }
         Ok(pool)
     }
@@ -213,7 +213,7 @@ impl Pool {
     ) -> Result<Pending<T>, JobError>
     where
         T: Send + 'static,
-        F: Fn(usize, &mut Matrix) -> Option<T> + Send + Sync + 'static,
+        F: Fn(usize, &mut dyn Engine) -> Option<T> + Send + Sync + 'static,
     {
         let mut state = lock(&self.0.state);
         if !self.0.has_room(&state, owner) {
@@ -275,19 +275,18 @@ impl Shared {
     }
 
     /// Runs the worker loop.
-    fn work(&self) {
-        let mut matrix = Matrix::new();
+    fn work(&self, engine: &mut dyn Engine) {
         loop {
             let Some((user, part, work)) = self.next_part() else {
                 return;
             };
-            work.compute(part, &mut matrix);
+            work.compute(part, engine);
             // The user is free before the answer is out, so that a caller who waits for the answer
             // can return at once.
             self.end_part(&user);
             work.answer(part);
             // No caller waits for the wipe.
-            matrix.wipe();
+            wipe(engine);
         }
     }
 
@@ -345,8 +344,15 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::machine::HashError;
+    use crate::hash::{Cost, DefaultEngine};
     use pollster::block_on;
     use std::sync::{Barrier, mpsc};
+
+    fn start(workers: usize, capacity: usize) -> Pool {
+        let engines = (0..workers).map(|_| DefaultEngine::new()).collect();
+        Pool::start(engines, capacity).unwrap()
+    }
 
     /// Returns a user with a record.
     fn user(name: &str) -> Owner {
@@ -374,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_is_busy_at_once_and_a_dropped_future_frees_its_place() {
-        let pool = Pool::start(1, 2).unwrap();
+        let pool = start(1, 2);
         let (release, first) = occupy(&pool, "a");
         let second = pool.submit(&user("b"), 1, |_, _| Some(2)).unwrap();
         let third = pool.submit(&user("c"), 1, |_, _| Some(3)).unwrap();
@@ -390,7 +396,7 @@ mod tests {
 
     #[test]
     fn users_without_a_record_share_a_quarter_of_the_queue() {
-        let pool = Pool::start(1, 8).unwrap();
+        let pool = start(1, 8);
         let (release, first) = occupy(&pool, "a");
         let submit = |name: &str, has_record| {
             let owner = Owner {
@@ -410,7 +416,7 @@ mod tests {
 
     #[test]
     fn one_user_has_at_most_sixteen_jobs_waiting() {
-        let pool = Pool::start(1, 100).unwrap();
+        let pool = start(1, 100);
         let (_release, _first) = occupy(&pool, "a");
         let submit = |name: &str| pool.submit(&user(name), 1, |_, _| Some(()));
         let _waiting: Vec<_> = (0..16).map(|_| submit("a").unwrap()).collect();
@@ -420,7 +426,7 @@ mod tests {
 
     #[test]
     fn a_user_has_one_job_in_flight_while_others_go_on() {
-        let pool = Pool::start(2, 8).unwrap();
+        let pool = start(2, 8);
         let (release, first) = occupy(&pool, "a");
         let second = pool.submit(&user("a"), 1, |_, _| Some(2)).unwrap();
         // The second worker passes over the waiting job of `a` and takes this one.
@@ -434,7 +440,7 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_set_run_side_by_side_and_come_back_in_order() {
-        let pool = Pool::start(2, 8).unwrap();
+        let pool = start(2, 8);
         let both = Barrier::new(2);
         let set = pool
             .submit(&user("a"), 4, move |part, _| {
@@ -447,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_panicking_part_fails_its_own_job_only() {
-        let pool = Pool::start(1, 8).unwrap();
+        let pool = start(1, 8);
         let set = pool
             .submit(&user("a"), 3, |part, _| {
                 assert_ne!(part, 1, "planted");
@@ -461,7 +467,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_set_is_not_computed_to_its_end() {
-        let pool = Pool::start(1, 8).unwrap();
+        let pool = start(1, 8);
         let (release, first) = occupy(&pool, "a");
         let (computed, counted) = mpsc::channel();
         let set = pool
@@ -480,7 +486,7 @@ mod tests {
 
     #[test]
     fn workers_end_when_the_pool_is_dropped() {
-        let pool = Pool::start(3, 8).unwrap();
+        let pool = start(3, 8);
         let shared = Arc::downgrade(&pool.0);
         let job = pool.submit(&user("a"), 1, |_, _| Some(())).unwrap();
         assert_eq!(block_on(job), Ok(vec![()]));
@@ -493,7 +499,7 @@ mod tests {
 
     #[test]
     fn a_redeem_waits_for_one_part_of_a_set_not_for_all() {
-        let pool = Pool::start(1, 8).unwrap();
+        let pool = start(1, 8);
         let (release, first) = occupy(&pool, "a");
         let (computed, order) = mpsc::channel();
         let submit = |name: &'static str, parts| {
@@ -513,7 +519,7 @@ mod tests {
 
     #[test]
     fn a_set_that_waited_for_its_user_gets_every_idle_worker() {
-        let pool = Pool::start(4, 8).unwrap();
+        let pool = start(4, 8);
         let (release, first) = occupy(&pool, "a");
         let all = Barrier::new(4);
         let set = pool
@@ -542,7 +548,7 @@ mod tests {
 
     #[test]
     fn a_job_of_no_parts_is_answered_and_harms_no_worker() {
-        let pool = Pool::start(1, 8).unwrap();
+        let pool = start(1, 8);
         let none = pool.submit(&user("a"), 0, |part, _| Some(part)).unwrap();
         let next = pool.submit(&user("a"), 1, |_, _| Some(7)).unwrap();
         assert_eq!(block_on(next), Ok(vec![7]));
@@ -557,7 +563,7 @@ mod tests {
                 panic!("planted");
             }
         }
-        let pool = Pool::start(1, 8).unwrap();
+        let pool = start(1, 8);
         let (release, mut first) = occupy(&pool, "a");
         let waker = Waker::from(Arc::new(Panics));
         assert!(
@@ -572,7 +578,7 @@ mod tests {
 
     #[test]
     fn a_job_that_waits_when_the_pool_is_dropped_fails() {
-        let pool = Pool::start(1, 8).unwrap();
+        let pool = start(1, 8);
         let (release, first) = occupy(&pool, "a");
         let waiting = pool.submit(&user("b"), 1, |_, _| Some(())).unwrap();
         drop(pool);
@@ -581,36 +587,69 @@ mod tests {
         assert_eq!(block_on(waiting), Err(JobError::Failed));
     }
 
-    #[test]
-    fn the_matrix_is_wiped_after_each_answer_and_after_a_panic() {
-        use crate::hash::{Cost, HashSalt, hash};
-        use crate::rules::generate;
-        use crate::{Format, HashParams, Keyring, SetId, SetSize};
+    /// The default engine, which notes at each evaluation whether its memory was wiped, and panics
+    /// in the wipe where that is planted.
+    struct Watched {
+        engine: DefaultEngine,
+        were_zero: mpsc::Sender<bool>,
+        wipe_panics: bool,
+    }
 
-        let pool = Pool::start(1, 8).unwrap();
-        let params = HashParams::new(Keyring::without_pepper())
-            .unwrap()
-            .with_high_entropy_cost(Cost::LEAST);
-        let mut rng = getrandom::SysRng;
-        let format = Format::crockford(23).unwrap();
-        let codes = generate(format, SetSize::new(1).unwrap(), &mut rng).unwrap();
-        let (salt, set) = (
-            HashSalt::random(&mut rng).unwrap(),
-            SetId::from_bytes([7; 16]),
-        );
-        let owner = user("a");
-        let was_zero = pool
-            .submit(&user("a"), 3, move |part, matrix| {
-                let was_zero = matrix.is_zero();
-                hash(&params, matrix, &owner.user, set, &codes[0], salt).ok()?;
-                assert!(part != 1 || matrix.is_zero(), "planted");
-                Some(was_zero)
-            })
-            .unwrap();
-        assert_eq!(block_on(was_zero), Err(JobError::Failed));
-        let after = pool.submit(&user("a"), 1, |_, matrix| {
-            Some(matrix.memory_kib() > 0 && matrix.is_zero())
+    impl Engine for Watched {
+        fn evaluate(
+            &mut self,
+            cost: Cost,
+            secret: &[u8],
+            salt: &[u8; 16],
+            message: &[u8],
+            tag: &mut [u8; 32],
+        ) -> Result<(), HashError> {
+            let _ = self.were_zero.send(self.engine.is_zero());
+            self.engine.evaluate(cost, secret, salt, message, tag)
+        }
+
+        fn wipe(&mut self) {
+            assert!(!self.wipe_panics, "planted");
+            self.engine.wipe();
+        }
+    }
+
+    fn watched(wipe_panics: bool) -> (Pool, mpsc::Receiver<bool>) {
+        let (were_zero, seen) = mpsc::channel();
+        let engine = Watched {
+            engine: DefaultEngine::new(),
+            were_zero,
+            wipe_panics,
+        };
+        (Pool::start(vec![engine], 8).unwrap(), seen)
+    }
+
+    fn evaluate(engine: &mut dyn Engine) -> Option<()> {
+        let evaluated = engine.evaluate(Cost::LEAST, &[], &[2; 16], b"x", &mut [0; 32]);
+        evaluated.ok()
+    }
+
+    #[test]
+    fn an_engine_is_wiped_after_each_answer_and_after_a_panic() {
+        let (pool, seen) = watched(false);
+        let set = pool.submit(&user("a"), 3, |part, engine| {
+            evaluate(engine)?;
+            assert_ne!(part, 1, "planted");
+            Some(())
         });
-        assert_eq!(block_on(after.unwrap()), Ok(vec![true]));
+        assert_eq!(block_on(set.unwrap()), Err(JobError::Failed));
+        drop(pool);
+        assert_eq!(seen.iter().collect::<Vec<_>>(), [true, true, true]);
+    }
+
+    #[test]
+    fn a_wipe_that_panics_ends_no_worker() {
+        let (pool, seen) = watched(true);
+        for _ in 0..3 {
+            let job = pool.submit(&user("a"), 1, |_, engine| evaluate(engine));
+            assert_eq!(block_on(job.unwrap()), Ok(vec![()]));
+        }
+        drop(pool);
+        assert_eq!(seen.iter().collect::<Vec<_>>(), [true, false, false]);
     }
 }

@@ -1,7 +1,8 @@
-//! The memory store keeps the contract, and for every clause a broken store shows that its case
-//! can fail.
+//! The memory store and the default engine keep their contracts, and for every clause a broken
+//! store or engine shows that its case can fail.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod engines;
 mod hanging;
 mod lists;
 mod records;

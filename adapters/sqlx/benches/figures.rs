@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use backup_codes::hash::{Acceptance, Cost, HashSalt, Matrix, PoolSize};
+use backup_codes::hash::{Acceptance, Cost, DefaultEngine, HashSalt, PoolSize};
 use backup_codes::report::{UsageQuery, UserRow};
 use backup_codes::repository::Directory;
 use backup_codes::rules::{generate, hash};
@@ -154,13 +154,13 @@ fn redeem_over_floor(runtime: &Runtime, folder: &Path, pairs: usize, statements:
     let mut sheets = Sheets::new(&codes, runtime, subject("alice"));
 
     let params = HashParams::new(Keyring::without_pepper()).unwrap();
-    let mut matrix = Matrix::new();
+    let mut engine = DefaultEngine::new();
     let mut rng = getrandom::SysRng;
     let code = generate(Format::default(), SetSize::new(1).unwrap(), &mut rng).unwrap();
     let (user, set) = (UserId::new("bare").unwrap(), SetId::from_bytes([7; 16]));
     let salt = HashSalt::random(&mut rng).unwrap();
     let mut bare = || {
-        black_box(hash(&params, &mut matrix, &user, set, &code[0], salt).unwrap());
+        black_box(hash(&params, &mut engine, &user, set, &code[0], salt).unwrap());
     };
     let typed = sheets.next();
     let before = statements.load(Ordering::Relaxed);

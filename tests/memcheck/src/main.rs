@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backup_codes::code::NotACode;
-use backup_codes::hash::{Cost, HashSalt, Matrix, StoredHash, Target};
+use backup_codes::hash::{Cost, DefaultEngine, HashSalt, StoredHash, Target};
 use backup_codes::memcheck::{Hooks, set_hooks};
 use backup_codes::rules::{Attempt, OperationId, generate, hash, verify};
 use backup_codes::{Format, Formats, HashParams, Keyring, SetId, SetSize, UserId};
@@ -107,10 +107,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let params = HashParams::new(Keyring::without_pepper())
         .unwrap()
         .with_high_entropy_cost(Cost::LEAST);
-    let (user, set, mut matrix) = (
+    let (user, set, mut engine) = (
         UserId::new("alice")?,
         SetId::random(&mut rng)?,
-        Matrix::new(),
+        DefaultEngine::new(),
     );
 
     // Codes are drawn and shown before anything is secret to the checker.
@@ -167,7 +167,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         code.classify_payload();
         assert_eq!(counts(), (before.0 + 1, before.1));
         let salt = HashSalt::random(&mut rng)?;
-        stored.push(hash(&params, &mut matrix, &user, set, code, salt)?);
+        stored.push(hash(&params, &mut engine, &user, set, code, salt)?);
     }
     // Each code of high entropy against its own hash, the other one's and none; the last one
     // against its own.
@@ -176,7 +176,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let before = counts();
         let target = stored.get(against).cloned();
         let target = target.map_or(Target::Nothing, |stored| Target::Hash(set, stored));
-        let verified = verify(&params, &mut matrix, &user, &attempt, &target)?;
+        let verified = verify(&params, &mut engine, &user, &attempt, &target)?;
         let equal = format!("{verified:?}").contains("equality: Equal");
         assert_eq!(equal, text == against);
         // A run that marks nothing proves nothing: the tag, and whether it is equal.
