@@ -289,7 +289,7 @@ fn main() {
     println!("workers {workers}, pairs {pairs}");
     // Measured first: later, new memory could come unseen from memory that was freed.
     let (users, bursts) = if brief { (50, 2) } else { (1000, 15) };
-    burst(users, bursts, workers, hashing, || {
+    burst("", users, bursts, workers, hashing, || {
         let mut bare = Bare::new(Cost::MIB_19);
         move || bare.evaluate()
     });

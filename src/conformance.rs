@@ -47,8 +47,9 @@
 //! A program that is not a test calls [`run`], [`run_directory`] and [`run_settings`], or
 //! [`run_all`] for a repository that implements all three traits, and [`run_engine`].
 //!
-//! A case panics with the clause it tests when the repository breaks that clause. It runs on a
-//! thread of its own, and panics too when a call does not end within [`Harness::limit`].
+//! A case panics with the clause it tests when the repository or the engine breaks that clause. A case
+//! about a repository runs on a thread of its own, and panics too when a call does not end within
+//! [`Harness::limit`]; a case about an engine runs on the caller's thread, without a time limit.
 //!
 //! # What no case can show
 //! - That an applied write survives a crash (clause 4), and that the repository uses no clock of
@@ -58,8 +59,8 @@
 //!   [`PutError::Unknown`](crate::repository::PutError::Unknown), and that the repository's own
 //!   time limit holds: no case makes the repository fail. Test these with failures of your own
 //!   database.
-//! - That an engine uses no time and no address that depends on a secret (clause 5), and that a lack
-//!   of memory is an error (clause 4).
+//! - That an engine keeps no copy of a message or a secret (clause 3), that a lack of memory is an
+//!   error (clause 4), and that no branch and no address depends on a secret (clause 5).
 //! - A gap between two parts of a write that is much shorter than a read takes, such as that
 //!   between two locks of one mutex. Two statements of a database leave one that is long enough.
 #![expect(

@@ -61,7 +61,8 @@ use std::time::Duration;
 pub use crate::code::attempt::Attempt;
 pub use crate::code::{Code, generate, generate_override};
 pub use crate::hash::{
-    DefaultEngine, Engine, HashSalt, StoredHash, Target, Unverifiable, Verified, hash, verify,
+    DefaultEngine, Engine, HashSalt, StoredHash, Target, Unverifiable, Verified, hash, self_test,
+    verify,
 };
 pub use crate::id::OperationId;
 pub use crate::report::usage;

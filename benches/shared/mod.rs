@@ -162,8 +162,10 @@ fn peak_mib(run: impl FnOnce()) -> f64 {
 }
 
 /// Lets many users redeem at once, and prints the memory that takes and its throughput over that of
-/// as many threads with a bare evaluation each, which `bare` makes.
+/// as many threads with a bare evaluation each, which `bare` makes. The names of the figures end with
+/// `suffix`.
 pub(crate) fn burst<B: FnMut()>(
+    suffix: &str,
     users: usize,
     pairs: usize,
     workers: usize,
@@ -203,8 +205,12 @@ pub(crate) fn burst<B: FnMut()>(
     let matrices = workers as f64 * 19.0;
     // Dropped only now: the pool must not reuse the memory of its matrix.
     drop(setup);
-    figure("burst_growth_mib", growth, "MiB");
-    figure("burst_peak_mib_over_matrices", growth - matrices, "MiB");
+    figure(&format!("burst_growth_mib{suffix}"), growth, "MiB");
+    figure(
+        &format!("burst_peak_mib_over_matrices{suffix}"),
+        growth - matrices,
+        "MiB",
+    );
     let all_bare = || {
         thread::scope(|scope| {
             for worker in 0..workers {
@@ -221,5 +227,9 @@ pub(crate) fn burst<B: FnMut()>(
     let ratios = (0..pairs)
         .map(|_| seconds(all_bare) / seconds(run))
         .collect();
-    figure("burst_throughput_over_bare", median(ratios), "ratio");
+    figure(
+        &format!("burst_throughput_over_bare{suffix}"),
+        median(ratios),
+        "ratio",
+    );
 }

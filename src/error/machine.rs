@@ -26,7 +26,7 @@ pub enum HashError {
     /// There was no memory for an evaluation.
     #[error("no memory for an argon2 evaluation: use fewer workers or a smaller cost")]
     Memory,
-    /// The engine did not compute a known tag, so nothing was started. The text says which one.
+    /// The engine did not compute a known tag. The text says which one.
     #[error("the Argon2 engine gave {0}: use the default engine, or another version of this one")]
     Engine(String),
     /// The operating system gave no thread.

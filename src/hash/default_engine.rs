@@ -10,7 +10,7 @@ use crate::hash::cost::Cost;
 use crate::hash::engine::Engine;
 use crate::hash::stored::{SALT_LEN, TAG_LEN};
 
-/// The default [`Engine`], on the `argon2` crate: portable code without `unsafe` of its own.
+/// The default [`Engine`], on the `argon2` crate, which uses AVX2 where the processor has it.
 ///
 /// It keeps its memory between evaluations, which saves the page faults of fresh memory
 /// (`fresh_over_warm_46mib` of the benchmark). The memory grows to the largest cost it meets, which
@@ -117,8 +117,48 @@ impl fmt::Debug for DefaultEngine {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::sync::mpsc;
+
+    /// The default engine, which tells at each evaluation whether its memory was wiped before, and
+    /// panics in the wipe where that is planted.
+    pub(crate) struct Watched {
+        engine: DefaultEngine,
+        was_zero: mpsc::Sender<bool>,
+        wipe_panics: bool,
+    }
+
+    impl Watched {
+        pub(crate) fn new(wipe_panics: bool) -> (Self, mpsc::Receiver<bool>) {
+            let (was_zero, seen) = mpsc::channel();
+            let engine = Self {
+                engine: DefaultEngine::new(),
+                was_zero,
+                wipe_panics,
+            };
+            (engine, seen)
+        }
+    }
+
+    impl Engine for Watched {
+        fn evaluate(
+            &mut self,
+            cost: Cost,
+            secret: &[u8],
+            salt: &[u8; SALT_LEN],
+            message: &[u8],
+            tag: &mut [u8; TAG_LEN],
+        ) -> Result<(), HashError> {
+            let _ = self.was_zero.send(self.engine.is_zero());
+            self.engine.evaluate(cost, secret, salt, message, tag)
+        }
+
+        fn wipe(&mut self) {
+            assert!(!self.wipe_panics, "planted");
+            self.engine.wipe();
+        }
+    }
 
     /// RFC 9106, 5.3: Argon2id with secret and associated data. This crate uses no associated data,
     /// so the `argon2` crate is tested.

@@ -1,18 +1,22 @@
 //! The computation of hashes: in a pool of threads, or on the caller's thread.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use serde::Deserialize;
+
 use crate::code::Code;
 use crate::code::attempt::Attempt;
+use crate::code::format::Format;
 use crate::error::Error;
 use crate::error::machine::HashError;
 use crate::error::value::ValueError;
 use crate::hash::default_engine::DefaultEngine;
-use crate::hash::engine::{Engine, quick_self_test, self_test, wipe};
+use crate::hash::engine::{Engine, KnownAnswer, quick_self_test, self_test, wipe};
 use crate::hash::keyring::Keyring;
 pub(crate) use crate::hash::pool::Owner;
 use crate::hash::pool::{JobError, Pool};
@@ -21,15 +25,80 @@ use crate::id::{SetId, UserId};
 
 /// The size of a hash pool.
 ///
-/// Memory is at most `workers` times that of the costliest evaluation a worker has met, which
-/// [`HashParams::max_memory_kib`] bounds: rows stored at a higher cost raise it. A call that finds
-/// the queue full gets [`Error::Busy`](crate::Error::Busy) at once. Each user has one job in flight
-/// at a time; a set is one job, whose hashes several workers may compute in parallel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A call that finds the queue full gets [`Error::Busy`](crate::Error::Busy) at once. Each user has
+/// one job in flight at a time; a set is one job, whose hashes several workers may compute in
+/// parallel.
+///
+/// # Workers and memory
+/// A redeem is one evaluation, and a new set of ten codes is ten. With r redeems and s new sets a
+/// second at the busiest time, and t seconds for an evaluation, workers that are busy for at most
+/// three quarters of that time are
+///
+/// > workers = (r + 10 s) × t / 0.75, rounded up, and at most the processor's cores,
+///
+/// and they hold workers × m KiB of memory, where m is the memory of the cost. For example, 100
+/// redeems and two new sets a second at [`Cost::MIB_19`](crate::hash::Cost::MIB_19), at 19 ms each,
+/// need 120 × 0.019 / 0.75 = 3.04, so 4 workers and 76 MiB. Rows that are stored at a higher cost
+/// raise the memory up to workers × [`HashParams::max_memory_kib`], and the first worker holds at
+/// least 19 MiB, from the self-test of its engine. The last of q waiting jobs waits for q × t /
+/// workers seconds.
+///
+/// # The cost that the same wait buys
+/// Times of one evaluation on a Xeon with AVX-512, in ms (medians of 21, of
+/// `cargo bench -p backup-codes-argon2-simd`, December 2026); measure t on your own machine:
+///
+/// | cost | [`DefaultEngine`] | `SimdEngine`, AVX-512 | `SimdEngine`, AVX2 |
+/// |---|---|---|---|
+/// | m = 19 456 KiB, t = 2 | 19.2 | 8.7 | 14.3 |
+/// | m = 47 104 KiB, t = 1 | 25.2 | 12.6 | 20.3 |
+/// | m = 65 536 KiB, t = 3 | 125 | 54.7 | 83.4 |
+///
+/// In the time of the default engine at 19 MiB and two passes, `SimdEngine` with AVX-512 computes 38
+/// MiB and two passes (0.996 of that time). At 46 MiB and one pass it is not quite twice the memory:
+/// 92 MiB take 1.15 of the time.
+///
+/// # Reading it from a configuration
+/// With serde, under the bounds of [`PoolSize::new`]; what is left out has its default, and the queue
+/// is by default 64 jobs for each worker.
+///
+/// ```
+/// use backup_codes::hash::PoolSize;
+///
+/// let size: PoolSize = serde_json::from_str(r#"{"workers": 4, "queue": 256}"#)?;
+/// assert_eq!(size, PoolSize::new(4, 256)?);
+/// assert_eq!(serde_json::from_str::<PoolSize>(r#"{"workers": 4}"#)?, size);
+/// assert!(serde_json::from_str::<PoolSize>(r#"{"workers": 0}"#).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "PoolSizeText")]
 pub struct PoolSize {
     workers: usize,
     queue: usize,
 }
+
+/// The fields of [`PoolSize`] as they are read, not yet checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PoolSizeText {
+    workers: Option<usize>,
+    queue: Option<usize>,
+}
+
+impl TryFrom<PoolSizeText> for PoolSize {
+    type Error = ValueError;
+
+    fn try_from(text: PoolSizeText) -> Result<Self, ValueError> {
+        let workers = text.workers.unwrap_or(Self::default().workers);
+        let queue = text
+            .queue
+            .unwrap_or(workers.saturating_mul(QUEUE_PER_WORKER));
+        Self::new(workers, queue)
+    }
+}
+
+/// The default number of jobs that may wait for each worker.
+const QUEUE_PER_WORKER: usize = 64;
 
 impl PoolSize {
     /// Creates a size from the number of workers and the number of jobs that may wait for them.
@@ -53,7 +122,7 @@ impl Default for PoolSize {
             .min(256);
         Self {
             workers,
-            queue: 64 * workers,
+            queue: QUEUE_PER_WORKER * workers,
         }
     }
 }
@@ -74,6 +143,29 @@ enum Place {
     Inline(Mutex<Box<dyn Engine>>),
 }
 
+/// Returns the engines if each passes its self-test.
+fn checked<E: Engine>(engines: impl Iterator<Item = E>) -> Result<Vec<E>, HashError> {
+    let test = |(number, mut engine): (usize, E)| {
+        match number {
+            0 => self_test(&mut engine)?,
+            _ => quick_self_test(&mut engine)?,
+        }
+        Ok(engine)
+    };
+    engines.enumerate().map(test).collect()
+}
+
+/// Checks an engine at the costs in use, for which there may be no known tag.
+fn compare_with_default(engine: &mut dyn Engine, params: &HashParams) -> Result<(), HashError> {
+    let costs = [Format::CROCKFORD, Format::HIGH_ENTROPY].map(|format| params.cost(format));
+    for cost in BTreeSet::from(costs) {
+        let checked = KnownAnswer::of(&mut DefaultEngine::new(), cost)?.check(engine);
+        wipe(engine);
+        checked?;
+    }
+    Ok(())
+}
+
 fn inline(engine: impl Engine) -> Place {
     Place::Inline(Mutex::new(Box::new(engine)))
 }
@@ -83,8 +175,7 @@ impl Hashing {
     /// last clone is dropped.
     ///
     /// # Errors
-    /// [`HashError::Thread`] when the operating system gives no thread, [`HashError::Memory`] when
-    /// there is no memory for an evaluation.
+    /// As for [`pool_with`](Self::pool_with).
     pub fn pool(keyring: Keyring) -> Result<Self, HashError> {
         Self::pool_with(HashParams::new(keyring)?, PoolSize::default())
     }
@@ -93,16 +184,18 @@ impl Hashing {
     ///
     /// # Errors
     /// [`HashError::Thread`] when the operating system gives no thread, [`HashError::Memory`] when
-    /// there is no memory for an evaluation.
+    /// there is no memory for an evaluation, [`HashError::Engine`] when the `argon2` crate does not
+    /// compute a known tag on this machine.
     pub fn pool_with(params: HashParams, size: PoolSize) -> Result<Self, HashError> {
-        Self::pool_with_engine(params, size, DefaultEngine::new)
+        let engines = checked((0..size.workers).map(|_| DefaultEngine::new()))?;
+        Self::start(params, size, engines)
     }
 
-    /// Creates a pool of this size with these parameters, whose workers compute with engines of
-    /// their own.
+    /// Creates a pool of this size with these parameters, which creates an engine for each worker.
     ///
-    /// Before a thread is started, every engine has to compute 24 known tags at 9 KiB, and the first
-    /// one another tag at [`Cost::MIB_19`](crate::hash::Cost::MIB_19).
+    /// Before a thread is started, each engine has to compute 24 known tags at 9 KiB. The first one
+    /// has to compute a known tag at [`Cost::MIB_19`](crate::hash::Cost::MIB_19) too, and the tag of
+    /// the [`DefaultEngine`] at each cost of the parameters.
     ///
     /// ```
     /// use backup_codes::hash::{DefaultEngine, PoolSize};
@@ -123,15 +216,20 @@ impl Hashing {
     pub fn pool_with_engine<E: Engine>(
         params: HashParams,
         size: PoolSize,
-        engine: impl Fn() -> E,
+        mut engine: impl FnMut() -> E,
     ) -> Result<Self, HashError> {
-        let mut engines: Vec<E> = (0..size.workers).map(|_| engine()).collect();
-        for (number, engine) in engines.iter_mut().enumerate() {
-            match number {
-                0 => self_test(engine)?,
-                _ => quick_self_test(engine)?,
-            }
+        let mut engines = checked((0..size.workers).map(|_| engine()))?;
+        if let Some(engine) = engines.first_mut() {
+            compare_with_default(engine, &params)?;
         }
+        Self::start(params, size, engines)
+    }
+
+    fn start<E: Engine>(
+        params: HashParams,
+        size: PoolSize,
+        engines: Vec<E>,
+    ) -> Result<Self, HashError> {
         let pool = Pool::start(engines, size.queue).map_err(HashError::Thread)?;
         Ok(Self::at(params, Place::Pool(pool)))
     }
@@ -146,14 +244,18 @@ impl Hashing {
         Self::at(params, inline(DefaultEngine::new()))
     }
 
-    /// Creates hashing on the calling thread with this engine, after a [`self_test`].
+    /// Creates hashing on the calling thread with this engine, which is tested as the first one of a
+    /// [`pool_with_engine`](Self::pool_with_engine) is.
     ///
     /// # Errors
     /// [`HashError::Engine`] when the engine does not compute a known tag, [`HashError::Memory`]
     /// when there is no memory for an evaluation.
-    pub fn inline_with_engine(params: HashParams, engine: impl Engine) -> Result<Self, HashError> {
-        let mut engine = engine;
+    pub fn inline_with_engine(
+        params: HashParams,
+        mut engine: impl Engine,
+    ) -> Result<Self, HashError> {
         self_test(&mut engine)?;
+        compare_with_default(&mut engine, &params)?;
         Ok(Self::at(params, inline(engine)))
     }
 
@@ -275,8 +377,9 @@ impl fmt::Debug for Hashing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::code::format::{Format, Formats};
+    use crate::code::format::Formats;
     use crate::code::{SetSize, generate};
+    use crate::hash::default_engine::tests::Watched;
     use crate::hash::{Cost, Equality};
     use crate::id::OperationId;
     use pollster::block_on;
@@ -355,6 +458,23 @@ mod tests {
             assert_eq!(compute(|| None), Err(JobError::Failed));
             assert_eq!(compute(|| Some(1)), Ok(vec![0, 1]));
         }
+    }
+
+    #[test]
+    fn the_engine_of_the_calling_thread_is_wiped_after_each_operation() {
+        let (engine, was_zero) = Watched::new(false);
+        let params = HashParams::new(Keyring::without_pepper()).unwrap();
+        let hashing = Hashing::at(params, inline(engine));
+        for fails in [false, true, false] {
+            let evaluated = block_on(hashing.compute(&user(), 1, move |_, _, _, engine| {
+                let evaluated = engine.evaluate(Cost::LEAST, &[], &[2; 16], b"x", &mut [0; 32]);
+                assert!(!fails, "planted");
+                evaluated.ok()
+            }));
+            assert_eq!(evaluated.is_err(), fails);
+        }
+        drop(hashing);
+        assert_eq!(was_zero.iter().collect::<Vec<_>>(), [true, true, true]);
     }
 
     #[test]

@@ -344,7 +344,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::machine::HashError;
+    use crate::hash::default_engine::tests::Watched;
     use crate::hash::{Cost, DefaultEngine};
     use pollster::block_on;
     use std::sync::{Barrier, mpsc};
@@ -587,40 +587,8 @@ mod tests {
         assert_eq!(block_on(waiting), Err(JobError::Failed));
     }
 
-    /// The default engine, which notes at each evaluation whether its memory was wiped, and panics
-    /// in the wipe where that is planted.
-    struct Watched {
-        engine: DefaultEngine,
-        were_zero: mpsc::Sender<bool>,
-        wipe_panics: bool,
-    }
-
-    impl Engine for Watched {
-        fn evaluate(
-            &mut self,
-            cost: Cost,
-            secret: &[u8],
-            salt: &[u8; 16],
-            message: &[u8],
-            tag: &mut [u8; 32],
-        ) -> Result<(), HashError> {
-            let _ = self.were_zero.send(self.engine.is_zero());
-            self.engine.evaluate(cost, secret, salt, message, tag)
-        }
-
-        fn wipe(&mut self) {
-            assert!(!self.wipe_panics, "planted");
-            self.engine.wipe();
-        }
-    }
-
     fn watched(wipe_panics: bool) -> (Pool, mpsc::Receiver<bool>) {
-        let (were_zero, seen) = mpsc::channel();
-        let engine = Watched {
-            engine: DefaultEngine::new(),
-            were_zero,
-            wipe_panics,
-        };
+        let (engine, seen) = Watched::new(wipe_panics);
         (Pool::start(vec![engine], 8).unwrap(), seen)
     }
 

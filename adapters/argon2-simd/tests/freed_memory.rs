@@ -1,0 +1,49 @@
+//! No block of memory that the engine gives back holds a part of a message or a secret.
+
+#[path = "../../../tests/support/freed.rs"]
+mod freed;
+
+use backup_codes::hash::{Cost, Engine};
+use backup_codes_argon2_simd::SimdEngine;
+use freed::{Watching, search, secret};
+
+#[global_allocator]
+static ALLOCATOR: Watching = Watching;
+
+/// Returns bytes that stand nowhere else in memory.
+fn bytes<const LEN: usize>(mut state: u64) -> [u8; LEN] {
+    // SplitMix64.
+    std::array::from_fn(|_| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)).to_be_bytes()[0]
+    })
+}
+
+#[test]
+fn an_evaluation_leaves_no_message_and_no_secret() {
+    let found = search(|| {
+        let (message, key) = (bytes::<200>(1), bytes::<1024>(2));
+        secret(&message);
+        secret(&key);
+        let mut engine = SimdEngine::new();
+        for kib in [8, 4096, 64] {
+            let cost = Cost::new(kib, 2).unwrap();
+            let evaluated = engine.evaluate(cost, &key, &[2; 16], &message, &mut [0; 32]);
+            assert!(evaluated.is_ok());
+            engine.wipe();
+        }
+    });
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn a_message_that_is_left_is_found() {
+    let found = search(|| {
+        let message = bytes::<200>(3);
+        secret(&message);
+        drop(message.to_vec());
+    });
+    assert!(!found.is_empty());
+}
