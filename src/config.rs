@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer};
+
 use crate::code::SetSize;
-use crate::code::format::Formats;
+use crate::code::format::{Format, Formats};
 use crate::error::value::ValueError;
 use crate::timestamp::Timestamp;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The rule for when to advise a user to print a new sheet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReissueRule {
     /// When few codes are left.
     WhenLow,
@@ -32,7 +35,33 @@ pub enum ReissueRule {
 /// assert!(Config::default().with_disable_after(101).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+///
+/// It can also be read from the application's own configuration, by serde and with the same bounds.
+/// What is left out has its default; an unknown field is an error.
+///
+/// ```
+/// use backup_codes::Config;
+///
+/// let config: Config = serde_json::from_str(
+///     r#"{
+///         "format": "crockford-14",
+///         "older_formats": ["digits-21"],
+///         "set_size": 10,
+///         "disable_after_wrong_codes": 100,
+///         "set_lifetime_days": 365,
+///         "max_override_lifetime_minutes": 1440,
+///         "reissue": "after_every_use",
+///         "void_before": "2026-11-25T10:00:00Z",
+///         "keep_uses_days": 400,
+///         "tombstone_grace_days": 30
+///     }"#,
+/// )?;
+/// assert_eq!(config.void_before(), Some("2026-11-25T10:00:00Z".parse()?));
+/// assert!(serde_json::from_str::<Config>(r#"{"disable_after_wrong_codes": 101}"#).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "ConfigText")]
 pub struct Config {
     pub(crate) formats: Formats,
     pub(crate) set_size: SetSize,
@@ -43,6 +72,69 @@ pub struct Config {
     pub(crate) void_before: Option<Timestamp>,
     pub(crate) keep_uses: Duration,
     pub(crate) tombstone_grace: Duration,
+}
+
+/// The fields of [`Config`] as they are read, not yet checked.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct ConfigText {
+    format: Option<Format>,
+    older_formats: Vec<Format>,
+    set_size: Option<u8>,
+    disable_after_wrong_codes: Option<u8>,
+    set_lifetime_days: Option<u32>,
+    max_override_lifetime_minutes: Option<u32>,
+    reissue: Option<ReissueRule>,
+    #[serde(deserialize_with = "moment")]
+    void_before: Option<Timestamp>,
+    keep_uses_days: Option<u32>,
+    tombstone_grace_days: Option<u32>,
+}
+
+/// Reads RFC 3339; a record has moments as numbers.
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let moment = text.map(|text| text.parse()).transpose();
+    moment.map_err(serde::de::Error::custom)
+}
+
+impl TryFrom<ConfigText> for Config {
+    type Error = ValueError;
+
+    fn try_from(text: ConfigText) -> Result<Self, ValueError> {
+        let mut config = Self::default();
+        if let Some(format) = text.format {
+            config = config.with_formats(Formats::new(format));
+        }
+        for older in text.older_formats {
+            config.formats = config.formats.accepting(older)?;
+        }
+        if let Some(codes) = text.set_size {
+            config = config.with_set_size(SetSize::new(codes)?);
+        }
+        if let Some(wrong_codes) = text.disable_after_wrong_codes {
+            config = config.with_disable_after(wrong_codes)?;
+        }
+        if let Some(days) = text.set_lifetime_days {
+            config = config.with_set_lifetime(days * DAY)?;
+        }
+        if let Some(minutes) = text.max_override_lifetime_minutes {
+            config = config.with_max_override_lifetime(minutes * Duration::from_secs(60))?;
+        }
+        if let Some(rule) = text.reissue {
+            config = config.with_reissue(rule);
+        }
+        if let Some(moment) = text.void_before {
+            config = config.with_void_before(moment);
+        }
+        if let Some(days) = text.keep_uses_days {
+            config = config.with_keep_uses(days * DAY)?;
+        }
+        if let Some(days) = text.tombstone_grace_days {
+            config = config.with_tombstone_grace(days * DAY)?;
+        }
+        Ok(config)
+    }
 }
 
 impl Config {

@@ -35,6 +35,7 @@ pub(crate) mod default_engine;
 pub(crate) mod engine;
 pub(crate) mod hashing;
 pub(crate) mod keyring;
+mod keyring_text;
 pub(crate) mod message;
 pub(crate) mod params;
 pub(crate) mod pool;

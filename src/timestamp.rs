@@ -1,6 +1,7 @@
 //! Moments in time, always passed in by the caller.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use crate::error::value::ValueError;
 ///
 /// let at = Timestamp::from_unix_millis(1_790_000_000_123)?;
 /// assert_eq!(at.to_string(), "2026-09-21T14:13:20.123Z");
+/// assert_eq!("2026-09-21T16:13:20.123+02:00".parse::<Timestamp>()?, at);
 /// # Ok::<(), backup_codes::error::ValueError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,6 +100,84 @@ fn civil(day_number: i64) -> (i64, i64, i64) {
     };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
+}
+
+/// Returns the day number since 1970-01-01 of a date, if there is such a date. The inverse of
+/// [`civil`], by the same method.
+fn day_number(year: i64, month: i64, day: i64) -> Option<i64> {
+    let shifted = year - i64::from(month <= 2);
+    let era = shifted.div_euclid(400);
+    let year_of_era = shifted.rem_euclid(400);
+    let march_month = (month + 9) % 12;
+    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let number = era * 146_097 + day_of_era - 719_468;
+    (civil(number) == (year, month, day)).then_some(number)
+}
+
+/// Reads RFC 3339 (section 5.6), without leap seconds.
+fn rfc_3339(text: &str) -> Option<i64> {
+    let number = |range: std::ops::Range<usize>| {
+        let digits = text.get(range)?;
+        let all = digits.bytes().all(|byte| byte.is_ascii_digit());
+        if all {
+            digits.parse::<i64>().ok()
+        } else {
+            None
+        }
+    };
+    let mark = |at: usize, marks: &str| {
+        let found = text.get(at..=at)?;
+        marks.contains(found).then_some(())
+    };
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    for (at, marks) in [(4, "-"), (7, "-"), (10, "Tt "), (13, ":"), (16, ":")] {
+        mark(at, marks)?;
+    }
+    let mut rest = text.get(19..)?;
+    let mut millis = 0;
+    if let Some(fraction) = rest.strip_prefix('.') {
+        let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+        let (fraction, after) = fraction.split_at(digits);
+        let padded = format!("{fraction:0<3}");
+        millis = padded.get(..3).filter(|_| digits > 0)?.parse().ok()?;
+        rest = after;
+    }
+    let offset_minutes = match (rest, rest.len()) {
+        ("Z" | "z", _) => 0,
+        (_, 6) => {
+            let start = text.len() - 6;
+            let (hours, minutes) = (number(start + 1..start + 3)?, number(start + 4..start + 6)?);
+            mark(start + 3, ":")?;
+            let offset = (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)?;
+            match rest.as_bytes().first()? {
+                b'+' => offset,
+                b'-' => -offset,
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let minutes = day_number(year, month, day)? * 1440 + hour * 60 + minute - offset_minutes;
+    Some((minutes * 60 + second) * 1000 + millis)
+}
+
+impl FromStr for Timestamp {
+    type Err = ValueError;
+
+    /// Reads RFC 3339, such as `2026-01-02T03:04:05Z` or `2026-01-02T04:04:05.678+01:00`. Digits
+    /// beyond milliseconds are dropped.
+    ///
+    /// # Errors
+    /// [`ValueError::TimestampText`] for any other text, [`ValueError::Timestamp`] before 1970 or
+    /// after 9999.
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        Self::from_unix_millis(rfc_3339(text).ok_or(ValueError::TimestampText)?)
+    }
 }
 
 impl fmt::Display for Timestamp {

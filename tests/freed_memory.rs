@@ -467,6 +467,36 @@ fn a_keyring_leaves_no_key() {
     assert!(found.is_empty(), "{found:?}");
 }
 
+#[test]
+fn a_keyring_from_text_leaves_no_key() {
+    let found = search(|| {
+        let mut key = [0; 32];
+        rand_core::TryRng::try_fill_bytes(&mut Numbers::new(11), &mut key).unwrap();
+        secret(&key);
+        let mut hex = text("");
+        for byte in key {
+            for digit in [byte >> 4, byte & 15] {
+                hex.extend(char::from_digit(u32::from(digit), 16));
+            }
+        }
+        secret(hex.as_bytes());
+        let keyring = |before: &str, after: &str| {
+            let mut line = text(before);
+            line.push_str(&hex);
+            line.push_str(after);
+            line.parse::<Keyring>()
+        };
+        assert!(keyring("a:hex:", "").is_ok());
+        assert!(keyring("a:base64:", "").is_ok());
+        // What is refused is wiped too.
+        assert!(keyring("a:hex:", ",b").is_err());
+        assert!(keyring("a:hex:", "0").is_err());
+        assert!(keyring("a:hex:", "z0").is_err());
+        assert!(keyring("a:hex:", ",a:base64:QUJD").is_err());
+    });
+    assert!(found.is_empty(), "{found:?}");
+}
+
 /// A secret that is wiped where it is dropped, and left behind where it is moved away from.
 struct Unboxed(Zeroizing<[u8; 32]>);
 

@@ -3,12 +3,15 @@
 /// A value outside its bounds. The message gives the bounds and says what to pass instead.
 ///
 /// Values come from the application's own code and configuration, so the caller corrects the value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {
     /// A time before 1970 or after 9999.
     #[error("a time lies in the years 1970 to 9999: check the clock it was read from")]
     Timestamp,
+    /// A text that is not a moment of RFC 3339.
+    #[error("a moment is written as in rfc 3339: for example 2026-01-02T03:04:05Z")]
+    TimestampText,
     /// A number of codes outside 1 to 31.
     #[error("a set has 1 to 31 codes, {0} were asked for: 10 is usual")]
     SetSize(u8),
@@ -35,6 +38,16 @@ pub enum ValueError {
     /// A key id that the keyring has already.
     #[error("this key id is in the keyring already: a new pepper needs a new id")]
     RepeatedKey,
+    /// A key of a keyring's text that cannot be used.
+    #[error("key {position} of the keyring{} {flaw}", .id.as_ref().map(|id| format!(" ({id})")).unwrap_or_default())]
+    KeyText {
+        /// The place of the key in the text, from 1.
+        position: usize,
+        /// The id of the key, where it can be read.
+        id: Option<String>,
+        /// The reason.
+        flaw: KeyFlaw,
+    },
     /// Memory or passes that are outside the bounds of a cost.
     #[error(
         "a cost is 8 to 1048576 KiB of memory and 1 to 16 passes: 19456 KiB and 2 are the default"
@@ -90,6 +103,30 @@ pub enum ValueError {
     /// A day after the last one that a time zone can place, in December 9999.
     #[error("the time zone cannot place this day: check the time and the zone")]
     TimeZone,
+}
+
+/// The reason why a key of a keyring's text cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFlaw {
+    /// The text of the key does not have three parts, or its id or encoding is not one.
+    #[error("is not of the form id:hex:digits or id:base64:digits, such as 2026-1:hex:09af…")]
+    Form,
+    /// A character or a length that the encoding does not have.
+    #[error("has digits that its encoding does not have: pass it as it was made")]
+    Digits,
+    /// Fewer than 32 bytes, or more than 1024.
+    #[error("has {0} bytes, and a pepper has 32 to 1024: draw 32 random bytes")]
+    Length(usize),
+    /// Bytes that are all printable ASCII characters.
+    #[error("is a readable text, which can be guessed: draw 32 random bytes")]
+    Printable,
+    /// The id of a key before it.
+    #[error("has the id of a key before it: a new pepper needs a new id")]
+    RepeatedId,
+    /// The bytes of a key before it.
+    #[error("has the bytes of a key before it: draw 32 random bytes for each")]
+    RepeatedBytes,
 }
 
 /// A text or bytes that are not an id.

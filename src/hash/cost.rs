@@ -1,5 +1,7 @@
 //! The cost of an evaluation.
 
+use serde::Deserialize;
+
 use crate::code::Format;
 use crate::error::value::ValueError;
 
@@ -7,10 +9,37 @@ use crate::error::value::ValueError;
 pub(crate) const HIGH_ENTROPY_BITS: u32 = 112;
 
 /// The cost of one Argon2id evaluation: memory in KiB and passes, always one lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// It can be read from a configuration by serde, under the bounds of [`Cost::new`].
+///
+/// ```
+/// use backup_codes::hash::Cost;
+///
+/// let cost: Cost = serde_json::from_str(r#"{"memory_kib": 19456, "passes": 2}"#)?;
+/// assert_eq!(cost, Cost::MIB_19);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "CostText")]
 pub struct Cost {
     memory_kib: u32,
     passes: u32,
+}
+
+/// The fields of [`Cost`] as they are read, not yet checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CostText {
+    memory_kib: u32,
+    passes: u32,
+}
+
+impl TryFrom<CostText> for Cost {
+    type Error = ValueError;
+
+    fn try_from(text: CostText) -> Result<Self, ValueError> {
+        Self::new(text.memory_kib, text.passes)
+    }
 }
 
 impl Cost {

@@ -149,6 +149,10 @@ impl Pepper {
         }
         Ok(Self(bytes))
     }
+
+    pub(crate) fn expose(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Pepper {
@@ -173,6 +177,26 @@ impl fmt::Debug for Pepper {
 /// // A year later:
 /// let keyring = Keyring::new(KeyId::new("2027")?, Pepper::new([8; 32])?)
 ///     .with_older(KeyId::new("2026")?, Pepper::new([7; 32])?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A keyring can also be read from one text, as an environment variable or a secret store holds it:
+/// `id:hex:…` or `id:base64:…`, separated by commas, the current key first.
+///
+/// ```
+/// use backup_codes::{HashParams, Keyring};
+///
+/// // Each key of `openssl rand -base64 32`, or `-hex 32`.
+/// let text = "2027:base64:Qo/8ayBu1xRVhQTHxbRgMPb3pKGyXMkQtbG0IQiWSvE=,\
+///     2026:hex:1f9e0c37b0de5d6d2ac0d0dc8f3f7b7a0ac6c2b1f3b7f0a5c1d2e3f405162738";
+/// let keyring: Keyring = text.parse()?;
+/// let params = HashParams::new(keyring)?;
+/// assert_eq!(params.current_key().expect("a pepper").id().as_str(), "2027");
+///
+/// assert_eq!(
+///     "2027:hex:00ff".parse::<Keyring>().unwrap_err().to_string(),
+///     "key 1 of the keyring (2027) has 2 bytes, and a pepper has 32 to 1024: draw 32 random bytes",
+/// );
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -240,14 +264,12 @@ impl Keyring {
 
     /// Returns the id and the bytes of each key.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = (&KeyId, &[u8])> {
-        self.keys
-            .iter()
-            .map(|(id, pepper)| (id, pepper.0.as_slice()))
+        self.keys.iter().map(|(id, pepper)| (id, pepper.expose()))
     }
 
     /// Returns the bytes of a key.
     pub(crate) fn secret(&self, id: &KeyId) -> Option<&[u8]> {
-        self.keys.get(id).map(|pepper| pepper.0.as_slice())
+        self.keys.get(id).map(Pepper::expose)
     }
 }
 

@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{AppendHeaders, Html, IntoResponse, Redirect, Response};
 use axum::{Form, Router, routing::get, routing::post};
 use backup_codes::{Activation, BackupCodes, Context, Error, Hashing, JsonLines, Keyring, Pepper};
-use backup_codes::{Redeem, SetId, Settings, Sheet, Status, Subject, Timestamp, UserId};
+use backup_codes::{Config, Redeem, SetId, Settings, Sheet, Status, Subject, Timestamp, UserId};
 use backup_codes::{hash::KeyId, outcome::Level, outcome::Notice};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
@@ -31,13 +31,11 @@ pub(crate) const DEMO_USERS: [(&str, &str); 2] = [
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt::init();
     let setting = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
-    let db = setting("BACKUP_CODES_DB", "backup-codes-login.db");
     let address = setting("BACKUP_CODES_LISTEN", "127.0.0.1:3000");
-    let codes = open(db.as_ref()).await?;
+    let codes = open(setting("BACKUP_CODES_DB", "backup-codes-login.db").as_ref()).await?;
     tokio::spawn(deliver_events(codes.clone()));
     let users = demo_users()?;
-    let app = app(AppState { codes, users });
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    let app = app(AppState { codes, users }).into_make_service_with_connect_info::<SocketAddr>();
     let listener = TcpListener::bind(&address).await;
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
     // Browsers send the session cookie over https, or to localhost. Behind a proxy, use https there.
@@ -45,8 +43,8 @@ async fn main() -> anyhow::Result<()> {
     for (name, password) in DEMO_USERS {
         println!("user name: {name}, password: {password}");
     }
-    let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-    let server = axum::serve(listener, app).with_graceful_shutdown(stop);
+    let end = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+    let server = axum::serve(listener, app).with_graceful_shutdown(end);
     Ok(server.await?)
 }
 
@@ -63,7 +61,13 @@ pub(crate) async fn open(db: &std::path::Path) -> anyhow::Result<BackupCodes> {
     println!("database: {}, audit log: {}", db.display(), audit.display());
     let repository = backup_codes_sqlx::SqliteRepository::open(pool).await?;
     let codes = BackupCodes::new(repository, Settings::default(), Hashing::pool(keyring)?);
-    Ok(codes.with_audit(JsonLines::open(audit)?))
+    let mut codes = codes.with_audit(JsonLines::open(audit)?);
+    // Set after the database was restored from a backup, in which spent codes are unspent again.
+    if let Ok(moment) = env::var("BACKUP_CODES_VOID_BEFORE") {
+        let moment = moment.parse().context("BACKUP_CODES_VOID_BEFORE")?;
+        codes = codes.with_config(Config::default().with_void_before(moment));
+    }
+    Ok(codes)
 }
 
 /// Reads the pepper from a key file, made at the first start. A real application takes it from its
@@ -140,6 +144,7 @@ pub(crate) fn app(state: AppState) -> Router {
     let limit = limit.per_second(10).burst_size(20).finish();
     let limit = GovernorLayer::new(limit.unwrap_or_default())
         .error_handler(|_| Failure(StatusCode::TOO_MANY_REQUESTS).into_response());
+    let show_login = async || login_page(StatusCode::OK, Step::Password, "", "");
     let style = ([(header::CONTENT_TYPE, "text/css")], STYLE);
     Router::new()
         .route("/", get(profile))
@@ -167,10 +172,6 @@ struct LoginPage<'a> {
 
 fn login_page(status: StatusCode, step: Step, user: &str, error: &str) -> Page {
     page(status, &LoginPage { step, user, error })
-}
-
-async fn show_login() -> Page {
-    login_page(StatusCode::OK, Step::Password, "", "")
 }
 
 #[derive(Deserialize)]
@@ -358,8 +359,7 @@ impl Visit {
             let _turn = turn;
             Argon2::default().verify_password(typed.as_bytes(), &hash)
         });
-        let right = verified.await?.is_ok();
-        Ok(user.filter(|_| right))
+        Ok(verified.await?.ok().and(user))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use backup_codes::hash::{Cost, KeyId, PoolSize};
 use backup_codes::policy::{Action, Decision, Request, RolePolicy};
 use backup_codes::{
-    BackupCodes, Context, HashParams, Hashing, Keyring, Notice, Override, Pepper, Reports,
+    BackupCodes, Config, Context, HashParams, Hashing, Keyring, Notice, Override, Pepper, Reports,
     SavedSettings, SettingsSaved, SharedSettings, Subject, Switch, Timestamp,
 };
 use backup_codes_sqlx::SqliteRepository;
@@ -56,6 +56,8 @@ pub struct Options {
     pub trusted_proxies: BTreeSet<IpAddr>,
     /// How the session cookie is set.
     pub cookies: Cookies,
+    /// The moment before which codes are invalid: set after a restore from a backup.
+    pub void_before: Option<Timestamp>,
     /// The cost of new hashes of codes.
     pub code_cost: Cost,
     /// The pool that hashes codes.
@@ -85,6 +87,7 @@ impl Options {
             trusted_proxies: BTreeSet::new(),
             cookies: Cookies::Secure,
             code_cost: Cost::MIB_19,
+            void_before: None,
             code_pool: PoolSize::default(),
             password_cost: Cost::MIB_19,
         }
@@ -161,8 +164,13 @@ impl App {
             .map_err(while_doing("making the tables of backup codes"))?
             .as_audit_log();
         let shared = SharedSettings::new(SETTINGS_MAX_AGE);
-        let codes =
-            BackupCodes::new(store.clone(), shared.clone(), hashing).with_audit(store.audit_sink());
+        let mut config = Config::default();
+        if let Some(moment) = options.void_before {
+            config = config.with_void_before(moment);
+        }
+        let codes = BackupCodes::new(store.clone(), shared.clone(), hashing)
+            .with_config(config)
+            .with_audit(store.audit_sink());
 
         let passwords = Passwords::new(options.password_cost)
             .map_err(while_doing("preparing the hashing of passwords"))?;

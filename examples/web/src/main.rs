@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backup_codes::Timestamp;
 use backup_codes_web::{App, Cookies, DEMO_USERS, Options, router};
 use clap::Parser;
 use jiff::tz::TimeZone;
@@ -27,6 +28,11 @@ struct Arguments {
     /// The site's time zone, by its IANA name: the days of figures and of the audit log.
     #[arg(long, value_name = "NAME", default_value = "UTC")]
     time_zone: String,
+    /// Makes all codes invalid that were made before this moment, such as 2026-11-25T10:00:00Z. Give
+    /// the time of the restore after the database was restored from a backup, and at every start
+    /// from then on: codes that were used since the backup would be accepted again.
+    #[arg(long, value_name = "MOMENT")]
+    void_before: Option<Timestamp>,
     /// A proxy whose X-Forwarded-For is trusted; may be given more than once.
     #[arg(long, value_name = "ADDRESS")]
     trusted_proxy: Vec<IpAddr>,
@@ -78,6 +84,7 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     let options = Options {
         zone: TimeZone::get(&arguments.time_zone)?,
+        void_before: arguments.void_before,
         trusted_proxies: arguments.trusted_proxy.into_iter().collect(),
         cookies: if arguments.insecure_loopback_cookies {
             Cookies::PlainLoopback
