@@ -282,6 +282,15 @@ fn usage_of_a_million(users: usize, runs: usize) {
     figure("usage_allocations_1m", allocations as f64, "allocations");
 }
 
+/// Measures a set of ten codes with the kit for tests, in this release build.
+#[cfg(feature = "testing")]
+fn kit(runs: usize) {
+    let kit = backup_codes::testing::TestKit::new();
+    let alice = subject("alice");
+    let times = (0..runs).map(|_| seconds(|| drop(issue(&kit.codes, &alice))));
+    figure("kit_issue_10_us", median(times.collect()) * 1e6, "us");
+}
+
 fn main() {
     let brief = std::env::args().any(|argument| argument == "--brief");
     let pairs = if brief { 3 } else { 31 };
@@ -299,6 +308,8 @@ fn main() {
     issue_over_floor(if brief { 2 } else { 15 }, workers);
     refusals_without_work(if brief { 200 } else { 20_000 });
     busy_reply(if brief { 5 } else { 101 });
+    #[cfg(feature = "testing")]
+    kit(if brief { 20 } else { 1001 });
     let (users, runs) = if brief { (10_000, 3) } else { (1_000_000, 15) };
     usage_of_a_million(users, runs);
 }

@@ -14,20 +14,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! For cheap hashing in tests, use a format of at least 112 bits:
-//!
-//! ```
-//! use backup_codes::hash::{Cost, HashParams, Keyring};
-//! use backup_codes::{Config, Format, Formats, Hashing};
-//!
-//! let format = Format::crockford(23)?;
-//! let params = HashParams::new(Keyring::without_pepper())?.with_high_entropy_cost(Cost::LEAST);
-//! assert_eq!(params.cost(format), Cost::LEAST);
-//! let hashing = Hashing::inline(params);
-//! let config = Config::default().with_formats(Formats::new(format));
-//! # let _ = (hashing, config);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! For cheap hashing in tests, take the module `testing` (feature `testing`).
 
 pub(crate) mod acceptance;
 pub(crate) mod cost;

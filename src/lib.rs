@@ -79,7 +79,8 @@
 //!
 //! All features are additive, and off by default: `conformance` (the contracts of storage and
 //! engines as tests; for development), `jiff` (periods of figures out of a time zone; without it, pass the midnights
-//! yourself), `tracing` (an audit sink).
+//! yourself), `tracing` (an audit sink), `testing` (a kit for the tests of an
+//! application).
 #![forbid(unsafe_code)]
 // Labels on docs.rs for what needs a feature.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -103,6 +104,8 @@ pub mod policy;
 pub mod report;
 pub mod repository;
 pub mod rules;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timestamp;
 mod unicode;
 

@@ -56,8 +56,7 @@ pub enum ValueError {
     /// A cost below the floor for codes of less than 112 bits.
     #[error(
         "codes under 112 bits need m>=47104 t>=1, m>=19456 t>=2 or m>=12288 t>=3 (owasp asvs 5.0, \
-         11.4.2): for cheap hashing in tests, use `Format::crockford(23)` and \
-         `with_high_entropy_cost(Cost::LEAST)`"
+         11.4.2): for cheap hashing in tests, use the module `testing` (feature `testing`)"
     )]
     CostBelowFloor,
     /// A number of workers outside 1 to 256, or of waiting jobs outside 1 to 65 536.

@@ -225,6 +225,12 @@ impl Hashing {
         Self::start(params, size, engines)
     }
 
+    /// Creates hashing on the calling thread with an engine that may compute anything.
+    #[cfg(feature = "testing")]
+    pub(crate) fn inline_untested(params: HashParams, engine: impl Engine) -> Self {
+        Self::at(params, inline(engine))
+    }
+
     fn start<E: Engine>(
         params: HashParams,
         size: PoolSize,

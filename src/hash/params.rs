@@ -44,13 +44,23 @@ impl HashParams {
             checks: checks.collect::<Result<_, HashError>>()?,
             unpeppered: keyring.accepts_unpeppered(),
         };
-        Ok(Self {
+        Ok(Self::with_known(keyring, known))
+    }
+
+    fn with_known(keyring: Keyring, known: KnownKeys) -> Self {
+        Self {
             keyring,
             known,
             cost: Cost::MIB_19,
             high_entropy_cost: None,
             bounds: CostBounds::default(),
-        })
+        }
+    }
+
+    /// Returns the parameters without a pepper, for which nothing has to be computed.
+    #[cfg(feature = "testing")]
+    pub(crate) fn unpeppered() -> Self {
+        Self::with_known(Keyring::without_pepper(), KnownKeys::unpeppered())
     }
 
     /// Sets the cost of new hashes.

@@ -11,6 +11,7 @@ use crate::hash::acceptance::Scheme;
 use crate::id::{EventId, Revision, UserId};
 use crate::policy::settings::Settings;
 use crate::report::{Summary, Usage, UsageQuery, UserRow, schemes, usage};
+use crate::repository::record::Record;
 use crate::repository::{
     CodeRepository, Directory, Expected, Freshness, Loaded, Put, PutError, PutOutcome,
     SettingsStore, UsersQuery,
@@ -51,6 +52,22 @@ impl MemoryRepository {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Returns the stored record of a user.
+    ///
+    /// ```
+    #[doc = include_str!("../backup_codes/example_begin.txt")]
+    /// let _sheet = codes.prepare(&alice, &cx).await?;
+    /// let record = repository.record(alice.id()).expect("it was just written");
+    /// assert!(record.summary().set.is_none(), "a prepared set is not active yet");
+    #[doc = include_str!("../backup_codes/example_end.txt")]
+    /// ```
+    #[must_use]
+    pub fn record(&self, user: &UserId) -> Option<Record> {
+        let tables = self.tables();
+        let row = tables.records.get(user)?;
+        Record::from_json(&row.record).ok()
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {

@@ -15,11 +15,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
-use backup_codes::code::{Format, Formats};
-use backup_codes::hash::{Cost, PoolSize};
+use backup_codes::hash::PoolSize;
+use backup_codes::testing::TestKit;
 use backup_codes::{
-    BackupCodes, Config, Context, HashParams, Hashing, Keyring, MemoryRepository, Settings,
-    Subject, Timestamp, UserId,
+    BackupCodes, Context, HashParams, Hashing, Keyring, MemoryRepository, Settings, Subject,
+    Timestamp, UserId,
 };
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
@@ -33,14 +33,6 @@ const NO_CODE: &str = "Please correct the code – this does not look like a bac
                        code as it is printed.";
 const ACTIVE: &str = "Your new backup codes are active. Older ones are invalid.";
 
-/// Codes that may be hashed at the least cost.
-fn in_memory(hashing: impl FnOnce(HashParams) -> Hashing) -> BackupCodes {
-    let params = HashParams::new(Keyring::without_pepper()).unwrap();
-    let hashing = hashing(params.with_high_entropy_cost(Cost::LEAST));
-    let config = Config::default().with_formats(Formats::new(Format::HIGH_ENTROPY));
-    BackupCodes::new(MemoryRepository::new(), Settings::default(), hashing).with_config(config)
-}
-
 fn site(codes: BackupCodes) -> Router {
     let users = app::demo_users().unwrap();
     app::app(app::AppState { codes, users })
@@ -48,7 +40,7 @@ fn site(codes: BackupCodes) -> Router {
 
 /// Runs a test over the memory repository, and over SQLite as the program opens it.
 async fn over_both(test: impl AsyncFn(Browser)) {
-    test(Browser::new(site(in_memory(Hashing::inline)))).await;
+    test(Browser::new(site(TestKit::new().codes))).await;
     let folder = TempDir::new().unwrap();
     let codes = app::open(&folder.path().join("login.db")).await.unwrap();
     test(Browser::new(site(codes))).await;
@@ -403,7 +395,7 @@ async fn what_cannot_be_read_is_refused() {
 
 #[tokio::test]
 async fn ten_wrong_codes_lock_with_the_same_words_for_a_right_one() {
-    let mut alice = Browser::new(site(in_memory(Hashing::inline)));
+    let mut alice = Browser::new(site(TestKit::new().codes));
     alice.with_codes("alice").await;
     let mut bob = Browser::new(alice.site.clone());
     bob.with_codes("bob").await;
@@ -419,7 +411,7 @@ async fn ten_wrong_codes_lock_with_the_same_words_for_a_right_one() {
 
 #[tokio::test]
 async fn passwords_are_limited_by_address() {
-    let mut browser = Browser::new(site(in_memory(Hashing::inline)));
+    let mut browser = Browser::new(site(TestKit::new().codes));
     let wrong = [("user", "alice"), ("password", "wrong")];
     for tries in 1..1000 {
         let page = browser.post("/login", &wrong).await;
@@ -446,10 +438,10 @@ impl Wake for HoldUp {
 
 #[tokio::test]
 async fn a_full_pool_is_a_503_and_spends_nothing() {
-    let codes = in_memory(|params| {
-        // One computes, one waits, and the next is turned away.
-        Hashing::pool_with(params, PoolSize::new(1, 1).unwrap()).unwrap()
-    });
+    // One computes, one waits, and the next is turned away.
+    let params = HashParams::new(Keyring::without_pepper()).unwrap();
+    let pool = Hashing::pool_with(params, PoolSize::new(1, 1).unwrap()).unwrap();
+    let codes = BackupCodes::new(MemoryRepository::new(), Settings::default(), pool);
     let mut alice = Browser::new(site(codes.clone()));
     alice.with_codes("alice").await;
     alice.password("alice").await;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backup_codes::hash::{Cost, KeyId, PoolSize};
+use backup_codes::hash::{Cost, HashError, KeyId, PoolSize};
 use backup_codes::policy::{Action, Decision, Request, RolePolicy};
 use backup_codes::{
     BackupCodes, Config, Context, HashParams, Hashing, Keyring, Notice, Override, Pepper, Reports,
@@ -60,8 +60,10 @@ pub struct Options {
     pub void_before: Option<Timestamp>,
     /// The cost of new hashes of codes.
     pub code_cost: Cost,
-    /// The pool that hashes codes.
+    /// The size of the pool that hashes codes.
     pub code_pool: PoolSize,
+    /// Creates the hashing of codes: a pool, or the fast hashing of a test.
+    pub code_hashing: fn(HashParams, PoolSize) -> Result<Hashing, HashError>,
     /// The cost of new hashes of passwords.
     pub password_cost: Cost,
 }
@@ -89,6 +91,7 @@ impl Options {
             code_cost: Cost::MIB_19,
             void_before: None,
             code_pool: PoolSize::default(),
+            code_hashing: Hashing::pool_with,
             password_cost: Cost::MIB_19,
         }
     }
@@ -155,7 +158,7 @@ impl App {
             .map_err(while_doing("computing the check value of the key"))?
             .with_cost(options.code_cost)
             .map_err(while_doing("setting the cost of codes"))?;
-        let hashing = Hashing::pool_with(params, options.code_pool)
+        let hashing = (options.code_hashing)(params, options.code_pool)
             .map_err(while_doing("starting the hash pool"))?;
 
         // The events table is the audit log: no other sink needs its events.

@@ -345,7 +345,11 @@ async fn a_session_by_password_alone_ends_where_a_second_factor_is_set_up_elsewh
 
 #[tokio::test]
 async fn a_full_pool_is_a_503_that_says_when_to_come_again() {
-    let site = Site::with(|options| options.code_pool = PoolSize::new(1, 1).unwrap()).await;
+    let site = Site::with(|options| {
+        options.code_pool = PoolSize::new(1, 1).unwrap();
+        options.code_hashing = Hashing::pool_with;
+    })
+    .await;
     let alice = site.signed_in("alice").await;
     let mut turned_away = false;
     for _ in 0..100 {

@@ -14,6 +14,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use backup_codes::Timestamp;
 use backup_codes::hash::Cost;
+use backup_codes::testing::hashing;
 use backup_codes_web::{App, Clock, DEMO_USERS, Options, router};
 use http_body_util::BodyExt as _;
 use sqlx::SqlitePool;
@@ -36,7 +37,7 @@ pub(crate) struct Site {
 
 pub(crate) fn options(folder: &TempDir) -> Options {
     Options {
-        code_cost: Cost::MIB_12,
+        code_hashing: |params, _| Ok(hashing(params)),
         password_cost: Cost::LEAST,
         trusted_proxies: BTreeSet::from(["10.0.0.1".parse().unwrap()]),
         ..Options::new(folder.path().join("web.db"))
