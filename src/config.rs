@@ -37,7 +37,8 @@ pub enum ReissueRule {
 /// ```
 ///
 /// It can also be read from the application's own configuration, by serde and with the same bounds.
-/// What is left out has its default; an unknown field is an error.
+/// What is left out or null has its default; an unknown field is an error. The moment is a string, in
+/// TOML too.
 ///
 /// ```
 /// use backup_codes::Config;
@@ -79,7 +80,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 struct ConfigText {
     format: Option<Format>,
-    older_formats: Vec<Format>,
+    older_formats: Option<Vec<Format>>,
     set_size: Option<u8>,
     disable_after_wrong_codes: Option<u8>,
     set_lifetime_days: Option<u32>,
@@ -106,7 +107,7 @@ impl TryFrom<ConfigText> for Config {
         if let Some(format) = text.format {
             config = config.with_formats(Formats::new(format));
         }
-        for older in text.older_formats {
+        for older in text.older_formats.unwrap_or_default() {
             config.formats = config.formats.accepting(older)?;
         }
         if let Some(codes) = text.set_size {
@@ -217,7 +218,8 @@ impl Config {
     /// set it to the time of the restore, in the application's configuration. A set or override
     /// dated more than five minutes after the current time is then void too, and is removed by the
     /// next write to that user's record: a wrong clock dated it, so its time does not prove that it
-    /// is younger than the backup. Keep the clocks of all nodes right.
+    /// is younger than the backup. Keep the clocks of all nodes right. Until the moment itself has
+    /// come, new sets are void too.
     #[must_use]
     pub fn with_void_before(mut self, moment: Timestamp) -> Self {
         self.void_before = Some(moment);

@@ -59,6 +59,7 @@
 //!   [`PutError::Unknown`](crate::repository::PutError::Unknown), and that the repository's own
 //!   time limit holds: no case makes the repository fail. Test these with failures of your own
 //!   database.
+//! - That an engine wipes the last 64 blocks of a matrix, of which copies may be on the stack.
 //! - That an engine keeps no copy of a message or a secret (clause 3), that a lack of memory is an
 //!   error (clause 4), and that no branch and no address depends on a secret (clause 5).
 //! - A gap between two parts of a write that is much shorter than a read takes, such as that

@@ -29,7 +29,7 @@ pub(crate) mod value;
 
 pub use self::machine::{HashError, RandomError};
 pub use self::record::RecordError;
-pub use self::value::{IdError, ValueError};
+pub use self::value::{IdError, KeyFlaw, ValueError};
 
 use std::time::Duration;
 

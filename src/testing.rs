@@ -1,7 +1,6 @@
 #![doc = include_str!("../docs/guide/testing.md")]
 
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,7 +23,8 @@ use crate::policy::settings::Settings;
 use crate::repository::memory::MemoryRepository;
 use crate::timestamp::Timestamp;
 
-/// The operations over a repository in memory, and what a test turns and reads. Clones share it all.
+/// A kit for the tests of an application: the operations over a repository in memory, the events they
+/// logged, and a clock. Clones share all of it.
 #[derive(Debug, Clone)]
 pub struct TestKit {
     /// The operations, with the fast engine and the generator of the kit.
@@ -76,21 +76,13 @@ impl Default for TestKit {
 /// Creates hashing on the calling thread with the fast engine of the kit.
 #[must_use]
 pub fn hashing(params: HashParams) -> Hashing {
-    Hashing::inline_untested(params, TestEngine::new())
+    Hashing::inline_untested(params, TestEngine::default())
 }
 
 /// An engine that computes every hash at the minimum cost of Argon2, about 20 µs. Its tags are not
 /// those of Argon2id at the cost given, so [`self_test`](crate::hash::self_test) fails.
 #[derive(Default)]
-pub struct TestEngine(DefaultEngine);
-
-impl TestEngine {
-    /// Creates an engine.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
+struct TestEngine(DefaultEngine);
 
 impl Engine for TestEngine {
     fn evaluate(
@@ -112,13 +104,7 @@ impl Engine for TestEngine {
     }
 }
 
-impl fmt::Debug for TestEngine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TestEngine").field(&self.0).finish()
-    }
-}
-
-/// A clock that a test turns. Clones share its time.
+/// A clock that a test sets. Clones share its time.
 ///
 /// ```
 /// use backup_codes::testing::TestClock;
@@ -136,7 +122,7 @@ impl fmt::Debug for TestEngine {
 pub struct TestClock(Arc<AtomicI64>);
 
 impl TestClock {
-    /// Creates a clock that stands at nine o'clock UTC of Monday, 5 January 2026.
+    /// Creates a clock whose time is 2026-01-05T09:00:00Z, a Monday.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(AtomicI64::new(1_767_603_600_000)))
@@ -149,9 +135,15 @@ impl TestClock {
         Timestamp::from_unix_millis(millis).unwrap_or(Timestamp::MIN)
     }
 
-    /// Turns the clock forward, at most to [`Timestamp::MAX`].
+    /// Sets the clock forward by this duration, at most to [`Timestamp::MAX`].
     pub fn advance(&self, by: Duration) {
-        self.set(self.now().saturating_add(by));
+        let later = |millis| {
+            let now = Timestamp::from_unix_millis(millis).ok()?;
+            Some(now.saturating_add(by).unix_millis())
+        };
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 
     /// Sets the clock, forward or back.
@@ -169,8 +161,8 @@ impl Default for TestClock {
 /// A generator whose numbers are the same in every run: SplitMix64 (Steele, Lea and Flood, 2014).
 ///
 /// # Security
-/// Its numbers can be predicted. [`TryCryptoRng`], which it implements because the operations ask for
-/// it, is a lie here.
+/// Its numbers can be predicted. It implements [`TryCryptoRng`] only because the operations require
+/// it.
 #[derive(Debug, Clone)]
 pub struct TestRng(Arc<Mutex<u64>>);
 
@@ -206,3 +198,34 @@ impl TryRng for TestRng {
 }
 
 impl TryCryptoRng for TestRng {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::{PoolSize, self_test};
+
+    #[test]
+    fn production_constructors_refuse_the_engine() {
+        let size = PoolSize::default();
+        let pool = Hashing::pool_with_engine(HashParams::unpeppered(), size, TestEngine::default);
+        assert!(matches!(pool, Err(HashError::Engine(_))));
+        let inline = Hashing::inline_with_engine(HashParams::unpeppered(), TestEngine::default());
+        assert!(matches!(inline, Err(HashError::Engine(_))));
+        assert!(self_test(&mut TestEngine::default()).is_err());
+    }
+
+    #[test]
+    fn a_hash_of_another_cost_or_key_is_another_hash() {
+        let mut engine = TestEngine::default();
+        let mut tag = |cost, secret: &[u8]| {
+            let mut tag = [0; 32];
+            let evaluated = engine.evaluate(cost, secret, &[2; 16], b"x", &mut tag);
+            evaluated.unwrap();
+            tag
+        };
+        let first = tag(Cost::MIB_19, &[]);
+        assert_ne!(first, tag(Cost::MIB_46, &[]));
+        assert_ne!(first, tag(Cost::MIB_19, &[1; 32]));
+        assert_eq!(first, tag(Cost::MIB_19, &[]));
+    }
+}

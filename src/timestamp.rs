@@ -169,8 +169,9 @@ fn rfc_3339(text: &str) -> Option<i64> {
 impl FromStr for Timestamp {
     type Err = ValueError;
 
-    /// Reads RFC 3339, such as `2026-01-02T03:04:05Z` or `2026-01-02T04:04:05.678+01:00`. Digits
-    /// beyond milliseconds are dropped.
+    /// Reads RFC 3339 (section 5.6), such as `2026-01-02T03:04:05Z` or
+    /// `2026-01-02T04:04:05.678+01:00`, without leap seconds. A space in place of the `T` is accepted;
+    /// digits beyond milliseconds are dropped; the offset is required.
     ///
     /// # Errors
     /// [`ValueError::TimestampText`] for any other text, [`ValueError::Timestamp`] before 1970 or

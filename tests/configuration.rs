@@ -68,6 +68,7 @@ fn every_field_sets_what_its_constructor_sets() {
             default().with_void_before(moment),
         ),
         (json!({"void_before": null}), default()),
+        (json!({"older_formats": null}), default()),
         (
             json!({"keep_uses_days": 62}),
             default().with_keep_uses(62 * DAY).unwrap(),

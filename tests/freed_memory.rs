@@ -480,19 +480,36 @@ fn a_keyring_from_text_leaves_no_key() {
             }
         }
         secret(hex.as_bytes());
-        let keyring = |before: &str, after: &str| {
-            let mut line = text(before);
-            line.push_str(&hex);
-            line.push_str(after);
+        let mut base64 = text("");
+        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        for three in key.chunks(3) {
+            let number = |bits: usize, byte: &u8| (bits << 8) | usize::from(*byte);
+            let bits = three.iter().fold(0, number) << (24 - 8 * three.len());
+            for place in 0..=three.len() {
+                base64.push(char::from(alphabet[(bits >> (18 - 6 * place)) & 63]));
+            }
+        }
+        secret(base64.as_bytes());
+        let read = |parts: &[&str]| {
+            let mut line = text("");
+            parts.iter().for_each(|part| line.push_str(part));
             line.parse::<Keyring>()
         };
-        assert!(keyring("a:hex:", "").is_ok());
-        assert!(keyring("a:base64:", "").is_ok());
+        assert!(read(&["a:hex:", &hex]).is_ok());
+        assert!(read(&["a:base64:", &base64]).is_ok());
+        assert!(read(&["a:base64:", &base64, "="]).is_ok());
         // What is refused is wiped too.
-        assert!(keyring("a:hex:", ",b").is_err());
-        assert!(keyring("a:hex:", "0").is_err());
-        assert!(keyring("a:hex:", "z0").is_err());
-        assert!(keyring("a:hex:", ",a:base64:QUJD").is_err());
+        for parts in [
+            ["a:hex:", &hex, ",b"],
+            ["a:hex:", &hex, "0"],
+            ["a:hex:", &hex, "z0"],
+            ["a:base64:", &base64, "?"],
+            ["a:base64:", &base64, ",a:base64:QUJD"],
+            ["a:hex:", &hex[..62], ""],
+        ] {
+            assert!(read(&parts).is_err());
+        }
+        assert!(read(&["a:hex:", &hex, ",b:base64:", &base64]).is_err());
     });
     assert!(found.is_empty(), "{found:?}");
 }

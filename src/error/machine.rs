@@ -27,7 +27,7 @@ pub enum HashError {
     #[error("no memory for an argon2 evaluation: use fewer workers or a smaller cost")]
     Memory,
     /// The engine did not compute a known tag. The text says which one.
-    #[error("the Argon2 engine gave {0}: use the default engine, or another version of this one")]
+    #[error("the Argon2 engine {0}: use another engine, or another version of this one")]
     Engine(String),
     /// The operating system gave no thread.
     #[error("a worker thread could not be started: use fewer workers")]

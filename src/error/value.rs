@@ -43,7 +43,7 @@ pub enum ValueError {
     KeyText {
         /// The place of the key in the text, from 1.
         position: usize,
-        /// The id of the key, where it can be read.
+        /// The id of the key, unless it may be a part of the secret.
         id: Option<String>,
         /// The reason.
         flaw: KeyFlaw,
@@ -109,15 +109,20 @@ pub enum ValueError {
 #[non_exhaustive]
 pub enum KeyFlaw {
     /// The text of the key does not have three parts, or its id or encoding is not one.
-    #[error("is not of the form id:hex:digits or id:base64:digits, such as 2026-1:hex:09af…")]
+    #[error(
+        "is not of the form id:hex:digits or id:base64:digits: for example 2026-1:hex: and 64 digits"
+    )]
     Form,
     /// A character or a length that the encoding does not have.
-    #[error("has digits that its encoding does not have: pass it as it was made")]
+    #[error(
+        "is not whole in its encoding: hex has pairs of 0-9 and a-f, base64 the alphabet with + and \
+         /, and neither has spaces or line breaks"
+    )]
     Digits,
     /// Fewer than 32 bytes, or more than 1024.
     #[error("has {0} bytes, and a pepper has 32 to 1024: draw 32 random bytes")]
     Length(usize),
-    /// Bytes that are all printable ASCII characters.
+    /// Bytes that are all printable ASCII characters or white space.
     #[error("is a readable text, which can be guessed: draw 32 random bytes")]
     Printable,
     /// The id of a key before it.

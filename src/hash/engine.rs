@@ -131,14 +131,27 @@ fn check(
     selected: impl Fn(&KnownAnswer) -> bool,
 ) -> Result<(), HashError> {
     let mut answers = known_answers().filter(selected);
-    let checked = answers.try_for_each(|answer| answer.check(engine));
-    wipe(engine);
+    checked_and_wiped(engine, |engine| {
+        answers.try_for_each(|answer| answer.check(engine))
+    })
+}
+
+/// Runs a check of an engine, and wipes the engine, which must not panic either.
+pub(crate) fn checked_and_wiped(
+    engine: &mut dyn Engine,
+    check: impl FnOnce(&mut dyn Engine) -> Result<(), HashError>,
+) -> Result<(), HashError> {
+    let checked = check(engine);
+    if !wipe(engine) {
+        return Err(HashError::Engine("panicked in its wipe".to_owned()));
+    }
     checked
 }
 
-/// Wipes an engine. A panic in it must not end a worker, or the pool would lose them one by one.
-pub(crate) fn wipe(engine: &mut dyn Engine) {
-    let _ = catch_unwind(AssertUnwindSafe(|| engine.wipe()));
+/// Wipes an engine, and returns whether that succeeded. A panic in it must not end a worker, or the
+/// pool would lose them one by one.
+pub(crate) fn wipe(engine: &mut dyn Engine) -> bool {
+    catch_unwind(AssertUnwindSafe(|| engine.wipe())).is_ok()
 }
 
 /// A tag that the reference implementation computed.
@@ -213,10 +226,10 @@ impl KnownAnswer {
     /// Checks that an engine computes this tag.
     pub(crate) fn check(&self, engine: &mut dyn Engine) -> Result<(), HashError> {
         let fault = match catch_unwind(AssertUnwindSafe(|| self.compute(engine))) {
-            Err(_) => "a panic",
+            Err(_) => "panicked",
             Ok(Err(error)) => return Err(error),
             Ok(Ok(tag)) if tag == self.tag => return Ok(()),
-            Ok(Ok(_)) => "a wrong tag",
+            Ok(Ok(_)) => "computed a wrong tag",
         };
         Err(HashError::Engine(format!("{fault} for {self}")))
     }
@@ -290,12 +303,12 @@ mod tests {
         });
         assert_eq!(
             self_test(&mut wrong).unwrap_err().to_string(),
-            "the Argon2 engine gave a wrong tag for m=9 KiB, t=1, a secret of 0 bytes and a message \
-             of 0: use the default engine, or another version of this one"
+            "the Argon2 engine computed a wrong tag for m=9 KiB, t=1, a secret of 0 bytes and a \
+             message of 0: use another engine, or another version of this one"
         );
         let mut panics = Failing(crate::hash::DefaultEngine::new(), 1, |_| panic!("planted"));
         let said = self_test(&mut panics).unwrap_err().to_string();
-        assert!(said.contains("gave a panic for m=9 KiB"), "{said}");
+        assert!(said.contains("engine panicked for m=9 KiB"), "{said}");
         let mut poor = Failing(crate::hash::DefaultEngine::new(), 1, |_| {
             Err(HashError::Memory)
         });

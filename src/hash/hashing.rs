@@ -16,7 +16,9 @@ use crate::error::Error;
 use crate::error::machine::HashError;
 use crate::error::value::ValueError;
 use crate::hash::default_engine::DefaultEngine;
-use crate::hash::engine::{Engine, KnownAnswer, quick_self_test, self_test, wipe};
+use crate::hash::engine::{
+    Engine, KnownAnswer, checked_and_wiped, quick_self_test, self_test, wipe,
+};
 use crate::hash::keyring::Keyring;
 pub(crate) use crate::hash::pool::Owner;
 use crate::hash::pool::{JobError, Pool};
@@ -155,15 +157,15 @@ fn checked<E: Engine>(engines: impl Iterator<Item = E>) -> Result<Vec<E>, HashEr
     engines.enumerate().map(test).collect()
 }
 
-/// Checks an engine at the costs in use, for which there may be no known tag.
+/// Checks an engine at the costs and with the keys in use, for which there may be no known tag.
 fn compare_with_default(engine: &mut dyn Engine, params: &HashParams) -> Result<(), HashError> {
     let costs = [Format::CROCKFORD, Format::HIGH_ENTROPY].map(|format| params.cost(format));
     for cost in BTreeSet::from(costs) {
-        let checked = KnownAnswer::of(&mut DefaultEngine::new(), cost)?.check(engine);
-        wipe(engine);
-        checked?;
+        // The default engine gives its memory back before the other one takes as much.
+        let answer = KnownAnswer::of(&mut DefaultEngine::new(), cost)?;
+        checked_and_wiped(engine, |engine| answer.check(engine))?;
     }
-    Ok(())
+    checked_and_wiped(engine, |engine| params.check_keys(engine))
 }
 
 fn inline(engine: impl Engine) -> Place {
@@ -194,8 +196,8 @@ impl Hashing {
     /// Creates a pool of this size with these parameters, which creates an engine for each worker.
     ///
     /// Before a thread is started, each engine has to compute 24 known tags at 9 KiB. The first one
-    /// has to compute a known tag at [`Cost::MIB_19`](crate::hash::Cost::MIB_19) too, and the tag of
-    /// the [`DefaultEngine`] at each cost of the parameters.
+    /// has to compute a known tag at [`Cost::MIB_19`](crate::hash::Cost::MIB_19) too, the tag of the
+    /// [`DefaultEngine`] at each cost of the parameters, and the check value of each key.
     ///
     /// ```
     /// use backup_codes::hash::{DefaultEngine, PoolSize};
@@ -342,7 +344,7 @@ impl Hashing {
                     });
                     computed.collect::<Option<Vec<T>>>()
                 }));
-                wipe(engine);
+                let _ = wipe(engine);
                 return computed.ok().flatten().ok_or(JobError::Failed);
             }
             Place::Pool(pool) => {

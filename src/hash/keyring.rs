@@ -194,8 +194,8 @@ impl fmt::Debug for Pepper {
 /// assert_eq!(params.current_key().expect("a pepper").id().as_str(), "2027");
 ///
 /// assert_eq!(
-///     "2027:hex:00ff".parse::<Keyring>().unwrap_err().to_string(),
-///     "key 1 of the keyring (2027) has 2 bytes, and a pepper has 32 to 1024: draw 32 random bytes",
+///     "2027:hex:1f9e0c37b0de5d6d2ac0d0dc8f3f7b7a0ac6".parse::<Keyring>().unwrap_err().to_string(),
+///     "key 1 of the keyring (2027) has 18 bytes, and a pepper has 32 to 1024: draw 32 random bytes",
 /// );
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -20,29 +20,34 @@ impl FromStr for Keyring {
     /// # Errors
     /// [`ValueError::KeyText`], with the position of the key and its id, and no other part of the
     /// text: a key that is not of this form, that has fewer than 32 bytes or more than 1024, that is
-    /// printable ASCII and so not random, or that has the id or the bytes of a key before it.
+    /// printable ASCII and white space and so not random, or that has the id or the bytes of a key
+    /// before it.
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let mut keyring: Option<Self> = None;
         for (before, text) in text.split(',').enumerate() {
-            let error = |id: Option<&KeyId>, flaw| ValueError::KeyText {
-                position: before + 1,
-                id: id.map(|id| id.as_str().to_owned()),
+            let position = before + 1;
+            let (id, encoding, digits) = fields(text).ok_or(ValueError::KeyText {
+                position,
+                id: None,
+                flaw: KeyFlaw::Form,
+            })?;
+            // Where the rest is as short as an id, the secret may stand in the place of the id.
+            let shown = (digits.len() > 32).then(|| id.to_string());
+            let error = |flaw| ValueError::KeyText {
+                position,
+                id: shown.clone(),
                 flaw,
             };
-            let (id, encoding, digits) = fields(text).ok_or_else(|| error(None, KeyFlaw::Form))?;
-            let pepper = pepper(encoding, digits).map_err(|flaw| error(Some(&id), flaw))?;
+            let pepper = pepper(encoding, digits).map_err(error)?;
+            let repeats = |(_, secret): (_, &[u8])| secret == pepper.expose();
             keyring = Some(match keyring {
                 None => Self::new(id, pepper),
+                Some(keyring) if keyring.secrets().any(repeats) => {
+                    return Err(error(KeyFlaw::RepeatedBytes));
+                }
                 Some(keyring) => {
-                    let repeats = |flaw| error(Some(&id), flaw);
-                    if keyring
-                        .secrets()
-                        .any(|(_, secret)| secret == pepper.expose())
-                    {
-                        return Err(repeats(KeyFlaw::RepeatedBytes));
-                    }
-                    let repeated = repeats(KeyFlaw::RepeatedId);
-                    keyring.with_older(id, pepper).map_err(|_| repeated)?
+                    let older = keyring.with_older(id, pepper);
+                    older.map_err(|_| error(KeyFlaw::RepeatedId))?
                 }
             });
         }
@@ -57,8 +62,7 @@ enum Digits {
     Base64,
 }
 
-/// Divides the text of one key. The id is known only where an encoding follows it: elsewhere it
-/// could be a part of the secret.
+/// Divides the text of one key.
 fn fields(text: &str) -> Option<(KeyId, Digits, &str)> {
     let (id, rest) = text.trim_ascii().split_once(':')?;
     let (encoding, digits) = rest.split_once(':')?;
@@ -90,7 +94,11 @@ fn pepper(encoding: Digits, digits: &str) -> Result<Pepper, KeyFlaw> {
     };
     let len = decoded.ok_or(KeyFlaw::Digits)?;
     bytes.truncate(len);
-    if len > 0 && bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+    if len > 0
+        && bytes
+            .iter()
+            .all(|byte| matches!(byte, b'\t'..=b'\r' | b' '..=b'~'))
+    {
         return Err(KeyFlaw::Printable);
     }
     Pepper::new(std::mem::take(&mut *bytes)).map_err(|_| KeyFlaw::Length(len))
@@ -200,7 +208,25 @@ mod tests {
                 Some("a"),
                 KeyFlaw::Digits,
             ),
-            ("a:hex:".to_owned(), 1, Some("a"), KeyFlaw::Length(0)),
+            ("a:hex:".to_owned(), 1, None, KeyFlaw::Length(0)),
+            (
+                format!("a:hex:{}", &good[..32]),
+                1,
+                None,
+                KeyFlaw::Length(16),
+            ),
+            (
+                format!("a:hex:{}", &good[..34]),
+                1,
+                Some("a"),
+                KeyFlaw::Length(17),
+            ),
+            (
+                format!("a:hex:{printable}0a"),
+                1,
+                Some("a"),
+                KeyFlaw::Printable,
+            ),
             (
                 format!("a:hex:{}", &good[2..]),
                 1,
@@ -208,7 +234,7 @@ mod tests {
                 KeyFlaw::Length(31),
             ),
             (
-                format!("a:base64:{}", base64(&[9; 1025])),
+                format!("a:base64:{}", base64(&[200; 1025])),
                 1,
                 Some("a"),
                 KeyFlaw::Length(1025),
@@ -247,6 +273,8 @@ mod tests {
             format!("a:hex:{secret}0"),
             format!("{secret}:hex:a"),
             format!("{start}:2026:hex"),
+            format!("{start}:hex:2026"),
+            format!("{start}:base64:2026-1"),
             format!("hex:{start}"),
             format!("base64:{start}:2026"),
             format!("a:hex:{end}"),

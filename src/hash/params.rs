@@ -1,6 +1,7 @@
 //! The parameters of hashing: keys, cost, and bounds.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use zeroize::Zeroizing;
 
@@ -110,6 +111,28 @@ impl HashParams {
         self.known.checks.get(self.keyring.current()?)
     }
 
+    /// Checks that an engine computes the check value of each key.
+    ///
+    /// Its codes are hashed with these secrets, whose lengths no known tag may have.
+    pub(crate) fn check_keys(&self, engine: &mut dyn Engine) -> Result<(), HashError> {
+        for (id, secret) in self.keyring.secrets() {
+            let fault = match catch_unwind(AssertUnwindSafe(|| key_check(engine, id, secret))) {
+                Err(_) => "panicked at the",
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(check)) => {
+                    let computed = StoredKey::new(id.clone(), check);
+                    if self.known.checks.get(id) == Some(&computed) {
+                        continue;
+                    }
+                    "computed a wrong"
+                }
+            };
+            let said = format!("{fault} check value of the key {id}");
+            return Err(HashError::Engine(said));
+        }
+        Ok(())
+    }
+
     pub(crate) fn known_keys(&self) -> &KnownKeys {
         &self.known
     }
@@ -139,7 +162,7 @@ impl HashParams {
 
 /// Computes the check value of a key; see `docs/framing.md`.
 fn key_check(
-    engine: &mut DefaultEngine,
+    engine: &mut dyn Engine,
     id: &KeyId,
     secret: &[u8],
 ) -> Result<[u8; StoredKey::CHECK_LEN], HashError> {

@@ -286,7 +286,7 @@ impl Shared {
             self.end_part(&user);
             work.answer(part);
             // No caller waits for the wipe.
-            wipe(engine);
+            let _ = wipe(engine);
         }
     }
 

@@ -54,7 +54,7 @@ impl MemoryRepository {
         Self::default()
     }
 
-    /// Returns the stored record of a user.
+    /// Returns the stored record of a user; `None` where there is none, or its text is damaged.
     ///
     /// ```
     #[doc = include_str!("../backup_codes/example_begin.txt")]

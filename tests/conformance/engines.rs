@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use backup_codes::conformance::{self, run_engine};
 use backup_codes::hash::{Cost, DefaultEngine, Engine, HashError, PoolSize};
-use backup_codes::{HashParams, Hashing, Keyring};
+use backup_codes::{HashParams, Hashing, Keyring, Pepper};
 use zeroize::Zeroize;
 
 mod default {
@@ -37,6 +37,8 @@ enum Flaw {
     NeverUsesLessMemory,
     IsWrongAfterAWipe,
     IsWrongBesideOthers,
+    IsWrongDuringOthers,
+    PanicsInTheWipe,
     DoesNotWipe,
     WipesHalf,
     WipesTheLastCostOnly,
@@ -53,6 +55,8 @@ struct Broken {
     number: usize,
     /// The number of the engine that computed last, of all that one function created.
     last: Arc<AtomicUsize>,
+    /// The number of evaluations that run now, of all those engines.
+    running: Arc<AtomicUsize>,
     secret: Option<Vec<u8>>,
     answered: Option<(Vec<u8>, [u8; 32])>,
     is_wiped: bool,
@@ -130,6 +134,15 @@ impl Engine for Broken {
                 let last = self.last.swap(self.number, Ordering::Relaxed);
                 wrong = last != 0 && last != self.number;
             }
+            Flaw::IsWrongDuringOthers => {
+                self.running.fetch_add(1, Ordering::SeqCst);
+                let is_beside = || self.running.load(Ordering::SeqCst) > 1;
+                wrong = (0..100_000).any(|_| {
+                    std::thread::yield_now();
+                    is_beside()
+                });
+                self.running.fetch_sub(1, Ordering::SeqCst);
+            }
             Flaw::FailsAtFourPasses if passes == 4 => return Err(HashError::Memory),
             Flaw::ComputesNothing => return Ok(()),
             _ => {}
@@ -147,6 +160,7 @@ impl Engine for Broken {
 
     fn wipe(&mut self) {
         self.is_wiped = true;
+        assert!(self.flaw != Flaw::PanicsInTheWipe, "planted");
         let wiped = match self.flaw {
             Flaw::DoesNotWipe => 0,
             Flaw::WipesHalf => self.blocks.len() / 2,
@@ -168,12 +182,14 @@ impl Drop for Broken {
 
 fn broken(flaw: Flaw) -> impl Fn() -> Broken {
     let (created, last) = (AtomicUsize::new(1), Arc::new(AtomicUsize::new(0)));
+    let running = Arc::new(AtomicUsize::new(0));
     move || Broken {
         flaw,
         blocks: Vec::new(),
         used: 0,
         number: created.fetch_add(1, Ordering::Relaxed),
         last: Arc::clone(&last),
+        running: Arc::clone(&running),
         secret: None,
         answered: None,
         is_wiped: false,
@@ -218,7 +234,7 @@ mod broken_engines {
             IsWrongForSomeSecrets IsWrongAtTwoMib;
         a_tag_does_not_depend_on_earlier_evaluations:
             RepeatsTheTag KeepsTheFirstSecret NeverUsesLessMemory IsWrongAfterAWipe;
-        engines_do_not_disturb_each_other: IsWrongBesideOthers;
+        engines_do_not_disturb_each_other: IsWrongBesideOthers IsWrongDuringOthers;
         #[cfg_attr(not(target_os = "linux"), ignore = "the case is skipped")]
         a_wiped_engine_leaves_no_matrix:
             DoesNotWipe WipesHalf WipesTheLastCostOnly GrowsWithoutAWipe ComputesNothing;
@@ -237,6 +253,10 @@ fn no_case_about_an_engine_is_left_out() {
 #[test]
 fn no_hashing_starts_with_a_broken_engine() {
     let params = || HashParams::new(Keyring::without_pepper()).unwrap();
+    let peppered = || {
+        let pepper = Pepper::new([7; 64]).unwrap();
+        HashParams::new(Keyring::new("a".parse().unwrap(), pepper)).unwrap()
+    };
     let costly = || {
         params()
             .with_cost(Cost::new(128 * 1024, 1).unwrap())
@@ -247,33 +267,39 @@ fn no_hashing_starts_with_a_broken_engine() {
         (
             Flaw::IgnoresTheSecret,
             params(),
-            "a wrong tag for m=9 KiB, t=1, a secret of 32 bytes",
+            "computed a wrong tag for m=9 KiB, t=1, a secret of 32 bytes",
         ),
         (
             Flaw::RoundsTheMemory,
             params(),
-            "a wrong tag for m=9 KiB, t=1, a secret of 0 bytes",
+            "computed a wrong tag for m=9 KiB, t=1, a secret of 0 bytes",
         ),
         (
             Flaw::PanicsWithoutAMessage,
             params(),
-            "a panic for m=9 KiB, t=1, a secret of 0 bytes and a message of 0",
+            "panicked for m=9 KiB, t=1, a secret of 0 bytes and a message of 0",
         ),
         (
             Flaw::IsWrongInLargeMemory,
             params(),
-            "a wrong tag for m=19456 KiB, t=2, a secret of 32 bytes",
+            "computed a wrong tag for m=19456 KiB, t=2, a secret of 32 bytes",
         ),
         (
             Flaw::IsWrongInHugeMemory,
             costly(),
-            "a wrong tag for m=131072 KiB, t=1",
+            "computed a wrong tag for m=131072 KiB, t=1",
         ),
+        (
+            Flaw::IsWrongForSomeSecrets,
+            peppered(),
+            "computed a wrong check value of the key a",
+        ),
+        (Flaw::PanicsInTheWipe, params(), "panicked in its wipe"),
         // The second of two workers.
         (
             Flaw::IsWrongBesideOthers,
             params(),
-            "a wrong tag for m=9 KiB",
+            "computed a wrong tag for m=9 KiB",
         ),
     ] {
         let error = Hashing::pool_with_engine(params, size, broken(flaw)).unwrap_err();

@@ -63,8 +63,9 @@ pub(crate) async fn open(db: &std::path::Path) -> anyhow::Result<BackupCodes> {
     let codes = BackupCodes::new(repository, Settings::default(), Hashing::pool(keyring)?);
     let mut codes = codes.with_audit(JsonLines::open(audit)?);
     // Set after the database was restored from a backup, in which spent codes are unspent again.
-    if let Ok(moment) = env::var("BACKUP_CODES_VOID_BEFORE") {
-        let moment = moment.parse().context("BACKUP_CODES_VOID_BEFORE")?;
+    if let Some(moment) = env::var_os("BACKUP_CODES_VOID_BEFORE") {
+        let moment = moment.to_string_lossy().parse();
+        let moment = moment.context("BACKUP_CODES_VOID_BEFORE")?;
         codes = codes.with_config(Config::default().with_void_before(moment));
     }
     Ok(codes)

@@ -512,3 +512,18 @@ async fn codes_outlive_a_restart_and_only_with_their_key() {
     let error = start().await.unwrap_err().to_string();
     assert!(error.contains("is damaged: restore it"), "{error}");
 }
+
+#[test]
+fn a_moment_that_cannot_be_read_is_an_error_at_start() {
+    let folder = TempDir::new().unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_backup-codes-login"))
+        .env("BACKUP_CODES_DB", folder.path().join("login.db"))
+        .env("BACKUP_CODES_LISTEN", "127.0.0.1:0")
+        .env("BACKUP_CODES_VOID_BEFORE", "yesterday")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(said.contains("BACKUP_CODES_VOID_BEFORE"), "{said}");
+    assert!(said.contains("rfc 3339"), "{said}");
+}

@@ -1,5 +1,7 @@
 //! `cargo run -p backup-codes-web`: makes its database, seeds demo users, and serves.
 
+use std::future::Future;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,9 +54,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_writer(io::stderr).init();
     match serve(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -106,6 +106,7 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     app.start_tasks();
+    let (ending, ending_too) = (told_to_end()?, told_to_end()?);
     let listener = TcpListener::bind(arguments.listen)
         .await
         .map_err(|error| format!("listening on {}: {error}", arguments.listen))?;
@@ -123,11 +124,11 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         println!("{:6} {:20} {}", user.id, user.password, user.role);
     }
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(told_to_end());
+    let serving = axum::serve(listener, service).with_graceful_shutdown(ending);
     // Requests in progress are answered; a client that never finishes one cannot keep the program
     // from ending.
     let no_longer = async {
-        told_to_end().await;
+        ending_too.await;
         sleep(GRACE).await;
     };
     tokio::select! {
@@ -137,22 +138,28 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Waits for Ctrl-C, or for SIGTERM from a service manager.
-async fn told_to_end() {
-    #[cfg(unix)]
-    let terminated = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => drop(terminate.recv().await),
-            Err(_) => std::future::pending().await,
+/// Returns a future that ends with Ctrl-C, or with SIGTERM from a service manager. Both are caught
+/// from now on, not from when the future is awaited: a request may come before.
+#[cfg(unix)]
+fn told_to_end() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
         }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending();
-    tokio::select! {
+    })
+}
+
+/// Returns a future that ends with Ctrl-C.
+#[cfg(not(unix))]
+fn told_to_end() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
         // Without a handler there is no signal to wait for.
-        Ok(()) = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
-        else => std::future::pending().await,
-    }
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    })
 }

@@ -131,6 +131,7 @@ fn what_it_cannot_do_is_said_and_by_the_argument_that_asks_for_it() {
         (&["--listen", "localhost"], "--listen"),
         (&["--listen", &address], "listening"),
         (&["--trusted-proxy", "proxy.example"], "--trusted-proxy"),
+        (&["--void-before", "yesterday"], "rfc 3339"),
         (
             &["--override", "alice", "--db", "none.db"],
             "there is no database",

@@ -680,6 +680,28 @@ async fn nobody_voids_their_own_codes_as_an_administrator() {
 }
 
 #[tokio::test]
+async fn after_a_restore_older_codes_are_refused_and_newer_ones_accepted() {
+    let site = Site::new().await;
+    let sheet = site.signed_in("alice").await.active_sheet("alice").await;
+    let restored = site.now().saturating_add(Duration::from_secs(1));
+    let site = Site::start(site.folder, |options| options.void_before = Some(restored)).await;
+    site.pass(Duration::from_secs(60));
+    let mut phone = site.browser();
+    phone.password("alice").await;
+    let page = phone
+        .submit("/login/code", &[("code", &sheet.codes[0])])
+        .await;
+    assert_eq!(page.text("message"), "This code was not accepted.");
+    let newer = site.signed_in("bob").await.active_sheet("bob").await;
+    let mut phone = site.browser();
+    phone.password("bob").await;
+    let page = phone
+        .submit("/login/code", &[("code", &newer.codes[0])])
+        .await;
+    assert!(page.says("Code 1 is spent, 9 codes left."), "{}", page.body);
+}
+
+#[tokio::test]
 async fn with_another_key_file_codes_are_refused_and_none_is_counted_wrong() {
     let site = Site::new().await;
     let sheet = site.signed_in("alice").await.active_sheet("alice").await;
