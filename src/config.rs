@@ -37,8 +37,8 @@ pub enum ReissueRule {
 /// ```
 ///
 /// It can also be read from the application's own configuration, by serde and with the same bounds.
-/// What is left out or null has its default; an unknown field is an error. The moment is a string, in
-/// TOML too.
+/// A field that is left out or null has its default, and an unknown field is an error. The moment is
+/// a string, in TOML too.
 ///
 /// ```
 /// use backup_codes::Config;

@@ -112,11 +112,11 @@ fn events_and_times_are_there_to_be_read() {
     assert_eq!(last.at, start.saturating_add(Duration::from_secs(60)));
 }
 
-/// What the application decides is decided in the kit too.
+/// The kit takes the role policy and the configuration of the application.
 #[test]
 fn policy_and_configuration_are_the_applications() {
-    struct Nobody;
-    impl RolePolicy for Nobody {
+    struct ReadOnly;
+    impl RolePolicy for ReadOnly {
         fn decide(&self, request: Request<'_>) -> Decision {
             match request.action {
                 Action::ReadStatus => Decision::Allow,
@@ -128,7 +128,7 @@ fn policy_and_configuration_are_the_applications() {
             3
         }
     }
-    let kit = TestKit::with_policy(Nobody);
+    let kit = TestKit::with_policy(ReadOnly);
     let alice = user("alice");
     let denied = block_on(kit.codes.issue(&alice, &kit.context(&alice)));
     assert!(matches!(denied, Err(Error::Denied(_))));

@@ -1,4 +1,4 @@
-//! What the benchmarks of the core and of the engines share.
+//! Measurements that the benchmarks of the core and of the engines share.
 //!
 //! Lines `figure <name> <value> <unit>`. A ratio is the median of pairs measured in turn, so that a
 //! machine that slows down slows both. Before each sample the pool has time to wipe its engines,
@@ -199,7 +199,10 @@ pub(crate) fn burst<B: FnMut()>(
             future
         });
         let outcomes = join(all.collect());
-        assert!(outcomes.iter().all(Result::is_ok), "nobody is turned away");
+        assert!(
+            outcomes.iter().all(Result::is_ok),
+            "every redeem has an outcome"
+        );
     };
     let growth = peak_mib(run) - before;
     let matrices = workers as f64 * 19.0;

@@ -60,8 +60,8 @@ use crate::id::{SetId, UserId};
 /// 92 MiB take 1.15 of the time.
 ///
 /// # Reading it from a configuration
-/// With serde, under the bounds of [`PoolSize::new`]; what is left out has its default, and the queue
-/// is by default 64 jobs for each worker.
+/// With serde, under the bounds of [`PoolSize::new`]. A field that is left out has its default: one
+/// worker for each core, and 64 waiting jobs for each worker.
 ///
 /// ```
 /// use backup_codes::hash::PoolSize;

@@ -15,7 +15,7 @@ mod default {
     backup_codes::engine_conformance_tests!(backup_codes::hash::DefaultEngine::new);
 }
 
-/// What is wrong with an engine.
+/// The flaw of a broken engine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Flaw {
     IgnoresTheSecret,

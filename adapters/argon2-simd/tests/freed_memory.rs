@@ -1,4 +1,5 @@
 //! No block of memory that the engine gives back holds a part of a message or a secret.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../../../tests/support/freed.rs"]
 mod freed;
@@ -11,20 +12,16 @@ use freed::{Watching, search, secret};
 static ALLOCATOR: Watching = Watching;
 
 /// Returns bytes that stand nowhere else in memory.
-fn bytes<const LEN: usize>(mut state: u64) -> [u8; LEN] {
-    // SplitMix64.
-    std::array::from_fn(|_| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)).to_be_bytes()[0]
-    })
+fn bytes<const LEN: usize>() -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    getrandom::fill(&mut bytes).unwrap();
+    bytes
 }
 
 #[test]
 fn an_evaluation_leaves_no_message_and_no_secret() {
     let found = search(|| {
-        let (message, key) = (bytes::<200>(1), bytes::<1024>(2));
+        let (message, key) = (bytes::<200>(), bytes::<1024>());
         secret(&message);
         secret(&key);
         let mut engine = SimdEngine::new();
@@ -41,7 +38,7 @@ fn an_evaluation_leaves_no_message_and_no_secret() {
 #[test]
 fn a_message_that_is_left_is_found() {
     let found = search(|| {
-        let message = bytes::<200>(3);
+        let message = bytes::<200>();
         secret(&message);
         drop(message.to_vec());
     });
